@@ -1,0 +1,33 @@
+"""The fully factorised normal guide of the paper."""
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import TorchDistribution
+from torch import nn
+
+from ltm_pyro.config import Thoughts
+from ltm_pyro.guides.base import Guide
+
+
+class MeanField(Guide):
+    """q(z_d) = N(loc_d, diag exp(log_variance_d)), independent over all dimensions.
+
+    It starts at the standard normal, where the KL is zero and a document that says nothing about
+    its thoughts can stay. A narrow start (the released code's is log variance -5) leaves a KL
+    that a short loop cannot undo, whatever the text says.
+
+    Args:
+        thoughts: layers, slots and size of the thoughts.
+        batch_size: number of documents.
+        log_variance: where every log variance starts.
+    """
+
+    def __init__(self, thoughts: Thoughts, batch_size: int, log_variance: float = 0.0):
+        super().__init__(thoughts, batch_size)
+        shape = (batch_size, *thoughts.shape)
+        self.loc = nn.Parameter(torch.zeros(shape))
+        self.log_variance = nn.Parameter(torch.full(shape, float(log_variance)))
+
+    def distribution(self) -> TorchDistribution:
+        """Batch shape (documents,), event shape (layers, slots, dim)."""
+        return dist.Normal(self.loc, (0.5 * self.log_variance).exp()).to_event(3)

@@ -1,0 +1,272 @@
+"""What a run is made of, as frozen dataclasses that go to JSON and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from ltm_pyro.errors import InputError, unknown
+
+T = TypeVar("T")
+
+
+def _positive(config: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise InputError(f"{name} is {getattr(config, name)}: expected more than 0")
+
+
+def _at_least(config: Any, least: float, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) >= least:
+            raise InputError(f"{name} is {getattr(config, name)}: expected {least} or more")
+
+
+def _one_of(config: Any, name: str, known: tuple[str, ...]) -> None:
+    if getattr(config, name) not in known:
+        raise unknown(name, str(getattr(config, name)), known)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The Transformer decoder p(x | z).
+
+    `length` is the number of tokens in a row, `window` the number of input tokens a position may
+    attend to (itself included), `begin` the id of the begin-of-text token every row starts from.
+    """
+
+    vocabulary: int
+    begin: int
+    length: int = 1024
+    window: int = 256
+    layers: int = 3
+    width: int = 512
+    heads: int = 8
+    feedforward: int = 1376
+
+    def __post_init__(self) -> None:
+        _positive(self, "vocabulary", "length", "window", "layers", "width", "heads", "feedforward")
+        if self.width % self.heads or self.width // self.heads % 2:
+            raise InputError(
+                f"width {self.width} with {self.heads} heads: rotary attention needs a width "
+                "that the heads divide into even parts"
+            )
+        if not 0 <= self.begin < self.vocabulary:
+            raise InputError(f"begin {self.begin} lies outside the vocabulary of {self.vocabulary}")
+
+
+@dataclass(frozen=True)
+class Thoughts:
+    """The latent thought vectors of one document: `slots` vectors of size `dim` for each layer."""
+
+    layers: int
+    slots: int
+    dim: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "layers", "slots", "dim")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one document's z: (layers, slots, dim)."""
+        return (self.layers, self.slots, self.dim)
+
+    @property
+    def count(self) -> int:
+        """Number of latent vectors over all layers (N_z in the paper)."""
+        return self.layers * self.slots
+
+
+@dataclass(frozen=True)
+class Named:
+    """A prior or a guide by name (or `package.module:Class`), with its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fast:
+    """The fast loop: `steps` gradient steps on the local variational parameters of a batch.
+
+    The rate falls along a cosine from `lr` to `lr * final`. `optimizer` names a `torch.optim`
+    class (from Python, any callable from parameters and lr to an optimizer). `noise="fixed"` and
+    `leak=True` exist to reproduce the released protocol: one draw for all steps, and decoder
+    gradients of the fast loop left for the slow step. Neither gives a bound.
+    """
+
+    steps: int = 16
+    lr: float = 0.3
+    final: float = 0.1
+    particles: int = 1
+    optimizer: Any = "Adam"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    noise: Literal["fresh", "fixed"] = "fresh"
+    leak: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "steps", "lr", "final")
+        _positive(self, "particles")
+        _one_of(self, "noise", ("fresh", "fixed"))
+
+
+@dataclass(frozen=True)
+class Slow:
+    """The slow step: `steps` gradient steps on the decoder (and a learned prior) for each batch.
+
+    The rate rises linearly over `warmup` iterations, then falls along a cosine to `lr * final`.
+    Gradients are of nats per token, clipped to norm `clip`; `accumulate` cuts a batch into that
+    many parts whose gradients are summed. `decay` is AdamW-style weight decay on matrices.
+    """
+
+    steps: int = 1
+    lr: float = 4e-4
+    final: float = 0.1
+    warmup: int = 1000
+    clip: float = 1.0
+    accumulate: int = 1
+    decay: float = 0.1
+    optimizer: Any = "AdamW"
+    options: Mapping[str, Any] = field(default_factory=lambda: {"betas": [0.9, 0.95]})
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "lr", "final", "warmup", "decay")
+        _positive(self, "steps", "clip", "accumulate")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long, on how much at a time, from which seed, and how often to look."""
+
+    steps: int = 1000
+    batch: int = 16
+    seed: int = 0
+    check_every: int = 100
+    check_rows: int = 64
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "steps", "seed")
+        _positive(self, "batch", "check_every", "check_rows", "save_every")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: model, prior, guide, both rates, training."""
+
+    architecture: Architecture
+    thoughts: Thoughts
+    prior: Named = field(default_factory=lambda: Named("standard-normal"))
+    guide: Named = field(default_factory=lambda: Named("mean-field"))
+    fast: Fast = field(default_factory=Fast)
+    slow: Slow = field(default_factory=Slow)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        if self.thoughts.layers != self.architecture.layers:
+            raise InputError(
+                f"thoughts for {self.thoughts.layers} layers, but the decoder has "
+                f"{self.architecture.layers}: each layer attends to its own"
+            )
+
+    def replace(self, **changes: Any) -> "Config":
+        """A copy with some parts exchanged."""
+        return dataclasses.replace(self, **changes)
+
+
+class HasVocabulary(Protocol):
+    """What a preset needs to know of a corpus."""
+
+    @property
+    def vocabulary(self) -> int: ...  # noqa: D102
+    @property
+    def begin(self) -> int: ...  # noqa: D102
+    @property
+    def length(self) -> int: ...  # noqa: D102
+
+
+def preset(name: str, corpus: HasVocabulary | None = None) -> Config:
+    """A named configuration, its vocabulary and row length taken from `corpus` if one is given.
+
+    `small`, `medium` and `large` are the paper's LTM-S, LTM-M and LTM-L (38.4 M, 51.0 M and
+    76.3 M parameters with GPT-2's vocabulary and a begin-of-text token); `tiny` learns on a
+    laptop CPU in minutes.
+
+    Raises:
+        InputError: if there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    config = PRESETS[name]
+    if corpus is None:
+        return config
+    architecture = dataclasses.replace(
+        config.architecture,
+        vocabulary=corpus.vocabulary,
+        begin=corpus.begin,
+        length=corpus.length,
+        window=min(config.architecture.window, corpus.length),
+    )
+    return config.replace(architecture=architecture)
+
+
+def _paper(layers: int, slots: int, fast_steps: int) -> Config:
+    return Config(
+        Architecture(vocabulary=50_258, begin=50_257, layers=layers),
+        Thoughts(layers, slots, dim=512),
+        fast=Fast(steps=fast_steps),
+        training=Training(steps=10_000, batch=32),
+    )
+
+
+PRESETS: dict[str, Config] = {
+    "tiny": Config(
+        Architecture(2048, 0, 128, window=16, layers=2, width=128, heads=4, feedforward=344),
+        Thoughts(layers=2, slots=4, dim=8),
+        fast=Fast(steps=8),
+        slow=Slow(lr=2e-3, warmup=20),
+        training=Training(steps=300, batch=16),
+    ),
+    "small": _paper(layers=3, slots=8, fast_steps=16),
+    "medium": _paper(layers=6, slots=4, fast_steps=16),
+    "large": _paper(layers=12, slots=8, fast_steps=64),
+}
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON types.
+
+    Raises:
+        InputError: if an optimizer was given as an object, which JSON cannot hold.
+    """
+    data = dataclasses.asdict(config)
+    for part in ("fast", "slow"):
+        optimizer = data.get(part, {}).get("optimizer", "")
+        if not isinstance(optimizer, str):
+            raise InputError(
+                f"{part}.optimizer is {optimizer!r}: a saved run needs the name of a torch.optim "
+                "class, or 'package.module:callable'"
+            )
+    return data
+
+
+def from_dict(kind: type[T], data: Mapping[str, Any], where: str = "config") -> T:
+    """A dataclass from plain JSON types, the inverse of `to_dict`.
+
+    Raises:
+        InputError: for a field that is unknown or missing, naming it.
+    """
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where} is {data!r}: expected an object with named fields")
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, value in data.items():
+        if name not in fields:
+            raise unknown(f"field of {where}", name, fields)
+        inner = fields[name].type
+        nested = isinstance(inner, type) and dataclasses.is_dataclass(inner)
+        values[name] = from_dict(inner, value, f"{where}.{name}") if nested else value
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"{where}: {error}".replace("__init__() ", "")) from None

@@ -1,0 +1,107 @@
+"""Rows of tokens: each row is the text that one set of thoughts explains."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ltm_pyro import seeds
+from ltm_pyro.errors import InputError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A data set, or a batch of it: R rows of up to N tokens.
+
+    Attributes:
+        tokens: ids, shape (R, N); what stands behind a row's length is padding.
+        lengths: tokens that count in each row, shape (R,).
+        document: which document a row belongs to, shape (R,). A document longer than a row is cut
+            into several, each with thoughts of its own; errors are computed over documents.
+        bytes: UTF-8 bytes of text a row stands for, shape (R,).
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    document: Tensor
+    bytes: Tensor
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, rows: slice | int | Tensor | list[int]) -> "Rows":
+        """Some of the rows, trimmed to the longest of them."""
+        if isinstance(rows, int):
+            rows = [rows]
+        lengths = self.lengths[rows]
+        longest = int(lengths.max()) if len(lengths) else 0
+        tokens = self.tokens[rows][:, :longest]
+        return Rows(tokens, lengths, self.document[rows], self.bytes[rows])
+
+    @property
+    def mask(self) -> Tensor:
+        """True where a token counts, shape (R, N)."""
+        positions = torch.arange(self.tokens.shape[1], device=self.tokens.device)
+        return positions < self.lengths[:, None]
+
+    @property
+    def token_count(self) -> int:
+        """Tokens that count, over all rows."""
+        return int(self.lengths.sum())
+
+    def to(self, device: torch.device | str) -> "Rows":
+        """The same rows on another device."""
+        return Rows(*(x.to(device) for x in (self.tokens, self.lengths, self.document, self.bytes)))
+
+    def split(self, size: int) -> Iterator["Rows"]:
+        """Batches of `size` rows in order, the last one perhaps smaller."""
+        for start in range(0, len(self), size):
+            yield self[start : start + size]
+
+    def batch(self, step: int, size: int, seed: int) -> "Rows":
+        """The batch of a training step: `size` rows of an endless stream of shuffled epochs.
+
+        It depends on its arguments alone, so a resumed run reads on where it would have read.
+        """
+        if not len(self):
+            raise InputError("there are no rows to train on")
+        places = torch.arange(step * size, (step + 1) * size)
+        epochs, within = places // len(self), places % len(self)
+        chosen = torch.empty(size, dtype=torch.long)
+        for epoch in epochs.unique().tolist():
+            order = torch.randperm(len(self), generator=seeds.generator(seed, epoch))
+            here = epochs == epoch
+            chosen[here] = order[within[here]]
+        return self[chosen]
+
+
+def rows_of_documents(
+    documents: list[tuple[list[int], list[int]]], length: int, packed: bool
+) -> Rows:
+    """Lay documents out in rows of at most `length` tokens.
+
+    Args:
+        documents: for each, its token ids and the bytes each token stands for.
+        length: tokens in a row.
+        packed: if true, documents follow one another in windows of exactly `length` tokens (the
+            paper's layout: thoughts belong to a window, which counts as a document). If false, a
+            row never crosses the end of a document.
+    """
+    pieces: list[tuple[list[int], int, int]] = []
+    if packed:
+        ids = [i for tokens, _ in documents for i in tokens]
+        sizes = [b for _, counts in documents for b in counts]
+        documents = [
+            (ids[i : i + length], sizes[i : i + length]) for i in range(0, len(ids), length)
+        ]
+    for number, (tokens, sizes) in enumerate(documents):
+        for i in range(0, len(tokens), length):
+            pieces.append((tokens[i : i + length], number, sum(sizes[i : i + length])))
+    rows = torch.zeros(len(pieces), length, dtype=torch.long)
+    for row, (tokens, _, _) in zip(rows, pieces, strict=True):
+        row[: len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+    lengths = torch.tensor([len(tokens) for tokens, _, _ in pieces], dtype=torch.long)
+    document = torch.tensor([number for _, number, _ in pieces], dtype=torch.long)
+    sizes_ = torch.tensor([size for _, _, size in pieces], dtype=torch.long)
+    return Rows(rows, lengths, document, sizes_)

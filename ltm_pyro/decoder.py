@@ -1,0 +1,183 @@
+"""The Transformer decoder p(x | z): text reads its window, and thoughts in every layer.
+
+Follows Kong et al., *Scalable Language Models with Posterior Inference of Latent Thought Vectors*
+(2025). Shapes below: B rows, N positions, D width, L layers, S slots, E size of a thought.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention, silu
+
+from ltm_pyro.attention import in_window, rotate, window_attention
+from ltm_pyro.config import Architecture, Thoughts
+from ltm_pyro.errors import InputError
+
+
+@dataclass
+class Cache:
+    """Keys and values of the last `window - 1` tokens of each layer, for decoding a step at a time.
+
+    `position` counts the input tokens read so far.
+    """
+
+    position: int = 0
+    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+class SelfAttention(nn.Module):
+    """Rotary self-attention over a sliding window."""
+
+    def __init__(self, config: Architecture, layer: int):
+        super().__init__()
+        self.heads, self.window, self.layer = config.heads, config.window, layer
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        start = cache.position if cache else 0
+        here = torch.arange(start, start + h.shape[1], device=h.device)
+        q, k = rotate(q, here), rotate(k, here)
+        if cache is None or start == 0:
+            mixed = window_attention(q, k, v, self.window)
+        else:
+            old_k, old_v = cache.layers[self.layer]
+            k, v = torch.cat([old_k, k], dim=2), torch.cat([old_v, v], dim=2)
+            seen = torch.arange(start + h.shape[1] - k.shape[2], start + h.shape[1])
+            mask = in_window(here, seen.to(h.device), self.window)
+            mixed = scaled_dot_product_attention(q, k, v, mask)
+        if cache is not None:
+            keep = self.window - 1
+            cache.layers[self.layer] = (k[:, :, k.shape[2] - min(keep, k.shape[2]) :],
+                                        v[:, :, v.shape[2] - min(keep, v.shape[2]) :])
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class ThoughtAttention(nn.Module):
+    """Cross-attention from text to the thoughts of one layer.
+
+    Queries rotate by token position; keys by positions spread evenly over the row's full length,
+    so that neither padding nor the length of a document changes what a thought means.
+    """
+
+    def __init__(self, config: Architecture, thoughts: Thoughts):
+        super().__init__()
+        self.heads, self.length = config.heads, config.length
+        self.q = nn.Linear(config.width, config.width, bias=False)
+        self.kv = nn.Linear(thoughts.dim, 2 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(self, h: Tensor, z: Tensor, start: int = 0) -> Tensor:
+        """Text (B, N, D) from position `start` on, and thoughts (B, S, E) -> (B, N, D)."""
+        q = self.q(h).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k, v = self.kv(z).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        here = torch.arange(start, start + h.shape[1], device=h.device)
+        slots = z.shape[-2]
+        spread = (torch.arange(slots, device=h.device) + 0.5) * (self.length / slots)
+        mixed = scaled_dot_product_attention(rotate(q, here), rotate(k, spread), v)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer (Shazeer 2020)."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.gate = nn.Linear(width, hidden, bias=False)
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.out = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        return self.out(silu(self.gate(h)) * self.up(h))
+
+
+class Block(nn.Module):
+    """One pre-norm layer: read the window, read the thoughts, think it over."""
+
+    def __init__(self, config: Architecture, thoughts: Thoughts | None, layer: int):
+        super().__init__()
+        self.text_norm = nn.RMSNorm(config.width)
+        self.text = SelfAttention(config, layer)
+        if thoughts is not None:
+            self.thought_norm = nn.RMSNorm(config.width)
+            self.thought = ThoughtAttention(config, thoughts)
+        self.feed_norm = nn.RMSNorm(config.width)
+        self.feed = SwiGLU(config.width, config.feedforward)
+
+    def read_text(self, h: Tensor, cache: Cache | None = None) -> Tensor:
+        """The part that does not look at z."""
+        return h + self.text(self.text_norm(h), cache)
+
+    def read_thoughts(self, h: Tensor, z: Tensor | None, start: int = 0) -> Tensor:
+        """The rest of the layer, given this layer's thoughts (B, S, E), if it has any."""
+        if z is not None:
+            h = h + self.thought(self.thought_norm(h), z, start)
+        return h + self.feed(self.feed_norm(h))
+
+
+class Decoder(nn.Module):
+    """Hidden states of a token sequence given its thoughts; the head is tied to the embedding.
+
+    `thoughts=None` leaves the cross-attention out: the same decoder without latents.
+    """
+
+    def __init__(self, config: Architecture, thoughts: Thoughts | None):
+        super().__init__()
+        self.config, self.thoughts = config, thoughts
+        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        self.blocks = nn.ModuleList(Block(config, thoughts, i) for i in range(config.layers))
+        self.norm = nn.RMSNorm(config.width)
+        residual = 0.02 / (2 * config.layers) ** 0.5
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                nn.init.normal_(parameter, std=residual if name.endswith("out.weight") else 0.02)
+
+    @property
+    def head(self) -> Tensor:
+        """Output weights, shape (vocabulary, D)."""
+        return self.embedding.weight
+
+    def inputs(self, tokens: Tensor) -> Tensor:
+        """What each position reads: begin-of-text, then the tokens but the last. (B, N) -> same.
+
+        Raises:
+            InputError: for a token id outside the vocabulary, or a row longer than the decoder's.
+        """
+        if tokens.shape[-1] > self.config.length:
+            raise InputError(
+                f"a row of {tokens.shape[-1]} tokens: this decoder reads {self.config.length}"
+            )
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(self.head):
+            bad = tokens[(tokens < 0) | (tokens >= len(self.head))][0]
+            raise InputError(
+                f"token id {int(bad)} lies outside the vocabulary of {len(self.head)}: "
+                "is this text from another tokenizer?"
+            )
+        begin = tokens.new_full((*tokens.shape[:-1], 1), self.config.begin)
+        return torch.cat([begin, tokens[..., :-1]], dim=-1)
+
+    def prelude(self, inputs: Tensor, cache: Cache | None = None) -> Tensor:
+        """Everything before the first look at z: (B, N) token ids -> (B, N, D)."""
+        return self.blocks[0].read_text(self.embedding(inputs), cache)  # type: ignore[operator]
+
+    def body(self, h: Tensor, z: Tensor | None, cache: Cache | None = None) -> Tensor:
+        """From the prelude (B, N, D) and thoughts (B, L, S, E) to hidden states (B, N, D)."""
+        start = cache.position if cache else 0
+        for i, block in enumerate(self.blocks):
+            if i > 0:
+                h = block.read_text(h, cache)  # type: ignore[operator]
+            h = block.read_thoughts(h, None if z is None else z[:, i], start)  # type: ignore[operator]
+        if cache is not None:
+            cache.position += h.shape[1]
+        return self.norm(h)
+
+    def forward(self, inputs: Tensor, z: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """Token ids (B, N) and thoughts (B, L, S, E) -> hidden states (B, N, D).
+
+        With a cache, `inputs` go on from where the last call ended.
+        """
+        return self.body(self.prelude(inputs, cache), z, cache)

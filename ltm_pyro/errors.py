@@ -1,0 +1,20 @@
+"""Errors a user can mend: what was given, what is wrong, what would be right."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input that cannot be used; the message names it and says what would be right."""
+
+
+class NotFinite(ArithmeticError):
+    """A NaN or an infinity; the message names the site and the batch it came from."""
+
+
+def unknown(kind: str, given: str, known: Iterable[str]) -> InputError:
+    """An error for a name that is not known, with the nearest names that are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return InputError(f"unknown {kind} {given!r}: {hint}known are {', '.join(names)}")

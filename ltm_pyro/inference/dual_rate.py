@@ -1,0 +1,205 @@
+"""Dual-rate stochastic variational inference: local guides fast, global weights slowly."""
+
+import functools
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltm_pyro.config import Fast, Slow
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.elbo import assert_finite, elbo_terms
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.fit import Callback, Fit, fit
+from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, frozen, new_guide
+from ltm_pyro.inference.posterior import Posterior, infer
+from ltm_pyro.inference.schedule import cosine, set_lr
+from ltm_pyro.models.base import TextModel
+from ltm_pyro.registry import optimizer_class
+from ltm_pyro.seeds import Noise, derive
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one iteration saw, before its slow step was taken.
+
+    `log_likelihood` and `kl` have shape (documents,), nats, from a draw that the fast loop did
+    not see (unless its noise is fixed); `tokens` (documents,). `gradient_norm` is that of the
+    slow gradient before clipping, in nats per token.
+    """
+
+    step: int
+    log_likelihood: Tensor
+    kl: Tensor
+    tokens: Tensor
+    gradient_norm: float
+    lr: float
+    seconds: float
+    inner: InnerLoop
+
+    @property
+    def nats_per_token(self) -> float:
+        """The bound on -log p(x) of the batch."""
+        return float((self.kl - self.log_likelihood).sum() / self.tokens.sum())
+
+    @property
+    def kl_per_token(self) -> float:
+        """The KL's part in it."""
+        return float(self.kl.sum() / self.tokens.sum())
+
+
+class DualRateSVI:
+    """SVI with an optimizer and a step count for each of the two kinds of parameters.
+
+    For a batch, `step` makes a fresh guide, takes `fast.steps` steps in its local parameters with
+    the model frozen, then `slow.steps` steps in the model's parameters with the guide frozen
+    (Algorithm 1 of Kong et al. 2025). The guide is gone when the step ends; Pyro's parameter
+    store is never used.
+
+    Args:
+        model: a Pyro model of text; its parameters (decoder, learned prior) are the global ones.
+        guide: a guide class, or a `functools.partial` of one, called with
+            (thoughts, batch_size) for every batch.
+        fast: the fast loop.
+        slow: the slow step.
+        seed: every draw is derived from it and the step's number.
+    """
+
+    def __init__(
+        self,
+        model: TextModel,
+        guide: MakeGuide = MeanField,
+        fast: Fast | None = None,
+        slow: Slow | None = None,
+        seed: int = 0,
+    ):
+        self.model, self.guide, self.seed = model, guide, seed
+        self.fast, self.slow = fast or Fast(), slow or Slow()
+        self.done = 0
+        matrices = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
+        others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
+        groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": self.slow.decay}]
+        if others:
+            groups.append({"params": others, "weight_decay": 0.0})
+        self.optimizer: torch.optim.Optimizer = optimizer_class(self.slow.optimizer)(
+            groups, lr=self.slow.lr, **self.slow.options
+        )
+
+    @classmethod
+    def released(
+        cls, model: TextModel, steps: int = 16, slow: Slow | None = None, seed: int = 0
+    ) -> "DualRateSVI":
+        """The protocol of the authors' released code, for comparison; its numbers are no bounds.
+
+        One noise draw for all fast steps and the slow one, log variances from -5, and the fast
+        loop's decoder gradients added to the slow gradient.
+        """
+        guide = functools.partial(MeanField, log_variance=-5.0)
+        return cls(model, guide, released_fast(steps), slow, seed)
+
+    def step(self, batch: Rows, total: int | None = None) -> StepReport:
+        """One iteration on a batch.
+
+        Args:
+            batch: rows of tokens.
+            total: iterations that the slow rate's cosine spans; without it the rate stays at
+                `slow.lr` after the warm-up.
+        """
+        start = time.perf_counter()
+        batch = batch.to(next(self.model.parameters()).device)
+        tokens = batch.token_count
+        size = -(-len(batch) // self.slow.accumulate)
+        self.optimizer.zero_grad(set_to_none=True)
+        fitted: list[tuple[nn.Module, Rows, Noise]] = []
+        loops: list[InnerLoop] = []
+        for i, part in enumerate(batch.split(size)):
+            guide = new_guide(self.model, self.guide, part)
+            noise = Noise(derive(self.seed, self.done, i), fixed=self.fast.noise == "fixed")
+            loops.append(fit_guide(self.model, guide, part, self.fast, noise))
+            fitted.append((guide, part, noise))
+        if self.fast.leak:  # what leaked is in nats; the slow gradient is in nats per token
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= tokens
+        if total is None:
+            lr = self.slow.lr * min(1.0, (self.done + 1) / max(1, self.slow.warmup))
+        else:
+            lr = cosine(self.done, total, self.slow.lr, self.slow.final, self.slow.warmup)
+        set_lr(self.optimizer, lr)
+        for slow_step in range(self.slow.steps):
+            if slow_step > 0:
+                self.optimizer.zero_grad(set_to_none=True)
+            likelihood, kl = self._backward(fitted, tokens)
+            if slow_step == 0:
+                first = likelihood, kl
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.slow.clip)
+            if slow_step == 0:
+                first_norm = float(norm)
+            self.optimizer.step()
+        self.done += 1
+        return StepReport(
+            step=self.done,
+            log_likelihood=first[0],
+            kl=first[1],
+            tokens=batch.lengths,
+            gradient_norm=first_norm,
+            lr=lr,
+            seconds=time.perf_counter() - start,
+            inner=InnerLoop.concatenate(loops),
+        )
+
+    def _backward(
+        self, fitted: list[tuple[nn.Module, Rows, Noise]], tokens: int
+    ) -> tuple[Tensor, Tensor]:
+        """Add the slow gradient of nats per token; returns log-likelihood and KL per document."""
+        likelihoods, kls = [], []
+        for guide, part, noise in fitted:
+            with frozen(guide), noise.draw():
+                terms = elbo_terms(self.model, guide, part)
+            assert_finite(terms, f"the slow step of iteration {self.done + 1}")
+            (-terms.elbo.mean(0).sum() / tokens).backward()
+            likelihoods.append(terms.log_likelihood.mean(0).detach())
+            kls.append(terms.kl.mean(0).detach())
+        return torch.cat(likelihoods), torch.cat(kls)
+
+    def fit(
+        self,
+        rows: Rows,
+        steps: int,
+        batch_size: int = 16,
+        callbacks: tuple[Callback, ...] | list[Callback] = (),
+        progress: bool = True,
+    ) -> Fit:
+        """`steps` more iterations on shuffled batches of `rows`.
+
+        Each callback is called with (svi, report) after every iteration. Returns the history;
+        `fit(...).history` is a DataFrame with one row an iteration.
+        """
+        return fit(self, rows, steps, batch_size, callbacks, progress)
+
+    def infer(
+        self, rows: Rows, steps: int | None = None, seed: int | None = None, chunk: int = 64
+    ) -> Posterior:
+        """Fit guides to rows, `chunk` at a time; `steps` fast steps instead of `fast.steps`."""
+        import dataclasses
+
+        fast = self.fast if steps is None else dataclasses.replace(self.fast, steps=steps)
+        return infer(
+            self.model, rows, self.guide, fast, self.seed if seed is None else seed, chunk
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the model's weights that the next step depends on."""
+        return {"done": self.done, "seed": self.seed, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.done, self.seed = state["done"], state["seed"]
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def released_fast(steps: int = 16) -> Fast:
+    """The fast loop of the released code: one draw, and decoder gradients that leak."""
+    return Fast(steps=steps, lr=0.3, final=0.1, noise="fixed", leak=True)

@@ -1,0 +1,114 @@
+"""The fast loop: fit a guide's local parameters to one batch."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ltm_pyro.config import Fast
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.elbo import assert_finite, elbo_terms
+from ltm_pyro.guides.base import Guide
+from ltm_pyro.inference.schedule import cosine, set_lr
+from ltm_pyro.models.base import TextModel
+from ltm_pyro.registry import optimizer_class
+from ltm_pyro.seeds import Noise
+
+MakeGuide = Callable[..., Guide]
+"""A guide class, or a `functools.partial` of one: called with (thoughts, batch_size)."""
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """What the fast loop saw, a row for each step, before that step was taken.
+
+    `log_likelihood`, `kl`, `gradient_norm` have shape (steps, documents), the first two in nats
+    and averaged over particles; `lr` has shape (steps,). The estimates are those the loop fitted
+    with: they show whether it has converged, they are not the reported bound.
+    """
+
+    log_likelihood: Tensor
+    kl: Tensor
+    gradient_norm: Tensor
+    lr: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """(steps, documents), nats."""
+        return self.log_likelihood - self.kl
+
+    @staticmethod
+    def concatenate(loops: list["InnerLoop"]) -> "InnerLoop":
+        """Loops of the same schedule side by side, along documents."""
+        return InnerLoop(
+            torch.cat([loop.log_likelihood for loop in loops], 1),
+            torch.cat([loop.kl for loop in loops], 1),
+            torch.cat([loop.gradient_norm for loop in loops], 1),
+            loops[0].lr,
+        )
+
+
+def new_guide(model: TextModel, make: MakeGuide, batch: Rows) -> Guide:
+    """A fresh guide for a batch, on the model's device."""
+    device = next(model.parameters()).device
+    return make(getattr(model, "thoughts", None), len(batch)).to(device)
+
+
+def fit_guide(model: TextModel, guide: Guide, batch: Rows, fast: Fast, noise: Noise) -> InnerLoop:
+    """Take `fast.steps` steps up the ELBO in the guide's parameters; the model stays as it is.
+
+    Algorithm 1 of Kong et al. (2025), its inner loop. Every step draws from `noise`. The model's
+    parameters are frozen meanwhile, so no gradient of theirs is computed or kept (unless
+    `fast.leak`, as in the released code).
+
+    Raises:
+        NotFinite: if a site's log-probability is NaN or infinite, naming site and documents.
+    """
+    local = [p for p in guide.parameters() if p.requires_grad]
+    records: list[tuple[Tensor, Tensor, Tensor, float]] = []
+    if local and fast.steps:
+        optimizer = optimizer_class(fast.optimizer)(local, lr=fast.lr, **fast.options)
+    with nullcontext() if fast.leak else frozen(model):
+        for step in range(fast.steps if local else 0):
+            lr = cosine(step, fast.steps, fast.lr, fast.final)
+            set_lr(optimizer, lr)
+            with noise.draw():
+                terms = elbo_terms(model, guide, batch, fast.particles)
+            assert_finite(terms, f"a fast step ({step + 1} of {fast.steps})")
+            optimizer.zero_grad()
+            (-terms.elbo.mean(0).sum()).backward()
+            records.append(
+                (terms.log_likelihood.mean(0).detach(), terms.kl.mean(0).detach(),
+                 _norm_by_document(local, len(batch)), lr)
+            )  # fmt: skip
+            optimizer.step()
+    if not records:
+        none = torch.zeros(0, len(batch))
+        return InnerLoop(none, none, none, torch.zeros(0))
+    likelihoods, kls, norms, lrs = zip(*records, strict=True)
+    return InnerLoop(
+        torch.stack(likelihoods), torch.stack(kls), torch.stack(norms), torch.tensor(lrs)
+    )
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """A block in which the module's parameters require no gradient."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _norm_by_document(parameters: list[nn.Parameter], documents: int) -> Tensor:
+    squares = torch.zeros(documents, device=parameters[0].device)
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.shape[:1] == (documents,):
+            squares = squares + parameter.grad.flatten(1).square().sum(1)
+    return squares.sqrt()

@@ -1,0 +1,81 @@
+"""What inference returns: guides fitted to some rows."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ltm_pyro.config import Fast
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.elbo import ElboTerms, elbo_terms, sample_thoughts
+from ltm_pyro.guides.base import Guide
+from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
+from ltm_pyro.models.base import TextModel
+from ltm_pyro.seeds import Noise, derive, seeded
+
+FIT, DRAW = 0, 1  # streams of one seed: what a fit draws, and what is drawn from it afterwards
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z | x) of some rows, in chunks: a guide and the rows it was fitted to.
+
+    Attributes:
+        model: the model whose posterior this approximates.
+        rows: the rows, in the order they were given.
+        chunks: (guide, its rows), in that order.
+        inner: the fast loop's trace, shapes (steps, documents).
+        seed: what draws are derived from.
+    """
+
+    model: TextModel
+    rows: Rows
+    chunks: list[tuple[Guide, Rows]]
+    inner: InnerLoop
+    seed: int
+
+    @torch.no_grad()
+    def sample(self, draws: int = 1, seed: int | None = None) -> Tensor:
+        """Draws of z, shape (draws, documents, layers, slots, dim)."""
+        found = []
+        for i, (guide, rows) in enumerate(self.chunks):
+            with seeded(self.seed if seed is None else seed, DRAW, i):
+                found.append(sample_thoughts(self.model, guide, rows, draws))
+        return torch.cat(found, dim=1)
+
+    @torch.no_grad()
+    def elbo(self, particles: int = 1, seed: int | None = None) -> ElboTerms:
+        """The ELBO with draws the fit never saw; shapes (particles, documents), nats."""
+        parts = []
+        for i, (guide, rows) in enumerate(self.chunks):
+            with seeded(self.seed if seed is None else seed, DRAW, i):
+                parts.append(elbo_terms(self.model, guide, rows, particles))
+        return ElboTerms.concatenate(parts)
+
+
+def infer(
+    model: TextModel,
+    rows: Rows,
+    guide: MakeGuide,
+    fast: Fast,
+    seed: int = 0,
+    chunk: int = 64,
+) -> Posterior:
+    """Fit a fresh guide to each chunk of rows; the model stays as it is.
+
+    Args:
+        model: any model of text.
+        rows: what to infer thoughts for.
+        guide: a guide class (or `functools.partial` of one).
+        fast: the fast loop.
+        seed: where the fits' draws come from.
+        chunk: rows fitted at once; bounds the memory.
+    """
+    rows = rows.to(next(model.parameters()).device)
+    chunks, loops = [], []
+    for i, part in enumerate(rows.split(chunk)):
+        fitted = new_guide(model, guide, part)
+        noise = Noise(derive(seed, FIT, i), fixed=fast.noise == "fixed")
+        loops.append(fit_guide(model, fitted, part, fast, noise))
+        chunks.append((fitted, part))
+    return Posterior(model, rows, chunks, InnerLoop.concatenate(loops), seed)

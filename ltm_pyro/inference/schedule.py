@@ -1,0 +1,20 @@
+"""Learning rates as functions of the step, so that nothing needs to be saved to resume one."""
+
+import math
+
+import torch
+
+
+def cosine(step: int, total: int, lr: float, final: float = 0.1, warmup: int = 0) -> float:
+    """Linear rise to `lr` over `warmup` steps, then a cosine fall to `lr * final` at the last."""
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    span = max(1, total - 1 - warmup)
+    phase = min(1.0, (step - warmup) / span)
+    return lr * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * phase)))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give all parameters of an optimizer this rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

@@ -1,0 +1,115 @@
+"""Finding a prior, a guide or an optimizer by name, and naming one that was given as an object."""
+
+import functools
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from ltm_pyro.config import Named
+from ltm_pyro.errors import InputError, unknown
+
+
+def names(module: ModuleType, base: type) -> dict[str, type]:
+    """The classes below `base` that a module shows, by name: StandardNormal is standard-normal."""
+    return {
+        _kebab(cls.__name__): cls
+        for cls in vars(module).values()
+        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base
+    }
+
+
+def find(kind: str, named: Named, module: ModuleType, base: type) -> Callable[..., Any]:
+    """The class a `Named` stands for, its options bound.
+
+    Raises:
+        InputError: for a name or option that is not known, or a path that cannot be imported.
+    """
+    if ":" in named.name:
+        cls = imported(named.name)
+        if not (inspect.isclass(cls) and issubclass(cls, base)):
+            raise InputError(f"{kind} {named.name!r} is {cls!r}: expected a subclass of {base}")
+    else:
+        known = names(module, base)
+        if named.name not in known:
+            raise unknown(kind, named.name, known)
+        cls = known[named.name]
+    options = set(inspect.signature(cls.__init__).parameters) - {"self"}
+    for option in named.options:
+        if option not in options:
+            raise unknown(f"option of {kind} {named.name}", option, options)
+    return functools.partial(cls, **named.options)
+
+
+def name_of(cls: type, module: ModuleType, base: type) -> str:
+    """The name `find` knows a class by."""
+    known = names(module, base)
+    name = _kebab(cls.__name__)
+    return name if known.get(name) is cls else f"{cls.__module__}:{cls.__qualname__}"
+
+
+def describe(made: Any, module: ModuleType, base: type, given: tuple[str, ...]) -> Named:
+    """A `Named` for an instance, a class, or a `functools.partial` of a class.
+
+    An instance's options are read back from the attributes named like its constructor's
+    arguments; `given` are the arguments that do not count as options.
+    """
+    if isinstance(made, functools.partial):
+        return Named(name_of(made.func, module, base), dict(made.keywords))  # type: ignore[arg-type]
+    if inspect.isclass(made):
+        return Named(name_of(made, module, base))
+    cls = type(made)
+    arguments = inspect.signature(cls.__init__).parameters
+    options: dict[str, Any] = {}
+    for name in arguments:
+        if name in ("self", *given):
+            continue
+        if not hasattr(made, name):
+            raise InputError(
+                f"{cls.__name__} takes {name!r} but does not keep it as an attribute of that "
+                "name, so it cannot be saved"
+            )
+        options[name] = getattr(made, name)
+    return Named(name_of(cls, module, base), options)
+
+
+def imported(path: str) -> Any:
+    """The object at `package.module:name`."""
+    module, _, name = path.partition(":")
+    try:
+        return functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"cannot import {path!r}: {error}") from None
+
+
+def optimizer_class(optimizer: Any) -> Callable[..., Any]:
+    """A torch.optim class by name, a `module:callable`, or the callable itself."""
+    import torch
+
+    if callable(optimizer):
+        return optimizer  # type: ignore[no-any-return]
+    if ":" in optimizer:
+        return imported(optimizer)  # type: ignore[no-any-return]
+    known: Mapping[str, Any] = names_of_optimizers(torch.optim)
+    if optimizer not in known:
+        raise unknown("optimizer", optimizer, known)
+    return known[optimizer]  # type: ignore[no-any-return]
+
+
+def names_of_optimizers(module: ModuleType) -> dict[str, type]:
+    """The optimizers of a module by class name."""
+    import torch
+
+    return {
+        name: cls
+        for name, cls in vars(module).items()
+        if inspect.isclass(cls)
+        and issubclass(cls, torch.optim.Optimizer)
+        and cls is not torch.optim.Optimizer
+    }
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()

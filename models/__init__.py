@@ -1,0 +1,8 @@
+"""Models: a prior over thoughts and a likelihood of text, as Pyro programs."""
+
+from ltm_pyro.models import priors
+from ltm_pyro.models.autoregressive import AutoregressiveModel
+from ltm_pyro.models.base import TextModel
+from ltm_pyro.models.latent_thought import LatentThoughtModel
+
+__all__ = ["AutoregressiveModel", "LatentThoughtModel", "TextModel", "priors"]

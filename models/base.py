@@ -1,0 +1,26 @@
+"""What every model of text has: a decoder, and a Pyro program over a plate of documents."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.decoder import Decoder
+
+
+class TextModel(nn.Module, ABC):
+    """A Pyro model of rows of tokens.
+
+    Its latent sites and its one observed site `tokens` stand in the plate `documents` (dim -1), so
+    that every quantity of a trace comes per document.
+    """
+
+    decoder: Decoder
+
+    @abstractmethod
+    def forward(self, batch: Rows) -> Tensor | None:
+        """Sample the latent sites, observe the tokens; returns z or None for no latents."""
+
+    def parameter_count(self) -> int:
+        """Number of global parameters (the tied embedding counted once)."""
+        return sum(p.numel() for p in self.parameters())

@@ -1,0 +1,40 @@
+"""The latent-thought language model p(z) p(x | z)."""
+
+import pyro
+from torch import Tensor
+
+from ltm_pyro.config import Config
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.decoder import Decoder
+from ltm_pyro.likelihood import TokenSequence
+from ltm_pyro.models.base import TextModel
+from ltm_pyro.models.priors import Prior, StandardNormal
+
+
+class LatentThoughtModel(TextModel):
+    """Thoughts from a prior guide a Transformer decoder through cross-attention in every layer.
+
+    The generative process of Kong et al. (2025), for each document d of a batch::
+
+        z_d ~ prior                      shape (layers, slots, dim)
+        tokens_d ~ TokenSequence(z_d)    p(x | z) = prod_n p(x_n | z, x_<n), windowed
+
+    Args:
+        config: its `architecture` and `thoughts` are used.
+        prior: p(z); independent standard normals unless given.
+    """
+
+    def __init__(self, config: Config, prior: Prior | None = None):
+        super().__init__()
+        self.config = config
+        self.thoughts = config.thoughts
+        self.prior = prior if prior is not None else StandardNormal(config.thoughts)
+        self.decoder = Decoder(config.architecture, config.thoughts)
+
+    def forward(self, batch: Rows) -> Tensor:
+        """Returns z, shape (*plates, documents, layers, slots, dim)."""
+        with pyro.plate("documents", len(batch), dim=-1):
+            z: Tensor = self.prior()
+            likelihood = TokenSequence(self.decoder, z, batch.lengths, batch.tokens.shape[-1])
+            pyro.sample("tokens", likelihood, obs=batch.tokens)
+        return z
