@@ -27,7 +27,7 @@ class Guide(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define distribution()")
 
     def forward(self, batch: Rows) -> Tensor:
-        """Sample the site `z` in the plate `documents`: (*plates, documents, layers, slots, dim)."""
+        """Sample `z` in the plate `documents`: (*plates, documents, layers, slots, dim)."""
         with pyro.plate("documents", self.batch_size, dim=-1):
             return pyro.sample("z", self.distribution())
 

@@ -1,8 +1,38 @@
 """Latent-thought language models as Pyro programs, scored by valid likelihood bounds."""
 
-from ltm_pyro.config import Config, Fast, Slow, Thoughts, Training, preset
+from ltm_pyro._version import __version__
+from ltm_pyro.bounds import evaluate
+from ltm_pyro.checkpoint import Run, load
+from ltm_pyro.config import Config, Fast, Slow, Thoughts, Training, preset, released_protocol
 from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
+from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.generation import Generation, generate
 from ltm_pyro.inference import DualRateSVI, Posterior
+from ltm_pyro.training import check_folder, load_data, train
 
-__version__ = "0.1.0"
-__all__ = ["Config", "Corpus", "DualRateSVI", "Fast", "Posterior", "Rows", "Slow", "Thoughts", "Tokenizer", "Training", "load_corpus", "preset"]
+__all__ = [
+    "Config",
+    "Corpus",
+    "DualRateSVI",
+    "Fast",
+    "Generation",
+    "InputError",
+    "NotFinite",
+    "Posterior",
+    "Rows",
+    "Run",
+    "Slow",
+    "Thoughts",
+    "Tokenizer",
+    "Training",
+    "__version__",
+    "check_folder",
+    "evaluate",
+    "generate",
+    "load",
+    "load_corpus",
+    "load_data",
+    "preset",
+    "released_protocol",
+    "train",
+]

@@ -86,6 +86,21 @@ class Named:
 
 
 @dataclass(frozen=True)
+class Data:
+    """Where documents come from and how they are laid out; see `ltm_pyro.load_corpus`."""
+
+    source: str = "python-docs"
+    fields: tuple[str, ...] = ()
+    separator: str | None = None
+    subset: str | None = None
+    streaming: bool = False
+    limit: int | None = None
+    layout: Literal["document", "packed"] = "document"
+    tokenizer: str | None = None
+    vocabulary: int = 2048
+
+
+@dataclass(frozen=True)
 class Fast:
     """The fast loop: `steps` gradient steps on the local variational parameters of a batch.
 
@@ -109,6 +124,11 @@ class Fast:
         _positive(self, "particles")
         _one_of(self, "noise", ("fresh", "fixed"))
 
+    @classmethod
+    def released(cls, steps: int = 16) -> "Fast":
+        """The fast loop of the authors' released code; the numbers it ends with are no bounds."""
+        return cls(steps=steps, lr=0.3, final=0.1, noise="fixed", leak=True)
+
 
 @dataclass(frozen=True)
 class Slow:
@@ -116,7 +136,8 @@ class Slow:
 
     The rate rises linearly over `warmup` iterations, then falls along a cosine to `lr * final`.
     Gradients are of nats per token, clipped to norm `clip`; `accumulate` cuts a batch into that
-    many parts whose gradients are summed. `decay` is AdamW-style weight decay on matrices.
+    many parts whose gradients are summed. `decay` is weight decay on matrices; AdamW's betas are
+    0.9 and 0.95, as in the paper, unless `options` says otherwise.
     """
 
     steps: int = 1
@@ -127,7 +148,7 @@ class Slow:
     accumulate: int = 1
     decay: float = 0.1
     optimizer: Any = "AdamW"
-    options: Mapping[str, Any] = field(default_factory=lambda: {"betas": [0.9, 0.95]})
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "lr", "final", "warmup", "decay")
@@ -136,11 +157,16 @@ class Slow:
 
 @dataclass(frozen=True)
 class Training:
-    """How long, on how much at a time, from which seed, and how often to look."""
+    """How long, on how much at a time, from which seed, and how often to look.
+
+    `steps` and the `_every` count iterations, `batch` and `check_rows` rows. `baseline` also
+    trains the decoder without latents, on the same batches.
+    """
 
     steps: int = 1000
     batch: int = 16
     seed: int = 0
+    baseline: bool = False
     check_every: int = 100
     check_rows: int = 64
     save_every: int = 100
@@ -152,10 +178,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run: model, prior, guide, both rates, training."""
+    """A whole run: model, data, prior, guide, both rates, training."""
 
     architecture: Architecture
     thoughts: Thoughts
+    data: Data = field(default_factory=Data)
     prior: Named = field(default_factory=lambda: Named("standard-normal"))
     guide: Named = field(default_factory=lambda: Named("mean-field"))
     fast: Fast = field(default_factory=Fast)
@@ -172,6 +199,20 @@ class Config:
     def replace(self, **changes: Any) -> "Config":
         """A copy with some parts exchanged."""
         return dataclasses.replace(self, **changes)
+
+
+RELEASED_LOG_VARIANCE = -5.0
+"""Where the released code starts every log variance."""
+
+
+def released_protocol(config: Config) -> Config:
+    """The configuration under the protocol of the authors' released code, for comparison.
+
+    One noise draw for all fast steps and the slow one, log variances from -5, and the fast loop's
+    decoder gradients added to the slow gradient.
+    """
+    guide = Named("mean-field", {"log_variance": RELEASED_LOG_VARIANCE})
+    return config.replace(guide=guide, fast=Fast.released(config.fast.steps))
 
 
 class HasVocabulary(Protocol):
@@ -233,21 +274,19 @@ PRESETS: dict[str, Config] = {
 }
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON types.
+def to_dict(config: Config) -> dict[str, Any]:
+    """A configuration as plain JSON types.
 
     Raises:
         InputError: if an optimizer was given as an object, which JSON cannot hold.
     """
-    data = dataclasses.asdict(config)
-    for part in ("fast", "slow"):
-        optimizer = data.get(part, {}).get("optimizer", "")
+    for part, optimizer in (("fast", config.fast.optimizer), ("slow", config.slow.optimizer)):
         if not isinstance(optimizer, str):
             raise InputError(
                 f"{part}.optimizer is {optimizer!r}: a saved run needs the name of a torch.optim "
                 "class, or 'package.module:callable'"
             )
-    return data
+    return dataclasses.asdict(config)
 
 
 def from_dict(kind: type[T], data: Mapping[str, Any], where: str = "config") -> T:
@@ -265,7 +304,10 @@ def from_dict(kind: type[T], data: Mapping[str, Any], where: str = "config") -> 
             raise unknown(f"field of {where}", name, fields)
         inner = fields[name].type
         nested = isinstance(inner, type) and dataclasses.is_dataclass(inner)
-        values[name] = from_dict(inner, value, f"{where}.{name}") if nested else value
+        if nested:
+            values[name] = from_dict(inner, value, f"{where}.{name}")
+        else:
+            values[name] = tuple(value) if name == "fields" else value
     try:
         return kind(**values)
     except TypeError as error:

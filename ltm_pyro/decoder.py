@@ -51,8 +51,10 @@ class SelfAttention(nn.Module):
             mixed = scaled_dot_product_attention(q, k, v, mask)
         if cache is not None:
             keep = self.window - 1
-            cache.layers[self.layer] = (k[:, :, k.shape[2] - min(keep, k.shape[2]) :],
-                                        v[:, :, v.shape[2] - min(keep, v.shape[2]) :])
+            cache.layers[self.layer] = (
+                k[:, :, k.shape[2] - min(keep, k.shape[2]) :],
+                v[:, :, v.shape[2] - min(keep, v.shape[2]) :],
+            )
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -175,7 +177,9 @@ class Decoder(nn.Module):
             cache.position += h.shape[1]
         return self.norm(h)
 
-    def forward(self, inputs: Tensor, z: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self, inputs: Tensor, z: Tensor | None = None, cache: Cache | None = None
+    ) -> Tensor:
         """Token ids (B, N) and thoughts (B, L, S, E) -> hidden states (B, N, D).
 
         With a cache, `inputs` go on from where the last call ended.

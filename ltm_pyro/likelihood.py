@@ -57,9 +57,11 @@ class TokenSequence(TorchDistribution):
         hidden = self.decoder.body(h, z)
         targets = tokens.expand(shape).reshape(-1, shape[-1])
         scores = head_log_prob(hidden[counted], self.decoder.head, targets[counted])
-        return hidden.new_zeros(counted.shape, dtype=scores.dtype).masked_scatter(
-            counted, scores
-        ).reshape(shape)
+        return (
+            hidden.new_zeros(counted.shape, dtype=scores.dtype)
+            .masked_scatter(counted, scores)
+            .reshape(shape)
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each document in nats: (*batch, length) -> (*batch)."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+import torch
+
 from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError, unknown
 
@@ -84,31 +86,32 @@ def imported(path: str) -> Any:
         raise InputError(f"cannot import {path!r}: {error}") from None
 
 
-def optimizer_class(optimizer: Any) -> Callable[..., Any]:
-    """A torch.optim class by name, a `module:callable`, or the callable itself."""
-    import torch
+def new_optimizer(
+    optimizer: Any, parameters: Any, lr: float, options: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    """An optimizer from a torch.optim class name, a `module:callable`, or a callable itself.
 
-    if callable(optimizer):
-        return optimizer  # type: ignore[no-any-return]
-    if ":" in optimizer:
-        return imported(optimizer)  # type: ignore[no-any-return]
-    known: Mapping[str, Any] = names_of_optimizers(torch.optim)
-    if optimizer not in known:
-        raise unknown("optimizer", optimizer, known)
-    return known[optimizer]  # type: ignore[no-any-return]
-
-
-def names_of_optimizers(module: ModuleType) -> dict[str, type]:
-    """The optimizers of a module by class name."""
-    import torch
-
-    return {
-        name: cls
-        for name, cls in vars(module).items()
-        if inspect.isclass(cls)
-        and issubclass(cls, torch.optim.Optimizer)
-        and cls is not torch.optim.Optimizer
-    }
+    Raises:
+        InputError: for a name that is not known, or options it does not take.
+    """
+    make = optimizer
+    if isinstance(optimizer, str) and ":" in optimizer:
+        make = imported(optimizer)
+    elif isinstance(optimizer, str):
+        known = {
+            name: cls
+            for name, cls in vars(torch.optim).items()
+            if inspect.isclass(cls)
+            and issubclass(cls, torch.optim.Optimizer)
+            and cls is not torch.optim.Optimizer
+        }
+        if optimizer not in known:
+            raise unknown("optimizer", optimizer, known)
+        make = known[optimizer]
+    try:
+        return make(parameters, lr=lr, **options)  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise InputError(f"optimizer {optimizer}: {error}".replace("__init__() ", "")) from None
 
 
 def _kebab(name: str) -> str:

@@ -23,7 +23,5 @@ class AutoregressiveModel(TextModel):
     def forward(self, batch: Rows) -> None:
         """Observes the tokens; there is nothing latent to return."""
         with pyro.plate("documents", len(batch), dim=-1):
-            likelihood = TokenSequence(
-                self.decoder, None, batch.lengths, batch.tokens.shape[-1]
-            )
+            likelihood = TokenSequence(self.decoder, None, batch.lengths, batch.tokens.shape[-1])
             pyro.sample("tokens", likelihood, obs=batch.tokens)

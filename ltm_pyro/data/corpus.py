@@ -48,6 +48,15 @@ class Corpus:
         """Id of the begin-of-text token."""
         return self.tokenizer.begin
 
+    def __str__(self) -> str:
+        counts = ", ".join(f"{split} {len(getattr(self, split))}" for split in SPLITS)
+        tokens = sum(getattr(self, split).token_count for split in SPLITS)
+        size = sum(int(getattr(self, split).bytes.sum()) for split in SPLITS)
+        return (
+            f"{self.name}: {tokens:,} tokens of {self.vocabulary:,} kinds, {size:,} bytes; "
+            f"rows ({self.layout}, up to {self.length} tokens): {counts}"
+        )
+
     def rows(self, split: str) -> Rows:
         """The rows of `train`, `valid` or `test`, or of `all` three."""
         if split == "all":

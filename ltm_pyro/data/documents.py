@@ -130,8 +130,10 @@ def _texts(records: Any, fields: tuple[str, ...], where: str) -> Iterator[str]:
     chosen = fields
     if not chosen:
         first = next(iter(records), {})
-        chosen = ("text",) if "text" in known else tuple(
-            k for k in known if isinstance(first.get(k), str)
+        chosen = (
+            ("text",)
+            if "text" in known
+            else tuple(k for k in known if isinstance(first.get(k), str))
         )
     if not chosen:
         raise InputError(f"{where} has no field that holds text; its fields: {', '.join(known)}")

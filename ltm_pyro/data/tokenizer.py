@@ -1,5 +1,6 @@
 """Byte-level BPE, trained here or brought along."""
 
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -100,7 +101,7 @@ class Tokenizer:
                 for character in text:
                     places.append(places[-1] + len(character.encode()))
                 marks = [places[mark] for mark in marks]
-            sizes = [b - a for a, b in zip(marks, marks[1:], strict=False)]
+            sizes = [b - a for a, b in itertools.pairwise(marks)]
             out.append(([*encoded.ids, self.end], [*sizes, 0]))
         return out
 

@@ -1,5 +1,6 @@
 """Dual-rate stochastic variational inference: local guides fast, global weights slowly."""
 
+import dataclasses
 import functools
 import time
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ltm_pyro.config import Fast, Slow
+from ltm_pyro.config import RELEASED_LOG_VARIANCE, Fast, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.elbo import assert_finite, elbo_terms
 from ltm_pyro.guides import MeanField
@@ -17,8 +18,11 @@ from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, frozen, ne
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.registry import optimizer_class
+from ltm_pyro.registry import new_optimizer
 from ltm_pyro.seeds import Noise, derive
+
+PAPER: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
+"""Options of the slow optimizer where the paper's differ from torch's."""
 
 
 @dataclass(frozen=True)
@@ -83,21 +87,16 @@ class DualRateSVI:
         groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": self.slow.decay}]
         if others:
             groups.append({"params": others, "weight_decay": 0.0})
-        self.optimizer: torch.optim.Optimizer = optimizer_class(self.slow.optimizer)(
-            groups, lr=self.slow.lr, **self.slow.options
-        )
+        options = {**PAPER.get(self.slow.optimizer, {}), **self.slow.options}
+        self.optimizer = new_optimizer(self.slow.optimizer, groups, self.slow.lr, options)
 
     @classmethod
     def released(
         cls, model: TextModel, steps: int = 16, slow: Slow | None = None, seed: int = 0
     ) -> "DualRateSVI":
-        """The protocol of the authors' released code, for comparison; its numbers are no bounds.
-
-        One noise draw for all fast steps and the slow one, log variances from -5, and the fast
-        loop's decoder gradients added to the slow gradient.
-        """
-        guide = functools.partial(MeanField, log_variance=-5.0)
-        return cls(model, guide, released_fast(steps), slow, seed)
+        """The protocol of the authors' released code; see `ltm_pyro.config.released_protocol`."""
+        guide = functools.partial(MeanField, log_variance=RELEASED_LOG_VARIANCE)
+        return cls(model, guide, Fast.released(steps), slow, seed)
 
     def step(self, batch: Rows, total: int | None = None) -> StepReport:
         """One iteration on a batch.
@@ -183,12 +182,8 @@ class DualRateSVI:
         self, rows: Rows, steps: int | None = None, seed: int | None = None, chunk: int = 64
     ) -> Posterior:
         """Fit guides to rows, `chunk` at a time; `steps` fast steps instead of `fast.steps`."""
-        import dataclasses
-
         fast = self.fast if steps is None else dataclasses.replace(self.fast, steps=steps)
-        return infer(
-            self.model, rows, self.guide, fast, self.seed if seed is None else seed, chunk
-        )
+        return infer(self.model, rows, self.guide, fast, self.seed if seed is None else seed, chunk)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the model's weights that the next step depends on."""
@@ -198,8 +193,3 @@ class DualRateSVI:
         """Go on from a `state_dict`."""
         self.done, self.seed = state["done"], state["seed"]
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def released_fast(steps: int = 16) -> Fast:
-    """The fast loop of the released code: one draw, and decoder gradients that leak."""
-    return Fast(steps=steps, lr=0.3, final=0.1, noise="fixed", leak=True)

@@ -59,9 +59,7 @@ def fit(
     """`steps` iterations of `svi`, from where it stands; see `DualRateSVI.fit`."""
     done = Fit()
     total = svi.done + steps
-    with tqdm(
-        total=total, initial=svi.done, desc=label, unit="step", disable=not progress
-    ) as bar:
+    with tqdm(total=total, initial=svi.done, desc=label, unit="step", disable=not progress) as bar:
         while svi.done < total:
             batch = rows.batch(svi.done, batch_size, svi.seed)
             report = svi.step(batch, total)

@@ -13,7 +13,7 @@ from ltm_pyro.elbo import assert_finite, elbo_terms
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.registry import optimizer_class
+from ltm_pyro.registry import new_optimizer
 from ltm_pyro.seeds import Noise
 
 MakeGuide = Callable[..., Guide]
@@ -69,7 +69,7 @@ def fit_guide(model: TextModel, guide: Guide, batch: Rows, fast: Fast, noise: No
     local = [p for p in guide.parameters() if p.requires_grad]
     records: list[tuple[Tensor, Tensor, Tensor, float]] = []
     if local and fast.steps:
-        optimizer = optimizer_class(fast.optimizer)(local, lr=fast.lr, **fast.options)
+        optimizer = new_optimizer(fast.optimizer, local, fast.lr, fast.options)
     with nullcontext() if fast.leak else frozen(model):
         for step in range(fast.steps if local else 0):
             lr = cosine(step, fast.steps, fast.lr, fast.final)

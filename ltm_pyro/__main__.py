@@ -1,0 +1,7 @@
+"""`python -m ltm_pyro` is `ltm`."""
+
+import sys
+
+from ltm_pyro.cli import main
+
+sys.exit(main())

@@ -1,0 +1,68 @@
+"""The ELBO with fresh draws, the score of the prior, the baseline, and the released protocol."""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from ltm_pyro.bounds.estimate import Estimate, Task
+from ltm_pyro.elbo import ElboTerms, elbo_terms
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import MeanField, NoGuide
+from ltm_pyro.inference.local import fit_guide, new_guide
+from ltm_pyro.inference.posterior import infer
+from ltm_pyro.seeds import Noise, derive
+
+
+def elbo(task: Task, draws: int = 16) -> Estimate:
+    """The negative ELBO of a fitted guide, over draws that the fit never saw.
+
+    In expectation at least -log p(x): E_q[log p(x, z) - log q(z)] <= log p(x) whatever q is, as
+    long as the draws are independent of how q was fitted (Jordan et al. 1999).
+    """
+    terms = task.posterior.elbo(draws)
+    return _mean(terms, f"bound: {task.fast.steps} fast steps, {draws} fresh draws")
+
+
+def prior(task: Task, draws: int = 16) -> Estimate:
+    """E_p(z)[-log p(x | z)]: what the decoder does with thoughts that know nothing of the text.
+
+    The negative ELBO of the guide q(z) = p(z), so a bound too.
+    """
+    nowhere = dataclasses.replace(task.fast, steps=0)
+    terms = infer(task.model, task.rows, MeanField, nowhere, task.seed).elbo(draws)
+    return dataclasses.replace(
+        _mean(terms, f"bound: z from the prior, {draws} fresh draws"), parts={}
+    )
+
+
+def baseline(task: Task) -> Estimate:
+    """-log p(x) of the decoder without latents: exact, no draws."""
+    if task.baseline is None:
+        raise InputError("no baseline to score: this model was trained without one")
+    with torch.no_grad():
+        terms = elbo_terms(task.baseline, NoGuide(), task.rows)
+    return Estimate(-terms.log_likelihood[0], "exact: the same decoder without latents")
+
+
+def same_noise(task: Task, draws: int = 1) -> Estimate:
+    """The released protocol: one draw for the whole fit, and reported with that same draw.
+
+    Not a bound: the guide has adapted to the draw it is scored with.
+    """
+    guide = new_guide(task.model, task.guide, task.rows)
+    noise = Noise(derive(task.seed, 2), fixed=True)
+    fast = dataclasses.replace(task.fast, noise="fixed", particles=draws)
+    fit_guide(task.model, guide, task.rows, fast, noise)
+    with torch.no_grad(), noise.draw():
+        terms = elbo_terms(task.model, guide, task.rows, draws)
+    protocol = f"NOT A BOUND: {fast.steps} fast steps scored with the draw they were fitted to"
+    return dataclasses.replace(_mean(terms, protocol), variance=None, is_bound=False)
+
+
+def _mean(terms: ElboTerms, protocol: str) -> Estimate:
+    draws = len(terms.elbo)
+    variance: Tensor | None = terms.elbo.var(0) / draws if draws > 1 else None
+    reconstruction, kl = -terms.log_likelihood.mean(0), terms.kl.mean(0)
+    parts = {"reconstruction": reconstruction, "kl": kl}
+    return Estimate(reconstruction + kl, protocol, draws, variance, parts)

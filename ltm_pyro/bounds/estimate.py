@@ -1,0 +1,64 @@
+"""What every estimator is given, and what it gives back."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ltm_pyro.config import Fast
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.inference.local import MakeGuide
+from ltm_pyro.inference.posterior import Posterior, infer
+from ltm_pyro.models import AutoregressiveModel, TextModel
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate of -log p(x) for each row of a chunk.
+
+    Attributes:
+        nats: shape (rows,).
+        protocol: in words, how it was made.
+        draws: draws of z for each row.
+        variance: of `nats` over those draws, shape (rows,), if it is known.
+        parts: named parts that `nats` is the sum of, shape (rows,) each.
+        is_bound: whether the expectation of `nats` is at least -log p(x).
+    """
+
+    nats: Tensor
+    protocol: str
+    draws: int = 0
+    variance: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    is_bound: bool = True
+
+
+@dataclass
+class Task:
+    """A chunk of rows to score under a model.
+
+    The guide is fitted when the first estimator asks for `posterior`, and shared by the others.
+    """
+
+    model: TextModel
+    rows: Rows
+    guide: MakeGuide
+    fast: Fast
+    seed: int
+    baseline: AutoregressiveModel | None = None
+    fit_seconds: float = 0.0
+    asked: bool = False
+    _posterior: Posterior | None = None
+
+    @property
+    def posterior(self) -> Posterior:
+        """q(z | x) of the chunk, fitted under `fast`."""
+        self.asked = True
+        if self._posterior is None:
+            start = time.perf_counter()
+            self._posterior = infer(
+                self.model, self.rows, self.guide, self.fast, self.seed, len(self.rows)
+            )
+            self.fit_seconds = time.perf_counter() - start
+        return self._posterior

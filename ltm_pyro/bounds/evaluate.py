@@ -1,0 +1,128 @@
+"""One call from a model and rows to a table of figures."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ltm_pyro.bounds.elbo import baseline as exact_baseline
+from ltm_pyro.bounds.elbo import elbo, prior, same_noise
+from ltm_pyro.bounds.estimate import Estimate, Task
+from ltm_pyro.bounds.report import Array, Figure, Report
+from ltm_pyro.config import Fast
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.local import MakeGuide
+from ltm_pyro.models import AutoregressiveModel, TextModel
+from ltm_pyro.seeds import derive
+
+Estimator = Callable[..., Estimate]
+
+BOUNDS: dict[str, Estimator] = {
+    "elbo": elbo,
+    "prior": prior,
+    "baseline": exact_baseline,
+    "same_noise": same_noise,
+}
+
+
+def evaluate(
+    model: TextModel,
+    rows: Rows,
+    bounds: Iterable[str] = ("elbo", "prior"),
+    *,
+    guide: MakeGuide = MeanField,
+    fast: Fast | None = None,
+    baseline: AutoregressiveModel | None = None,
+    seed: int = 0,
+    chunk: int = 64,
+    progress: bool = True,
+) -> Report:
+    """Score rows of text under a model, each figure with its protocol and its errors.
+
+    Args:
+        model: what is scored.
+        rows: the text.
+        bounds: names of figures, `name` or `name:number` (`elbo:64` takes 64 draws); see `BOUNDS`.
+        guide: the guide class whose fit the bounds use.
+        fast: the fast loop that fits it.
+        baseline: a decoder without latents to score on the same rows, exactly.
+        seed: where every draw comes from.
+        chunk: rows handled at once; bounds the memory.
+        progress: whether to show a progress bar.
+
+    Raises:
+        InputError: for an unknown figure or a bad number, or if there are no rows.
+    """
+    if not len(rows):
+        raise InputError("there are no rows to score: is the split empty?")
+    wanted = [_parse(text) for text in bounds]
+    if baseline is not None and "baseline" not in dict(wanted):
+        wanted.append(("baseline", ()))
+    estimates: dict[str, list[Estimate]] = {name: [] for name, _ in wanted}
+    seconds = dict.fromkeys(estimates, 0.0)
+    parts = list(rows.to(next(model.parameters()).device).split(chunk))
+    with tqdm(total=len(parts) * len(wanted), desc="scoring", disable=not progress) as bar:
+        for i, part in enumerate(parts):
+            task = Task(model, part, guide, fast or Fast(), derive(seed, i), baseline)
+            for name, numbers in wanted:
+                bar.set_postfix_str(name)
+                estimate, spent = _timed(BOUNDS[name], task, numbers)
+                estimates[name].append(estimate)
+                seconds[name] += spent
+                bar.update()
+    return Report({name: _figure(name, estimates[name], rows, seconds[name]) for name, _ in wanted})
+
+
+def by_document(values: Tensor, rows: Rows) -> Array:
+    """Sum a value of each row over the rows of each document, shape (documents,)."""
+    _, place = torch.unique(rows.document.cpu(), return_inverse=True)
+    sums = np.zeros(int(place.max()) + 1)
+    np.add.at(sums, place.numpy(), values.detach().double().cpu().numpy())
+    return sums
+
+
+def _timed(estimator: Estimator, task: Task, numbers: tuple[int, ...]) -> tuple[Estimate, float]:
+    """An estimate and its seconds; a fit shared with other estimators counts for each of them."""
+    start, before, task.asked = time.perf_counter(), task.fit_seconds, False
+    estimate = estimator(task, *numbers)
+    spent = time.perf_counter() - start
+    return estimate, spent + (before if task.asked else 0.0)
+
+
+def _parse(text: str) -> tuple[str, tuple[int, ...]]:
+    name, colon, number = text.partition(":")
+    if name not in BOUNDS:
+        raise unknown("bound", name, BOUNDS)
+    if not colon:
+        return name, ()
+    if len(inspect.signature(BOUNDS[name]).parameters) < 2:
+        raise InputError(f"bound {text!r}: {name} takes no number")
+    if not number.isdecimal() or int(number) < 1:
+        raise InputError(f"bound {text!r}: after the colon stands a number, 1 or more")
+    return name, (int(number),)
+
+
+def _figure(name: str, estimates: list[Estimate], rows: Rows, seconds: float) -> Figure:
+    def documents(values: Iterable[Tensor]) -> Array:
+        return by_document(torch.cat(list(values)), rows)
+
+    first = estimates[0]
+    variances = [e.variance for e in estimates if e.variance is not None]
+    return Figure(
+        name=name,
+        protocol=first.protocol,
+        nats=documents(e.nats for e in estimates),
+        tokens=by_document(rows.lengths, rows),
+        bytes=by_document(rows.bytes, rows),
+        is_bound=first.is_bound,
+        parts={part: documents(e.parts[part] for e in estimates) for part in first.parts},
+        monte_carlo_variance=documents(variances) if len(variances) == len(estimates) else None,
+        draws=first.draws,
+        seconds=seconds,
+    )

@@ -1,0 +1,165 @@
+"""Figures with units and errors, and tables of them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure for -log p(x) over the documents of a corpus.
+
+    Attributes:
+        name: e.g. "elbo".
+        protocol: in words, how it was made.
+        nats: for each document, shape (documents,).
+        tokens: tokens of each document that count, shape (documents,).
+        bytes: UTF-8 bytes of each document, shape (documents,).
+        is_bound: whether the expectation of `nats` is at least -log p(x).
+        parts: named parts that `nats` is the sum of, shape (documents,) each.
+        monte_carlo_variance: of each document's `nats`, over the draws that made it.
+        draws: draws of z for each row.
+        seconds: time spent, the fitting included.
+    """
+
+    name: str
+    protocol: str
+    nats: Array
+    tokens: Array
+    bytes: Array
+    is_bound: bool = True
+    parts: Mapping[str, Array] = field(default_factory=dict)
+    monte_carlo_variance: Array | None = None
+    draws: int = 0
+    seconds: float = 0.0
+
+    @property
+    def nats_per_token(self) -> float:
+        """Total nats over total tokens."""
+        return float(self.nats.sum() / self.tokens.sum())
+
+    @property
+    def perplexity(self) -> float:
+        """exp(total nats / total tokens): of the corpus, never a mean over documents."""
+        return math.exp(self.nats_per_token)
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Total bits over total bytes of text; the end of text costs bits and has no bytes."""
+        return float(self.nats.sum() / math.log(2) / self.bytes.sum())
+
+    @property
+    def standard_error(self) -> float:
+        """Of `nats_per_token`, over documents drawn at random (ratio estimator, delta method)."""
+        return ratio_error(self.nats, self.tokens)
+
+    @property
+    def monte_carlo_error(self) -> float:
+        """Of `nats_per_token`, over the draws, these documents given; nan if not known."""
+        if self.monte_carlo_variance is None:
+            return math.nan
+        return float(np.sqrt(self.monte_carlo_variance.sum()) / self.tokens.sum())
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return len(self.nats)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        error = self.monte_carlo_error
+        return {
+            "nats_per_token": self.nats_per_token,
+            "standard_error": self.standard_error,
+            "monte_carlo_error": None if math.isnan(error) else error,
+            "perplexity": self.perplexity,
+            "bits_per_byte": self.bits_per_byte,
+            "nats_per_document": float(self.nats.mean()),
+            **{f"{k}_per_token": float(v.sum() / self.tokens.sum()) for k, v in self.parts.items()},
+            "is_bound": self.is_bound,
+            "documents": self.documents,
+            "tokens": int(self.tokens.sum()),
+            "bytes": int(self.bytes.sum()),
+            "draws": self.draws,
+            "seconds": round(self.seconds, 3),
+            "protocol": self.protocol,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.nats_per_token:.4f} ± {self.standard_error:.4f} nats/token ({self.protocol})"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of the same documents, by name; printing it shows the table."""
+
+    figures: Mapping[str, Figure]
+
+    def __getitem__(self, name: str) -> Figure:
+        return self.figures[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, an object for each figure."""
+        return {name: figure.to_dict() for name, figure in self.figures.items()}
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each figure."""
+        return pd.DataFrame.from_dict(self.to_dict(), orient="index")
+
+    def difference(self, worse: str, better: str) -> tuple[float, float]:
+        """Nats per token by which `better` is lower than `worse`, and its paired standard error."""
+        return paired_difference(self[worse], self[better])
+
+    def __str__(self) -> str:
+        one = next(iter(self.figures.values()))
+        head = f"{'':<14}{'nats/token':>12}{'± s.e.':>9}{'± MC':>9}{'perplexity':>12}"
+        lines = [f"{head}{'bits/byte':>11}{'seconds':>9}  protocol"]
+        for figure in self.figures.values():
+            error = figure.monte_carlo_error
+            monte_carlo = "" if math.isnan(error) else f"{error:.4f}"
+            lines.append(
+                f"{figure.name:<14}{figure.nats_per_token:>12.4f}{figure.standard_error:>9.4f}"
+                f"{monte_carlo:>9}{figure.perplexity:>12.2f}{figure.bits_per_byte:>11.4f}"
+                f"{figure.seconds:>9.1f}  {figure.protocol}"
+            )
+            for name, part in figure.parts.items():
+                lines.append(f"  {name:<12}{part.sum() / figure.tokens.sum():>12.4f}")
+        lines.append(
+            f"{one.documents} documents, {int(one.tokens.sum())} tokens, "
+            f"{int(one.bytes.sum())} bytes; lower is better"
+        )
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().to_html(float_format="{:.4f}".format))
+
+
+def paired_difference(worse: Figure, better: Figure) -> tuple[float, float]:
+    """Nats per token by which `better` is below `worse`, and the standard error of that.
+
+    The error is of the difference document by document, so what makes a document hard for both
+    cancels.
+
+    Raises:
+        ValueError: if the two were not computed on the same documents.
+    """
+    if not np.array_equal(worse.tokens, better.tokens):
+        raise ValueError(f"{worse.name} and {better.name} were not scored on the same documents")
+    gap = worse.nats - better.nats
+    return float(gap.sum() / worse.tokens.sum()), ratio_error(gap, worse.tokens)
+
+
+def ratio_error(numerator: Array, denominator: Array) -> float:
+    """Standard error of sum(numerator) / sum(denominator) over independent pairs (delta method)."""
+    n = len(numerator)
+    if n < 2:
+        return math.nan
+    residual = numerator - numerator.sum() / denominator.sum() * denominator
+    return float(math.sqrt(n / (n - 1) * (residual**2).sum()) / denominator.sum())

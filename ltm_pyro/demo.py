@@ -1,0 +1,61 @@
+"""The whole job on the embedded corpus: train, score, sample, plot."""
+
+import dataclasses
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from ltm_pyro.bounds import Report, evaluate
+from ltm_pyro.checkpoint import Run
+from ltm_pyro.config import preset
+from ltm_pyro.data import Rows, load_corpus
+from ltm_pyro.diagnostics import plot_inner_loop, plot_training
+from ltm_pyro.generation import generate
+from ltm_pyro.inference.posterior import infer
+from ltm_pyro.training import train
+
+PROMPT = "Return a new list"
+
+
+def demo(out: Path, steps: int | None = None, seed: int = 0) -> Report:
+    """Train the `tiny` preset beside its baseline, and print what came of it."""
+    corpus = load_corpus()
+    print(f"Text: {corpus}\n")
+    config = preset("tiny", corpus)
+    training = dataclasses.replace(config.training, seed=seed, baseline=True)
+    if steps is not None:
+        training = dataclasses.replace(training, steps=steps)
+    run = train(config.replace(training=training), out, corpus, overwrite=True, note=print)
+
+    print("\nHeld-out test documents, every figure a valid bound or exact:\n")
+    report = evaluate(
+        run.model, corpus.test, fast=config.fast, guide=run.guide, baseline=run.baseline, seed=seed
+    )
+    print(report)
+    for other, meaning in (("prior", "what inferring the thoughts earns"),
+                           ("baseline", "ahead of the decoder without latents by")):  # fmt: skip
+        gain, error = report.difference(other, "elbo")
+        print(f"{meaning}: {gain:+.4f} ± {error:.4f} nats/token ({other} - elbo, paired)")
+
+    print("\nThree texts, thoughts drawn from the prior:\n")
+    print(generate(run.model, run.tokenizer, n=3, length=60, top_p=0.95, seed=seed))
+    print(f"\nGoing on from {PROMPT!r}, thoughts fitted to it:\n")
+    print(generate(run.model, run.tokenizer, PROMPT, length=60, top_p=0.95, seed=seed))
+    plots = draw(run, corpus.test[:64], seed)
+    print(f"\nPlots: {plots}\nCheckpoint: {run.path} (try: ltm generate {run.path} --n 3)")
+    return report
+
+
+def draw(run: Run, rows: Rows, seed: int) -> Path:
+    """Training and fast loop side by side, in one picture in the run's folder."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    plot_training(run.log(), left)
+    fast = dataclasses.replace(run.config.fast, steps=2 * run.config.fast.steps)
+    plot_inner_loop(infer(run.model, rows, run.guide, fast, seed).inner, right)
+    path = run.path / "training.png"
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path
