@@ -108,7 +108,7 @@ def load_trainer(path: Path) -> dict[str, Any]:
     if not place.exists():
         raise InputError(f"{path} cannot be resumed: it has no {TRAINER}")
     try:
-        return torch.load(place, weights_only=True)  # type: ignore[no-any-return]
+        return dict(torch.load(place, weights_only=True))
     except Exception as error:
         raise InputError(f"{place} is damaged or not a trainer state: {_line(error)}") from None
 

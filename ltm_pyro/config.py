@@ -303,8 +303,7 @@ def from_dict(kind: type[T], data: Mapping[str, Any], where: str = "config") -> 
         if name not in fields:
             raise unknown(f"field of {where}", name, fields)
         inner = fields[name].type
-        nested = isinstance(inner, type) and dataclasses.is_dataclass(inner)
-        if nested:
+        if isinstance(inner, type) and dataclasses.is_dataclass(inner):
             values[name] = from_dict(inner, value, f"{where}.{name}")
         else:
             values[name] = tuple(value) if name == "fields" else value

@@ -1,6 +1,6 @@
 """Token sequences as a Pyro distribution: p(x | z) of a whole document."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import TorchDistribution, constraints
@@ -29,7 +29,7 @@ class TokenSequence(TorchDistribution):
         length: tokens in a row (the event), at least the longest of `lengths`.
     """
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.independent(constraints.nonnegative_integer, 1)
     has_rsample = False
 

@@ -109,7 +109,8 @@ def new_optimizer(
             raise unknown("optimizer", optimizer, known)
         make = known[optimizer]
     try:
-        return make(parameters, lr=lr, **options)  # type: ignore[no-any-return]
+        made: torch.optim.Optimizer = make(parameters, lr=lr, **options)
+        return made
     except TypeError as error:
         raise InputError(f"optimizer {optimizer}: {error}".replace("__init__() ", "")) from None
 

@@ -15,7 +15,7 @@ from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI, StepReport
-from ltm_pyro.inference.fit import fit, record
+from ltm_pyro.inference.loop import fit, record
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.seeds import seeded
 
@@ -107,7 +107,7 @@ class Trainer:
             ("elbo:4", "prior:4"),
             guide=self.svi.guide,
             fast=self.config.fast,
-            baseline=self.baseline.model if self.baseline is not None else None,  # type: ignore[arg-type]
+            baseline=self.baseline.model if self.baseline is not None else None,
             seed=self.config.training.seed,
             progress=False,
         )

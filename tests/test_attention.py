@@ -4,7 +4,9 @@ import torch
 from ltm_pyro.attention import dense_window_attention, rotate, window_attention
 
 
-@pytest.mark.parametrize(("n", "window"), [(1, 4), (4, 4), (5, 4), (12, 4), (13, 4), (30, 7), (9, 1)])
+@pytest.mark.parametrize(
+    ("n", "window"), [(1, 4), (4, 4), (5, 4), (12, 4), (13, 4), (30, 7), (9, 1)]
+)
 def test_blocks_equal_the_dense_mask(n, window):
     q, k, v = (torch.randn(2, 3, n, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
     blocks, dense = window_attention(q, k, v, window), dense_window_attention(q, k, v, window)

@@ -19,9 +19,7 @@ def test_log_prob_is_the_sum_of_each_tokens(model, rows):
         n = int(rows.lengths[i])
         inputs = torch.cat([torch.tensor([0]), rows.tokens[i, : n - 1]])[None]
         logits = model.decoder(inputs, z[i : i + 1])[0] @ model.decoder.embedding.weight.T
-        by_hand = sum(
-            logits[t].log_softmax(-1)[rows.tokens[i, t]].double() for t in range(n)
-        )
+        by_hand = sum(logits[t].log_softmax(-1)[rows.tokens[i, t]].double() for t in range(n))
         assert got[i].item() == pytest.approx(by_hand.item(), rel=1e-5)
 
 
@@ -112,6 +110,4 @@ def test_expanding_keeps_every_document(model):
     one = TokenSequence(model.decoder, torch.randn(5, 2, 2, 3), rows.lengths, 12)
     wide = one.expand((3, 5))
     assert wide.batch_shape == (3, 5)
-    torch.testing.assert_close(
-        wide.log_prob(rows.tokens), one.log_prob(rows.tokens).expand(3, 5)
-    )
+    torch.testing.assert_close(wide.log_prob(rows.tokens), one.log_prob(rows.tokens).expand(3, 5))

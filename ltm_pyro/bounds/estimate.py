@@ -10,7 +10,7 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import Posterior, infer
-from ltm_pyro.models import AutoregressiveModel, TextModel
+from ltm_pyro.models import TextModel
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Task:
     guide: MakeGuide
     fast: Fast
     seed: int
-    baseline: AutoregressiveModel | None = None
+    baseline: TextModel | None = None
     fit_seconds: float = 0.0
     asked: bool = False
     _posterior: Posterior | None = None

@@ -71,7 +71,8 @@ class Corpus:
             return Rows(*(torch.cat(column) for column in zip(*columns, strict=True)))
         if split not in SPLITS:
             raise unknown("split", split, (*SPLITS, "all"))
-        return getattr(self, split)  # type: ignore[no-any-return]
+        rows: Rows = getattr(self, split)
+        return rows
 
 
 def load_corpus(

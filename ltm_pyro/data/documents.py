@@ -114,10 +114,10 @@ def _hub(
 def _splits(loaded: Any, fields: tuple[str, ...], where: str) -> dict[str, Iterable[str]]:
     if not isinstance(loaded, dict):
         return {"all": _texts(loaded, fields, where)}
-    splits = {_SPLITS.get(k, k): _texts(v, fields, where) for k, v in loaded.items()}
+    splits = {_SPLITS.get(str(k), str(k)): _texts(v, fields, where) for k, v in loaded.items()}
     if set(splits) == {"train"}:  # nothing held out: we split it ourselves
         return {"all": splits["train"]}
-    return splits
+    return dict(splits)
 
 
 def _texts(records: Any, fields: tuple[str, ...], where: str) -> Iterator[str]:
@@ -129,7 +129,7 @@ def _texts(records: Any, fields: tuple[str, ...], where: str) -> Iterator[str]:
             raise unknown(f"field of {where}", field, known)
     chosen = fields
     if not chosen:
-        first = next(iter(records), {})
+        first: dict[str, Any] = next(iter(records), {})
         chosen = (
             ("text",)
             if "text" in known

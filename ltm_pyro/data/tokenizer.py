@@ -28,8 +28,8 @@ class Tokenizer:
         if end is None:
             inner.add_special_tokens([END])
             end = END
-        self.begin: int = inner.token_to_id(BEGIN)
-        self.end: int = inner.token_to_id(end)
+        self.begin = int(inner.token_to_id(BEGIN))  # type: ignore[arg-type]
+        self.end = int(inner.token_to_id(end))  # type: ignore[arg-type]
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary: int = 2048) -> "Tokenizer":
@@ -111,7 +111,7 @@ class Tokenizer:
 
     def fingerprint(self) -> dict[str, Any]:
         """Its JSON form, for comparing two."""
-        return json.loads(self.inner.to_str())  # type: ignore[no-any-return]
+        return dict(json.loads(self.inner.to_str()))
 
 
 def _line(error: Exception) -> str:

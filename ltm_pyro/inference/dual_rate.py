@@ -13,8 +13,8 @@ from ltm_pyro.config import RELEASED_LOG_VARIANCE, Fast, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.elbo import assert_finite, elbo_terms
 from ltm_pyro.guides import MeanField
-from ltm_pyro.inference.fit import Callback, Fit, fit
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, frozen, new_guide
+from ltm_pyro.inference.loop import Callback, Fit, fit
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel

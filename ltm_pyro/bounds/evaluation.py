@@ -18,7 +18,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.models import AutoregressiveModel, TextModel
+from ltm_pyro.models import TextModel
 from ltm_pyro.seeds import derive
 
 Estimator = Callable[..., Estimate]
@@ -38,7 +38,7 @@ def evaluate(
     *,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
-    baseline: AutoregressiveModel | None = None,
+    baseline: TextModel | None = None,
     seed: int = 0,
     chunk: int = 64,
     progress: bool = True,

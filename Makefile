@@ -1,0 +1,47 @@
+# `make demo` and `make test` need Python 3.11 or later and make; the rest is made here.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test slow check format lint types clean
+
+help:  ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+install: $(VENV)/installed  ## a virtual environment with everything in it
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "ltm_pyro needs Python 3.11 or later (make PYTHON=python3.12 ...)"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## train, score and sample on the embedded corpus (minutes)
+	$(BIN)/ltm demo
+
+test: install  ## all tests but the slow ones
+	$(BIN)/python -m pytest
+
+slow: install  ## the statistical checks at full size
+	$(BIN)/python -m pytest -m slow
+
+check: install  ## format, lint, types and tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(MAKE) types
+	$(BIN)/python -m pytest
+
+format: install  ## put the code in form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The type checker cannot follow models/ and guides/ to their places in the package, so it reads
+# the package as it is installed.
+types: install  ## check types
+	rm -rf build/types build/lib
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p ltm_pyro
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,105 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro.bounds.evaluation import BOUNDS, by_document
+from ltm_pyro.config import Fast
+from ltm_pyro.errors import InputError
+from ltm_pyro.models import AutoregressiveModel
+
+from ..conftest import some_rows
+
+
+def evaluate(model, rows, *bounds, **rest):
+    return ltm.evaluate(model, rows, bounds, fast=Fast(steps=4), progress=False, **rest)
+
+
+def test_figures_of_one_model(config, model, rows):
+    report = evaluate(model, rows, "elbo:8", "prior:8", baseline=AutoregressiveModel(config))
+    assert set(report.figures) == {"elbo", "prior", "baseline"}
+    elbo = report["elbo"]
+    np.testing.assert_allclose(
+        elbo.nats, elbo.parts["reconstruction"] + elbo.parts["kl"], rtol=1e-6
+    )
+    assert elbo.documents == 5
+    assert elbo.tokens.sum() == rows.token_count
+    assert elbo.draws == 8
+    assert 0 < elbo.monte_carlo_error < 1
+    assert all(f.is_bound for f in report.figures.values())
+    assert report["baseline"].nats_per_token == pytest.approx(math.log(20), rel=0.01)
+    required = {"nats_per_token", "perplexity", "bits_per_byte", "standard_error", "documents",
+                "protocol"}  # fmt: skip
+    assert all(required <= set(one) for one in report.to_dict().values())
+
+
+def test_the_baseline_is_the_exact_likelihood(config, rows):
+    model = AutoregressiveModel(config)
+    got = evaluate(model, rows, "baseline", baseline=model)["baseline"].nats
+    for i in range(5):
+        n = int(rows.lengths[i])
+        hidden = model.decoder(model.decoder.inputs(rows.tokens[[i], :n]))[0]
+        log_p = (hidden @ model.decoder.head.T).log_softmax(-1)
+        by_hand = -log_p[torch.arange(n), rows.tokens[i, :n]].sum()
+        assert got[i] == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_padding_and_chunks_change_nothing_about_the_exact_figure(config, rows):
+    model = AutoregressiveModel(config)
+    whole = evaluate(model, rows, "baseline", baseline=model)["baseline"].nats
+    apart = evaluate(model, rows, "baseline", baseline=model, chunk=1)["baseline"].nats
+    np.testing.assert_allclose(whole, apart, rtol=1e-5)
+    scribbled = ltm.Rows(
+        torch.where(rows.mask, rows.tokens, 3), rows.lengths, rows.document, rows.bytes
+    )
+    again = evaluate(model, scribbled, "baseline", baseline=model)["baseline"].nats
+    np.testing.assert_allclose(whole, again, rtol=1e-6)
+
+
+def test_rows_of_one_document_are_summed(model):
+    rows = some_rows(6)
+    shared = ltm.Rows(rows.tokens, rows.lengths, torch.tensor([4, 4, 7, 7, 7, 9]), rows.bytes)
+    figure = evaluate(model, shared, "prior:4")["prior"]
+    assert figure.documents == 3
+    alone = evaluate(model, rows, "prior:4")["prior"]
+    np.testing.assert_allclose(
+        figure.nats, [alone.nats[:2].sum(), alone.nats[2:5].sum(), alone.nats[5]], rtol=1e-6
+    )
+    assert by_document(shared.lengths, shared).sum() == shared.token_count
+
+
+def test_the_released_protocol_looks_better_and_says_it_is_no_bound(model):
+    rows = some_rows(24, full=True)
+    found = ltm.evaluate(
+        model, rows, ("elbo:32", "same_noise"), fast=Fast(steps=64, lr=0.1), progress=False
+    )
+    gap, error = found.difference("elbo", "same_noise")
+    assert gap > 5 * error > 0
+    assert not found["same_noise"].is_bound
+    assert "NOT A BOUND" in str(found)
+
+
+def test_same_seed_same_figures(model, rows):
+    first, second = (evaluate(model, rows, "elbo:2", seed=3)["elbo"].nats for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, evaluate(model, rows, "elbo:2", seed=4)["elbo"].nats)
+
+
+@pytest.mark.parametrize(
+    ("bound", "message"),
+    [
+        ("elbw", "unknown bound 'elbw': did you mean 'elbo'"),
+        ("elbo:x", "after the colon stands a number"),
+        ("elbo:0", "after the colon stands a number"),
+        ("baseline:3", "takes no number"),
+        ("baseline", "no baseline to score"),
+    ],
+)
+def test_wrong_bounds_are_named(model, rows, bound, message):
+    with pytest.raises(InputError, match=message):
+        evaluate(model, rows, bound)
+    with pytest.raises(InputError, match="no rows to score"):
+        evaluate(model, rows[:0], "elbo")
+    assert "elbo" in BOUNDS

@@ -1,0 +1,58 @@
+import math
+
+import numpy as np
+import pytest
+
+from ltm_pyro.bounds.report import Figure, Report, paired_difference, ratio_error
+
+
+def figure(nats, tokens, name="elbo", **rest):
+    nats, tokens = np.asarray(nats, float), np.asarray(tokens, float)
+    return Figure(name, "bound", nats, tokens, tokens * 4, **rest)
+
+
+def test_units():
+    one = figure([10.0, 30.0], [5, 10])
+    assert one.nats_per_token == pytest.approx(40 / 15)
+    assert one.perplexity == pytest.approx(math.exp(40 / 15))
+    assert one.bits_per_byte == pytest.approx(40 / math.log(2) / 60)
+    wrong = np.mean(np.exp(one.nats / one.tokens))  # the released code's mean of exponentials
+    assert abs(wrong - one.perplexity) > 0.5
+
+
+def test_the_standard_error_covers_the_truth():
+    source = np.random.default_rng(0)
+    tokens = source.integers(5, 200, size=200_000).astype(float)
+    nats = tokens * source.normal(3.0, 0.5, size=len(tokens)) + source.normal(
+        0, 5, size=len(tokens)
+    )
+    truth, covered, trials = nats.sum() / tokens.sum(), 0, 400
+    for _ in range(trials):
+        chosen = source.integers(len(tokens), size=80)
+        one = figure(nats[chosen], tokens[chosen])
+        covered += abs(one.nats_per_token - truth) < 1.96 * one.standard_error
+    assert covered / trials == pytest.approx(0.95, abs=3.5 * math.sqrt(0.95 * 0.05 / trials))
+
+
+def test_paired_errors_forget_what_both_find_hard():
+    source = np.random.default_rng(0)
+    tokens = np.full(100, 50.0)
+    hard = source.normal(150, 40, size=100)
+    worse, better = figure(hard + 5, tokens), figure(hard + source.normal(0, 1, 100), tokens)
+    gap, error = paired_difference(worse, better)
+    assert gap == pytest.approx(0.1, abs=4 * error)
+    assert error < 0.05 * worse.standard_error
+    with pytest.raises(ValueError, match="same documents"):
+        paired_difference(worse, figure([1.0], [2]))
+
+
+def test_one_document_has_no_error():
+    assert math.isnan(ratio_error(np.array([1.0]), np.array([2.0])))
+
+
+def test_printing_shows_the_protocol():
+    released = figure([1.0, 2.0], [5, 5], "same_noise", is_bound=False)
+    text = str(Report({"elbo": figure([1.0, 2.0], [5, 5]), "same_noise": released}))
+    assert "2 documents, 10 tokens, 40 bytes" in text
+    assert "<table" in Report({"elbo": released})._repr_html_()
+    assert released.to_dict()["is_bound"] is False

@@ -1,0 +1,144 @@
+import copy
+import functools
+
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro.config import Fast, Slow
+from ltm_pyro.elbo import elbo_terms
+from ltm_pyro.guides import MeanField, NoGuide
+from ltm_pyro.inference.local import fit_guide
+from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.seeds import Noise, derive
+
+from ..conftest import some_rows
+
+
+def gradients(model):
+    return [p.grad.clone() for p in model.parameters()]
+
+
+def slow_gradient_by_hand(model, rows, fast, seed=0):
+    """The gradient at the fitted guide, of nats per token, and nothing else."""
+    guide, noise = MeanField(model.thoughts, len(rows)), Noise(derive(seed, 0, 0))
+    fit_guide(model, guide, rows, fast, noise)
+    model.zero_grad(set_to_none=True)
+    with noise.draw():
+        loss = -elbo_terms(model, guide, rows).elbo.sum() / rows.token_count
+    return list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+def test_the_slow_gradient_holds_nothing_of_the_fast_loop(model, rows):
+    fast, slow = Fast(steps=5), Slow(clip=1e9)
+    expected = slow_gradient_by_hand(copy.deepcopy(model), rows, fast)
+    leaky = copy.deepcopy(model)
+    ltm.DualRateSVI(model, MeanField, fast, slow).step(rows)
+    for got, want in zip(gradients(model), expected, strict=True):
+        torch.testing.assert_close(got, want)
+
+    ltm.DualRateSVI(leaky, MeanField, Fast(steps=5, leak=True), slow).step(rows)
+    apart = [
+        (a - b).norm() > 0.5 * b.norm() for a, b in zip(gradients(leaky), expected, strict=True)
+    ]
+    assert all(apart), "a leak of the fast loop would not be noticed"
+
+
+def test_the_released_protocol_is_there_by_name(config, model, rows):
+    svi = ltm.DualRateSVI.released(model, steps=4)
+    assert (svi.fast.noise, svi.fast.leak, svi.fast.steps) == ("fixed", True, 4)
+    assert svi.step(rows).kl.min() > 12 * 0.5  # log variance -5 leaves a KL nobody asked for
+    named = ltm.released_protocol(config)
+    assert named.guide.options == {"log_variance": -5.0}
+    assert named.fast == ltm.Fast.released(config.fast.steps)
+
+
+def test_accumulated_parts_equal_the_whole_batch(config, rows):
+    grads = []
+    for accumulate in (1, 2, 5):
+        torch.manual_seed(0)
+        model = AutoregressiveModel(config)
+        report = ltm.DualRateSVI(model, NoGuide, slow=Slow(clip=1e9, accumulate=accumulate)).step(
+            rows
+        )
+        grads.append((gradients(model), report.nats_per_token))
+    for other, nats in grads[1:]:
+        assert nats == pytest.approx(grads[0][1], rel=1e-5)
+        for a, b in zip(other, grads[0][0], strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("optimizer", "options"), [("SGD", {"momentum": 0.5}), ("AdamW", {}),
+                                                    (torch.optim.RMSprop, {})])  # fmt: skip
+def test_any_torch_optimizer_learns(model, optimizer, options):
+    rows = some_rows(8, full=True)
+    slow = Slow(lr=0.01, warmup=0, optimizer=optimizer, options=options, steps=2)
+    fit = ltm.DualRateSVI(model, MeanField, Fast(steps=2), slow).fit(rows, 30, 8, progress=False)
+    bound = fit.history.nats_per_token
+    assert bound[-5:].mean() < bound[:5].mean() - 0.1
+    assert list(fit.history.step) == list(range(1, 31))
+
+
+def test_rates_follow_their_schedules(model, rows):
+    svi = ltm.DualRateSVI(
+        model, fast=Fast(steps=1), slow=Slow(lr=1.0, warmup=4, final=0.1, clip=1e-9)
+    )
+    lr = svi.fit(rows, 20, 4, progress=False).history.lr
+    assert list(lr[:4]) == [0.25, 0.5, 0.75, 1.0]
+    assert lr.iloc[-1] == pytest.approx(0.1)
+    assert (lr.diff()[5:] < 0).all()
+
+
+def test_same_seed_same_numbers_whatever_was_drawn_before(model, rows):
+    ends = []
+    for waste in (0, 1000):
+        one = copy.deepcopy(model)
+        torch.randn(waste)
+        state = torch.get_rng_state()
+        ltm.DualRateSVI(one, fast=Fast(steps=2), seed=7).fit(rows, 3, 4, progress=False)
+        assert torch.equal(torch.get_rng_state(), state), "the caller's generator was touched"
+        ends.append(one.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(ends[0].values(), ends[1].values(), strict=True))
+
+
+def test_weights_learn_while_the_guide_is_gone(model, rows):
+    guides = []
+
+    class Kept(MeanField):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            guides.append(self)
+
+    before = copy.deepcopy(model.state_dict())
+    svi = ltm.DualRateSVI(model, Kept, Fast(steps=2), Slow(warmup=0))
+    svi.step(rows)
+    svi.step(rows)
+    assert len(guides) == 2
+    assert not any(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    assert all(
+        p is not q for p in svi.optimizer.param_groups[0]["params"] for q in guides[0].parameters()
+    )
+
+
+def test_inference_comes_in_chunks(model):
+    rows = some_rows(7)
+    svi = ltm.DualRateSVI(model, MeanField, Fast(steps=3))
+    posterior = svi.infer(rows, steps=6, chunk=3)
+    assert [len(part) for _, part in posterior.chunks] == [3, 3, 1]
+    assert posterior.inner.elbo.shape == (6, 7)
+    assert posterior.sample(4).shape == (4, 7, 2, 2, 3)
+    assert torch.equal(posterior.sample(4), posterior.sample(4))
+    assert not torch.equal(posterior.sample(4), posterior.sample(4, seed=1))
+    terms = posterior.elbo(5)
+    assert terms.elbo.shape == (5, 7)
+    first = svi.infer(rows[:3], steps=6).elbo(5)
+    torch.testing.assert_close(first.elbo, terms.elbo[:, :3])
+
+
+def test_padding_does_not_change_inference(model):
+    some = some_rows(3)
+    wide = ltm.Rows(some.tokens, torch.tensor([5, 8, 3]), some.document, some.bytes)
+    trimmed = wide[:]
+    assert trimmed.tokens.shape[1] == 8
+    svi = ltm.DualRateSVI(model, functools.partial(MeanField, log_variance=-1.0), Fast(steps=5))
+    torch.testing.assert_close(svi.infer(wide).elbo(3).elbo, svi.infer(trimmed).elbo(3).elbo)
