@@ -3,11 +3,19 @@
 from ltm_pyro._version import __version__
 from ltm_pyro.bounds import evaluate
 from ltm_pyro.checkpoint import Run, load
-from ltm_pyro.config import Config, Fast, Slow, Thoughts, Training, preset, released_protocol
+from ltm_pyro.config import (
+    Config,
+    Fast,
+    Objective,
+    Slow,
+    Thoughts,
+    Training,
+)
 from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.generation import Generation, generate
 from ltm_pyro.inference import DualRateSVI, Posterior
+from ltm_pyro.presets import preset, released_protocol
 from ltm_pyro.training import check_folder, load_data, train
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "Generation",
     "InputError",
     "NotFinite",
+    "Objective",
     "Posterior",
     "Rows",
     "Run",

@@ -53,7 +53,7 @@ def parse(arguments: list[str]) -> Any:
     default = None
     if name == "train":
         config = ltm.preset(_value(rest, "--preset") or "tiny")
-        parts = ("architecture", "thoughts", "fast", "slow")
+        parts = ("architecture", "thoughts", "fast", "slow", "objective")
         default = Train(out=tyro.MISSING, **{part: getattr(config, part) for part in parts})
     told = io.StringIO()
     try:

@@ -13,10 +13,20 @@ from tyro.conf import Positional, UseAppendAction
 
 import ltm_pyro as ltm
 from ltm_pyro.build import build_guide, build_prior
-from ltm_pyro.config import PRESETS, Architecture, Config, Data, Fast, Named, Slow, Thoughts
+from ltm_pyro.config import (
+    Architecture,
+    Config,
+    Data,
+    Fast,
+    Named,
+    Objective,
+    Slow,
+    Thoughts,
+)
 from ltm_pyro.demo import demo
 from ltm_pyro.errors import unknown
 from ltm_pyro.info import info_preset, info_run, presets_table
+from ltm_pyro.presets import PRESETS
 
 
 def say(text: str) -> None:
@@ -100,6 +110,7 @@ class Train:
     thoughts: Thoughts = PRESETS["tiny"].thoughts
     fast: Fast = PRESETS["tiny"].fast
     slow: Slow = PRESETS["tiny"].slow
+    objective: Objective = PRESETS["tiny"].objective
 
     def config(self, corpus: ltm.Corpus | None = None) -> Config:
         """The run's configuration; with its corpus, the vocabulary is the corpus's."""
@@ -128,6 +139,7 @@ class Train:
             guide=Named(self.guide),
             fast=self.fast,
             slow=self.slow,
+            objective=self.objective,
             training=dataclasses.replace(
                 of_preset.training, **{k: v for k, v in training.items() if v is not None}
             ),

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ltm_pyro.errors import InputError, unknown
 
@@ -156,6 +156,34 @@ class Slow:
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What training ascends: E_q[log p(x | z)] - weight * KL(q || p), in both loops.
+
+    The weight rises linearly from `start` to `beta` over the first `warmup` (a fraction, 0 to 1)
+    of training. A start below 1 lets thoughts become useful before they are paid for. Whatever
+    the weight, logs and figures give the ELBO itself.
+    """
+
+    start: float = 1.0
+    warmup: float = 0.0
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "start", "warmup", "beta")
+        if self.warmup > 1:
+            raise InputError(
+                f"warmup is {self.warmup}: a fraction of training, at most 1; a warm-up that "
+                "outlasts training leaves a model that was never trained on the ELBO"
+            )
+
+    def weight(self, step: int, total: int | None) -> float:
+        """The KL's weight at a step (from 0) of `total`; `beta` where the total is not known."""
+        if total is None or step >= self.warmup * total:
+            return self.beta
+        return self.start + (self.beta - self.start) * step / (self.warmup * total)
+
+
+@dataclass(frozen=True)
 class Training:
     """How long, on how much at a time, from which seed, and how often to look.
 
@@ -187,6 +215,7 @@ class Config:
     guide: Named = field(default_factory=lambda: Named("mean-field"))
     fast: Fast = field(default_factory=Fast)
     slow: Slow = field(default_factory=Slow)
+    objective: Objective = field(default_factory=Objective)
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
@@ -199,79 +228,6 @@ class Config:
     def replace(self, **changes: Any) -> "Config":
         """A copy with some parts exchanged."""
         return dataclasses.replace(self, **changes)
-
-
-RELEASED_LOG_VARIANCE = -5.0
-"""Where the released code starts every log variance."""
-
-
-def released_protocol(config: Config) -> Config:
-    """The configuration under the protocol of the authors' released code, for comparison.
-
-    One noise draw for all fast steps and the slow one, log variances from -5, and the fast loop's
-    decoder gradients added to the slow gradient.
-    """
-    guide = Named("mean-field", {"log_variance": RELEASED_LOG_VARIANCE})
-    return config.replace(guide=guide, fast=Fast.released(config.fast.steps))
-
-
-class HasVocabulary(Protocol):
-    """What a preset needs to know of a corpus."""
-
-    @property
-    def vocabulary(self) -> int: ...  # noqa: D102
-    @property
-    def begin(self) -> int: ...  # noqa: D102
-    @property
-    def length(self) -> int: ...  # noqa: D102
-
-
-def preset(name: str, corpus: HasVocabulary | None = None) -> Config:
-    """A named configuration, its vocabulary and row length taken from `corpus` if one is given.
-
-    `small`, `medium` and `large` are the paper's LTM-S, LTM-M and LTM-L (38.4 M, 51.0 M and
-    76.3 M parameters with GPT-2's vocabulary and a begin-of-text token); `tiny` learns on a
-    laptop CPU in minutes.
-
-    Raises:
-        InputError: if there is no preset of that name.
-    """
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    config = PRESETS[name]
-    if corpus is None:
-        return config
-    architecture = dataclasses.replace(
-        config.architecture,
-        vocabulary=corpus.vocabulary,
-        begin=corpus.begin,
-        length=corpus.length,
-        window=min(config.architecture.window, corpus.length),
-    )
-    return config.replace(architecture=architecture)
-
-
-def _paper(layers: int, slots: int, fast_steps: int) -> Config:
-    return Config(
-        Architecture(vocabulary=50_258, begin=50_257, layers=layers),
-        Thoughts(layers, slots, dim=512),
-        fast=Fast(steps=fast_steps),
-        training=Training(steps=10_000, batch=32),
-    )
-
-
-PRESETS: dict[str, Config] = {
-    "tiny": Config(
-        Architecture(2048, 0, 128, window=16, layers=2, width=128, heads=4, feedforward=344),
-        Thoughts(layers=2, slots=4, dim=8),
-        fast=Fast(steps=8),
-        slow=Slow(lr=2e-3, warmup=20),
-        training=Training(steps=300, batch=16),
-    ),
-    "small": _paper(layers=3, slots=8, fast_steps=16),
-    "medium": _paper(layers=6, slots=4, fast_steps=16),
-    "large": _paper(layers=12, slots=8, fast_steps=64),
-}
 
 
 def to_dict(config: Config) -> dict[str, Any]:

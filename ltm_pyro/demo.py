@@ -10,11 +10,11 @@ import matplotlib.pyplot as plt
 
 from ltm_pyro.bounds import Report, evaluate
 from ltm_pyro.checkpoint import Run
-from ltm_pyro.config import preset
 from ltm_pyro.data import Rows, load_corpus
 from ltm_pyro.diagnostics import plot_inner_loop, plot_training
 from ltm_pyro.generation import generate
 from ltm_pyro.inference.posterior import infer
+from ltm_pyro.presets import preset
 from ltm_pyro.training import train
 
 PROMPT = "Return a new list"

@@ -37,6 +37,10 @@ class ElboTerms:
         """(particles, documents), nats."""
         return self.log_likelihood - self.kl
 
+    def objective(self, kl_weight: float) -> Tensor:
+        """What training ascends, (particles, documents); the ELBO if the weight is 1."""
+        return self.log_likelihood - kl_weight * self.kl
+
     @staticmethod
     def concatenate(parts: list["ElboTerms"]) -> "ElboTerms":
         """The terms of several batches side by side, along documents."""

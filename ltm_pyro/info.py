@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from ltm_pyro.checkpoint import Run
-from ltm_pyro.config import Config, preset
+from ltm_pyro.config import Config
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.presets import preset
 
 
 def info_preset(name: str) -> dict[str, Any]:

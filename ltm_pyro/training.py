@@ -31,7 +31,12 @@ class Trainer:
         self.corpus, self.config, self.out = corpus, config, Path(out)
         seed = config.training.seed
         self.svi = DualRateSVI(
-            build_model(config), build_guide(config.guide), config.fast, config.slow, seed
+            build_model(config),
+            build_guide(config.guide),
+            config.fast,
+            config.slow,
+            config.objective,
+            seed,
         )
         self.baseline: DualRateSVI | None = None
         if config.training.baseline:

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from ltm_pyro.config import preset
 from ltm_pyro.decoder import Cache, Decoder
 from ltm_pyro.decoding import decode
 from ltm_pyro.errors import InputError
 from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.presets import preset
 
 from .conftest import some_rows
 

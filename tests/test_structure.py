@@ -11,6 +11,7 @@ import ltm_pyro
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"_version", "errors", "seeds", "config"},
+    {"presets"},
     {"registry", "attention", "data"},
     {"decoder", "decoding", "likelihood"},
     {"models", "guides"},

@@ -78,7 +78,7 @@ class Corpus:
 def load_corpus(
     source: str | Path = "python-docs",
     *,
-    length: int = 128,
+    length: int = 64,
     layout: Layout = "document",
     tokenizer: Tokenizer | str | Path | None = None,
     vocabulary: int = 2048,

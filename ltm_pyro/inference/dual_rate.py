@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ltm_pyro.config import RELEASED_LOG_VARIANCE, Fast, Slow
+from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.elbo import assert_finite, elbo_terms
 from ltm_pyro.guides import MeanField
@@ -18,6 +18,7 @@ from ltm_pyro.inference.loop import Callback, Fit, fit
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.presets import RELEASED_LOG_VARIANCE
 from ltm_pyro.registry import new_optimizer
 from ltm_pyro.seeds import Noise, derive
 
@@ -40,6 +41,7 @@ class StepReport:
     tokens: Tensor
     gradient_norm: float
     lr: float
+    kl_weight: float
     seconds: float
     inner: InnerLoop
 
@@ -68,6 +70,7 @@ class DualRateSVI:
             (thoughts, batch_size) for every batch.
         fast: the fast loop.
         slow: the slow step.
+        objective: the KL's weight over training; the ELBO unless given.
         seed: every draw is derived from it and the step's number.
     """
 
@@ -77,10 +80,12 @@ class DualRateSVI:
         guide: MakeGuide = MeanField,
         fast: Fast | None = None,
         slow: Slow | None = None,
+        objective: Objective | None = None,
         seed: int = 0,
     ):
         self.model, self.guide, self.seed = model, guide, seed
         self.fast, self.slow = fast or Fast(), slow or Slow()
+        self.objective = objective or Objective()
         self.done = 0
         matrices = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
         others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
@@ -96,27 +101,28 @@ class DualRateSVI:
     ) -> "DualRateSVI":
         """The protocol of the authors' released code; see `ltm_pyro.config.released_protocol`."""
         guide = functools.partial(MeanField, log_variance=RELEASED_LOG_VARIANCE)
-        return cls(model, guide, Fast.released(steps), slow, seed)
+        return cls(model, guide, Fast.released(steps), slow, seed=seed)
 
     def step(self, batch: Rows, total: int | None = None) -> StepReport:
         """One iteration on a batch.
 
         Args:
             batch: rows of tokens.
-            total: iterations that the slow rate's cosine spans; without it the rate stays at
-                `slow.lr` after the warm-up.
+            total: iterations that the schedules span; without it the slow rate stays at `slow.lr`
+                after its warm-up and the KL's weight is its last.
         """
         start = time.perf_counter()
         batch = batch.to(next(self.model.parameters()).device)
         tokens = batch.token_count
         size = -(-len(batch) // self.slow.accumulate)
+        weight = self.objective.weight(self.done, total)
         self.optimizer.zero_grad(set_to_none=True)
         fitted: list[tuple[nn.Module, Rows, Noise]] = []
         loops: list[InnerLoop] = []
         for i, part in enumerate(batch.split(size)):
             guide = new_guide(self.model, self.guide, part)
             noise = Noise(derive(self.seed, self.done, i), fixed=self.fast.noise == "fixed")
-            loops.append(fit_guide(self.model, guide, part, self.fast, noise))
+            loops.append(fit_guide(self.model, guide, part, self.fast, noise, weight))
             fitted.append((guide, part, noise))
         if self.fast.leak:  # what leaked is in nats; the slow gradient is in nats per token
             for parameter in self.model.parameters():
@@ -130,7 +136,7 @@ class DualRateSVI:
         for slow_step in range(self.slow.steps):
             if slow_step > 0:
                 self.optimizer.zero_grad(set_to_none=True)
-            likelihood, kl = self._backward(fitted, tokens)
+            likelihood, kl = self._backward(fitted, tokens, weight)
             if slow_step == 0:
                 first = likelihood, kl
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.slow.clip)
@@ -145,12 +151,13 @@ class DualRateSVI:
             tokens=batch.lengths,
             gradient_norm=first_norm,
             lr=lr,
+            kl_weight=weight,
             seconds=time.perf_counter() - start,
             inner=InnerLoop.concatenate(loops),
         )
 
     def _backward(
-        self, fitted: list[tuple[nn.Module, Rows, Noise]], tokens: int
+        self, fitted: list[tuple[nn.Module, Rows, Noise]], tokens: int, weight: float
     ) -> tuple[Tensor, Tensor]:
         """Add the slow gradient of nats per token; returns log-likelihood and KL per document."""
         likelihoods, kls = [], []
@@ -158,7 +165,7 @@ class DualRateSVI:
             with frozen(guide), noise.draw():
                 terms = elbo_terms(self.model, guide, part)
             assert_finite(terms, f"the slow step of iteration {self.done + 1}")
-            (-terms.elbo.mean(0).sum() / tokens).backward()
+            (-terms.objective(weight).mean(0).sum() / tokens).backward()
             likelihoods.append(terms.log_likelihood.mean(0).detach())
             kls.append(terms.kl.mean(0).detach())
         return torch.cat(likelihoods), torch.cat(kls)

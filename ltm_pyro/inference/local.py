@@ -56,12 +56,15 @@ def new_guide(model: TextModel, make: MakeGuide, batch: Rows) -> Guide:
     return make(getattr(model, "thoughts", None), len(batch)).to(device)
 
 
-def fit_guide(model: TextModel, guide: Guide, batch: Rows, fast: Fast, noise: Noise) -> InnerLoop:
+def fit_guide(
+    model: TextModel, guide: Guide, batch: Rows, fast: Fast, noise: Noise, kl_weight: float = 1.0
+) -> InnerLoop:
     """Take `fast.steps` steps up the ELBO in the guide's parameters; the model stays as it is.
 
     Algorithm 1 of Kong et al. (2025), its inner loop. Every step draws from `noise`. The model's
     parameters are frozen meanwhile, so no gradient of theirs is computed or kept (unless
-    `fast.leak`, as in the released code).
+    `fast.leak`, as in the released code). A `kl_weight` other than 1 fits another objective than
+    the ELBO; the trace still records the ELBO's parts.
 
     Raises:
         NotFinite: if a site's log-probability is NaN or infinite, naming site and documents.
@@ -78,7 +81,7 @@ def fit_guide(model: TextModel, guide: Guide, batch: Rows, fast: Fast, noise: No
                 terms = elbo_terms(model, guide, batch, fast.particles)
             assert_finite(terms, f"a fast step ({step + 1} of {fast.steps})")
             optimizer.zero_grad()
-            (-terms.elbo.mean(0).sum()).backward()
+            (-terms.objective(kl_weight).mean(0).sum()).backward()
             records.append(
                 (terms.log_likelihood.mean(0).detach(), terms.kl.mean(0).detach(),
                  _norm_by_document(local, len(batch)), lr)

@@ -23,7 +23,7 @@ class Fit:
     """What a call of `DualRateSVI.fit` leaves.
 
     `history` has one row an iteration: `step`, `nats_per_token` (the bound on the training batch,
-    one draw), `kl_per_token`, `lr`, `gradient_norm`, `tokens`, `seconds`.
+    one draw), `kl_per_token`, `kl_weight`, `lr`, `gradient_norm`, `tokens`, `seconds`.
     """
 
     records: list[dict[str, float]] = field(default_factory=list)
@@ -40,6 +40,7 @@ def record(report: StepReport) -> dict[str, float]:
         "step": report.step,
         "nats_per_token": report.nats_per_token,
         "kl_per_token": report.kl_per_token,
+        "kl_weight": report.kl_weight,
         "lr": report.lr,
         "gradient_norm": report.gradient_norm,
         "tokens": int(report.tokens.sum()),

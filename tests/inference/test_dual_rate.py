@@ -142,3 +142,28 @@ def test_padding_does_not_change_inference(model):
     assert trimmed.tokens.shape[1] == 8
     svi = ltm.DualRateSVI(model, functools.partial(MeanField, log_variance=-1.0), Fast(steps=5))
     torch.testing.assert_close(svi.infer(wide).elbo(3).elbo, svi.infer(trimmed).elbo(3).elbo)
+
+
+def test_the_weight_of_the_kl_rises_and_the_bound_is_reported_without_it(model, rows):
+    objective = ltm.Objective(start=0.0, warmup=0.5)
+    svi = ltm.DualRateSVI(model, MeanField, Fast(steps=8, lr=0.1), objective=objective)
+    history = svi.fit(rows, 8, 5, progress=False).history
+    assert list(history.kl_weight) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0]
+    assert objective.weight(3, None) == 1.0
+    report = svi.step(rows)
+    assert report.nats_per_token == pytest.approx(
+        ((report.kl - report.log_likelihood).sum() / report.tokens.sum()).item()
+    )
+    assert report.kl.min() > 0
+    with pytest.raises(ltm.InputError, match="warm-up that outlasts training"):
+        ltm.Objective(warmup=1.5)
+
+
+def test_an_unpaid_kl_grows(model, rows):
+    kls = [
+        ltm.DualRateSVI(
+            copy.deepcopy(model), fast=Fast(steps=40, lr=0.1), objective=ltm.Objective(beta=beta)
+        ).step(rows).kl.mean()
+        for beta in (0.1, 1.0, 10.0)
+    ]  # fmt: skip
+    assert kls[0] > 1.5 * kls[1] > 3 * kls[2]

@@ -3,10 +3,11 @@ import functools
 import pytest
 import torch
 
-from ltm_pyro.config import RELEASED_LOG_VARIANCE, Fast
+from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference import fit_guide
+from ltm_pyro.presets import RELEASED_LOG_VARIANCE
 from ltm_pyro.seeds import Noise
 
 

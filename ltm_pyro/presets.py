@@ -1,0 +1,89 @@
+"""Named configurations: the paper's sizes, a tiny one, and the released protocol."""
+
+import dataclasses
+from typing import Protocol
+
+from ltm_pyro.config import (
+    Architecture,
+    Config,
+    Fast,
+    Named,
+    Objective,
+    Slow,
+    Thoughts,
+    Training,
+)
+from ltm_pyro.errors import unknown
+
+RELEASED_LOG_VARIANCE = -5.0
+"""Where the released code starts every log variance."""
+
+
+def released_protocol(config: Config) -> Config:
+    """The configuration under the protocol of the authors' released code, for comparison.
+
+    One noise draw for all fast steps and the slow one, log variances from -5, and the fast loop's
+    decoder gradients added to the slow gradient.
+    """
+    guide = Named("mean-field", {"log_variance": RELEASED_LOG_VARIANCE})
+    return config.replace(guide=guide, fast=Fast.released(config.fast.steps))
+
+
+class HasVocabulary(Protocol):
+    """What a preset needs to know of a corpus."""
+
+    @property
+    def vocabulary(self) -> int: ...  # noqa: D102
+    @property
+    def begin(self) -> int: ...  # noqa: D102
+    @property
+    def length(self) -> int: ...  # noqa: D102
+
+
+def preset(name: str, corpus: HasVocabulary | None = None) -> Config:
+    """A named configuration, its vocabulary and row length taken from `corpus` if one is given.
+
+    `small`, `medium` and `large` are the paper's LTM-S, LTM-M and LTM-L (38.4 M, 51.0 M and
+    76.3 M parameters with GPT-2's vocabulary and a begin-of-text token); `tiny` learns on a
+    laptop CPU in minutes.
+
+    Raises:
+        InputError: if there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    config = PRESETS[name]
+    if corpus is None:
+        return config
+    architecture = dataclasses.replace(
+        config.architecture,
+        vocabulary=corpus.vocabulary,
+        begin=corpus.begin,
+        length=corpus.length,
+        window=min(config.architecture.window, corpus.length),
+    )
+    return config.replace(architecture=architecture)
+
+
+def _paper(layers: int, slots: int, fast_steps: int) -> Config:
+    return Config(
+        Architecture(vocabulary=50_258, begin=50_257, layers=layers),
+        Thoughts(layers, slots, dim=512),
+        fast=Fast(steps=fast_steps),
+        training=Training(steps=10_000, batch=32),
+    )
+
+
+PRESETS: dict[str, Config] = {
+    "tiny": Config(
+        Architecture(2048, 0, 64, window=16, layers=2, width=128, heads=4, feedforward=344),
+        Thoughts(layers=2, slots=2, dim=16),
+        fast=Fast(steps=4),
+        slow=Slow(lr=2e-3, warmup=20),
+        objective=Objective(start=0.1, warmup=0.6),
+        training=Training(steps=400, batch=16, check_every=50),
+    ),
+    "small": _paper(layers=3, slots=8, fast_steps=16),
+    "medium": _paper(layers=6, slots=4, fast_steps=16),
+    "large": _paper(layers=12, slots=8, fast_steps=64),
+}
