@@ -30,4 +30,5 @@ class MeanField(Guide):
 
     def distribution(self) -> TorchDistribution:
         """Batch shape (documents,), event shape (layers, slots, dim)."""
-        return dist.Normal(self.loc, (0.5 * self.log_variance).exp()).to_event(3)
+        scale = (0.5 * self.log_variance).exp()
+        return dist.Normal(self.loc, scale, validate_args=False).to_event(3)

@@ -27,29 +27,39 @@ class TokenSequence(TorchDistribution):
         z: thoughts, shape (*batch, layers, slots, dim); None for a decoder without latents.
         lengths: number of tokens of each document, shape broadcastable to `batch`.
         length: tokens in a row (the event), at least the longest of `lengths`.
+        prelude: `decoder.prelude` of the tokens that will be scored, if it is known already.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.independent(constraints.nonnegative_integer, 1)
     has_rsample = False
 
-    def __init__(self, decoder: Decoder, z: Tensor | None, lengths: Tensor, length: int):
+    def __init__(
+        self,
+        decoder: Decoder,
+        z: Tensor | None,
+        lengths: Tensor,
+        length: int,
+        prelude: Tensor | None = None,
+    ):
         batch = lengths.shape if z is None else torch.broadcast_shapes(z.shape[:-3], lengths.shape)
-        self.decoder, self.z, self.lengths = decoder, z, lengths
+        self.decoder, self.z, self.lengths, self.prelude = decoder, z, lengths, prelude
         super().__init__(torch.Size(batch), torch.Size([length]), validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "TokenSequence":
         """The same distribution with its batch broadcast."""
         z = None if self.z is None else self.z.expand(*batch_shape, *self.z.shape[-3:])
-        return TokenSequence(self.decoder, z, self.lengths.expand(batch_shape), *self.event_shape)
+        lengths, length = self.lengths.expand(batch_shape), self.event_shape[0]
+        return TokenSequence(self.decoder, z, lengths, length, self.prelude)
 
     def token_log_prob(self, tokens: Tensor) -> Tensor:
         """Log-probability of each token, 0 at padding: (*batch, length) -> same, nats."""
         shape = self.batch_shape + self.event_shape
         positions = torch.arange(shape[-1], device=tokens.device)
         counted = (positions < self.lengths[..., None]).expand(shape).reshape(-1, shape[-1])
-        # The prelude does not depend on z: particles of one document share it.
-        h = self.decoder.prelude(self.decoder.inputs(tokens.reshape(-1, shape[-1])))
+        h = self.prelude  # it does not depend on z, so particles of one document share it
+        if h is None:
+            h = self.decoder.prelude(self.decoder.inputs(tokens.reshape(-1, shape[-1])))
         h = h.reshape(*tokens.shape, -1).expand(*shape, -1).reshape(-1, *h.shape[-2:])
         z = self.z
         if z is not None:

@@ -81,7 +81,7 @@ PRESETS: dict[str, Config] = {
         fast=Fast(steps=4),
         slow=Slow(lr=2e-3, warmup=20),
         objective=Objective(start=0.1, warmup=0.6),
-        training=Training(steps=400, batch=16, check_every=50),
+        training=Training(steps=500, batch=16, check_every=100),
     ),
     "small": _paper(layers=3, slots=8, fast_steps=16),
     "medium": _paper(layers=6, slots=4, fast_steps=16),

@@ -1,6 +1,7 @@
 """The baseline: the same decoder without latents."""
 
 import pyro
+from torch import Tensor
 
 from ltm_pyro.config import Config
 from ltm_pyro.data.rows import Rows
@@ -20,8 +21,9 @@ class AutoregressiveModel(TextModel):
         self.config = config
         self.decoder = Decoder(config.architecture, thoughts=None)
 
-    def forward(self, batch: Rows) -> None:
+    def forward(self, batch: Rows, prelude: Tensor | None = None) -> None:
         """Observes the tokens; there is nothing latent to return."""
         with pyro.plate("documents", len(batch), dim=-1):
-            likelihood = TokenSequence(self.decoder, None, batch.lengths, batch.tokens.shape[-1])
+            length = batch.tokens.shape[-1]
+            likelihood = TokenSequence(self.decoder, None, batch.lengths, length, prelude)
             pyro.sample("tokens", likelihood, obs=batch.tokens)

@@ -18,8 +18,19 @@ class TextModel(nn.Module, ABC):
     decoder: Decoder
 
     @abstractmethod
-    def forward(self, batch: Rows) -> Tensor | None:
-        """Sample the latent sites, observe the tokens; returns z or None for no latents."""
+    def forward(self, batch: Rows, prelude: Tensor | None = None) -> Tensor | None:
+        """Sample the latent sites, observe the tokens; returns z or None for no latents.
+
+        `prelude` is what `read` returned for this batch, if it has been computed already.
+        """
+
+    def read(self, batch: Rows) -> Tensor:
+        """The part of the decoder that does not depend on z, (documents, tokens, width).
+
+        It is the same for every draw of z, so whoever evaluates a batch many times with the model
+        fixed computes it once.
+        """
+        return self.decoder.prelude(self.decoder.inputs(batch.tokens))
 
     def parameter_count(self) -> int:
         """Number of global parameters (the tied embedding counted once)."""

@@ -44,4 +44,4 @@ class StandardNormal(Prior):
     def distribution(self) -> TorchDistribution:
         """N(0, I) of event shape (layers, slots, dim)."""
         one = self.anchor + 1
-        return dist.Normal(self.anchor, one).expand(self.shape).to_event(3)
+        return dist.Normal(self.anchor, one, validate_args=False).expand(self.shape).to_event(3)

@@ -86,6 +86,13 @@ def test_particles_share_the_tokens(model, rows):
         torch.testing.assert_close(together[s], alone)
 
 
+def test_a_prelude_computed_before_changes_nothing(model, rows):
+    z = torch.randn(3, 5, 2, 2, 3)
+    fresh = TokenSequence(model.decoder, z, rows.lengths, 12)
+    known = TokenSequence(model.decoder, z, rows.lengths, 12, model.read(rows))
+    torch.testing.assert_close(known.log_prob(rows.tokens), fresh.log_prob(rows.tokens))
+
+
 def test_pieces_of_the_head_equal_the_whole(monkeypatch):
     hidden = torch.randn(37, 16, requires_grad=True)
     head = torch.randn(20, 16, requires_grad=True)

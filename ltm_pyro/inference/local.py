@@ -1,5 +1,6 @@
 """The fast loop: fit a guide's local parameters to one batch."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -74,11 +75,13 @@ def fit_guide(
     if local and fast.steps:
         optimizer = new_optimizer(fast.optimizer, local, fast.lr, fast.options)
     with nullcontext() if fast.leak else frozen(model):
+        # With the weights fixed, what precedes the first look at z is the same in every step.
+        fixed = model if fast.leak else functools.partial(model, prelude=model.read(batch))
         for step in range(fast.steps if local else 0):
             lr = cosine(step, fast.steps, fast.lr, fast.final)
             set_lr(optimizer, lr)
             with noise.draw():
-                terms = elbo_terms(model, guide, batch, fast.particles)
+                terms = elbo_terms(fixed, guide, batch, fast.particles)
             assert_finite(terms, f"a fast step ({step + 1} of {fast.steps})")
             optimizer.zero_grad()
             (-terms.objective(kl_weight).mean(0).sum()).backward()
