@@ -15,7 +15,6 @@ from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI, StepReport
-from ltm_pyro.inference.loop import fit, record
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.seeds import seeded
 
@@ -82,7 +81,7 @@ class Trainer:
         total = training.steps
 
         def after(svi: DualRateSVI, report: StepReport) -> None:
-            line: dict[str, Any] = record(report)
+            line: dict[str, Any] = report.record()
             if self.baseline is not None:
                 rows = self.corpus.train.batch(svi.done - 1, training.batch, training.seed)
                 line["baseline_nats_per_token"] = self.baseline.step(rows, total).nats_per_token
@@ -96,7 +95,7 @@ class Trainer:
                 self.save()
 
         if left > 0:
-            fit(self.svi, self.corpus.train, left, training.batch, [after], progress)
+            self.svi.fit(self.corpus.train, left, training.batch, [after], progress)
         elif not (self.out / checkpoint.MODEL).exists():
             self.save()
         return checkpoint.load(self.out)

@@ -3,18 +3,19 @@
 import dataclasses
 import functools
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.elbo import assert_finite, elbo_terms
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.history import Fit, StepReport
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, frozen, new_guide
-from ltm_pyro.inference.loop import Callback, Fit, fit
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
@@ -26,34 +27,8 @@ PAPER: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
 """Options of the slow optimizer where the paper's differ from torch's."""
 
 
-@dataclass(frozen=True)
-class StepReport:
-    """What one iteration saw, before its slow step was taken.
-
-    `log_likelihood` and `kl` have shape (documents,), nats, from a draw that the fast loop did
-    not see (unless its noise is fixed); `tokens` (documents,). `gradient_norm` is that of the
-    slow gradient before clipping, in nats per token.
-    """
-
-    step: int
-    log_likelihood: Tensor
-    kl: Tensor
-    tokens: Tensor
-    gradient_norm: float
-    lr: float
-    kl_weight: float
-    seconds: float
-    inner: InnerLoop
-
-    @property
-    def nats_per_token(self) -> float:
-        """The bound on -log p(x) of the batch."""
-        return float((self.kl - self.log_likelihood).sum() / self.tokens.sum())
-
-    @property
-    def kl_per_token(self) -> float:
-        """The KL's part in it."""
-        return float(self.kl.sum() / self.tokens.sum())
+Callback = Callable[["DualRateSVI", StepReport], Any]
+"""Called after every iteration of `DualRateSVI.fit`."""
 
 
 class DualRateSVI:
@@ -175,7 +150,7 @@ class DualRateSVI:
         rows: Rows,
         steps: int,
         batch_size: int = 16,
-        callbacks: tuple[Callback, ...] | list[Callback] = (),
+        callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
         """`steps` more iterations on shuffled batches of `rows`.
@@ -183,7 +158,19 @@ class DualRateSVI:
         Each callback is called with (svi, report) after every iteration. Returns the history;
         `fit(...).history` is a DataFrame with one row an iteration.
         """
-        return fit(self, rows, steps, batch_size, callbacks, progress)
+        done = Fit()
+        total = self.done + steps
+        with tqdm(
+            total=total, initial=self.done, desc="training", unit="step", disable=not progress
+        ) as bar:
+            while self.done < total:
+                report = self.step(rows.batch(self.done, batch_size, self.seed), total)
+                done.records.append(report.record())
+                bar.set_postfix_str(f"{report.nats_per_token:.3f} nats/token", refresh=False)
+                bar.update()
+                for callback in callbacks:
+                    callback(self, report)
+        return done
 
     def infer(
         self, rows: Rows, steps: int | None = None, seed: int | None = None, chunk: int = 64

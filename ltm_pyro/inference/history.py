@@ -1,0 +1,67 @@
+"""What training leaves behind: a report of each iteration, and the history of them."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+from torch import Tensor
+
+from ltm_pyro.inference.local import InnerLoop
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one iteration saw, before its slow step was taken.
+
+    `log_likelihood` and `kl` have shape (documents,), nats, from a draw that the fast loop did
+    not see (unless its noise is fixed); `tokens` (documents,). `gradient_norm` is that of the
+    slow gradient before clipping, in nats per token.
+    """
+
+    step: int
+    log_likelihood: Tensor
+    kl: Tensor
+    tokens: Tensor
+    gradient_norm: float
+    lr: float
+    kl_weight: float
+    seconds: float
+    inner: InnerLoop
+
+    @property
+    def nats_per_token(self) -> float:
+        """The bound on -log p(x) of the batch."""
+        return float((self.kl - self.log_likelihood).sum() / self.tokens.sum())
+
+    @property
+    def kl_per_token(self) -> float:
+        """The KL's part in it."""
+        return float(self.kl.sum() / self.tokens.sum())
+
+    def record(self) -> dict[str, float]:
+        """The report in a line: what histories and logs keep."""
+        return {
+            "step": self.step,
+            "nats_per_token": self.nats_per_token,
+            "kl_per_token": self.kl_per_token,
+            "kl_weight": self.kl_weight,
+            "lr": self.lr,
+            "gradient_norm": self.gradient_norm,
+            "tokens": int(self.tokens.sum()),
+            "seconds": self.seconds,
+        }
+
+
+@dataclass
+class Fit:
+    """What a call of `DualRateSVI.fit` leaves.
+
+    `history` has one row an iteration: `step`, `nats_per_token` (the bound on the training batch,
+    one draw), `kl_per_token`, `kl_weight`, `lr`, `gradient_norm`, `tokens`, `seconds`.
+    """
+
+    records: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an iteration."""
+        return pd.DataFrame(self.records)
