@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.subsample_messenger import _Subsample
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.densities import prior_of, with_particles
 from ltm_pyro.errors import InputError, NotFinite
 
 
@@ -64,8 +64,8 @@ def elbo_terms(
     log q(z) - log p(z) (Kingma & Welling 2014, their estimators B and A). Draws come from torch's
     global generators: see `ltm_pyro.seeds`.
     """
-    q_trace = poutine.trace(_vectorised(guide, particles)).get_trace(batch)
-    replayed = poutine.replay(_vectorised(model, particles), trace=q_trace)
+    q_trace = poutine.trace(with_particles(guide, particles)).get_trace(batch)
+    replayed = poutine.replay(with_particles(model, particles), trace=q_trace)
     p_trace = poutine.trace(replayed).get_trace(batch)
     kl_by_site: dict[str, Tensor] = {}
     log_likelihood = torch.zeros(particles, len(batch), device=batch.tokens.device)
@@ -90,16 +90,11 @@ def sample_thoughts(
     Raises:
         InputError: if the model has no thoughts.
     """
-    prior = getattr(model, "prior", None)
-    if prior is None:
+    if getattr(model, "prior", None) is None:
         raise InputError(f"{type(model).__name__} has no thoughts to sample")
 
-    def thoughts(rows: Rows) -> Tensor:
-        with pyro.plate("documents", len(rows), dim=-1):
-            return prior()
-
-    trace = poutine.trace(_vectorised(guide, draws)).get_trace(batch)
-    return poutine.replay(_vectorised(thoughts, draws), trace=trace)(batch)
+    trace = poutine.trace(with_particles(guide, draws)).get_trace(batch)
+    return poutine.replay(with_particles(prior_of(model), draws), trace=trace)(batch)
 
 
 def assert_finite(terms: ElboTerms, where: str) -> None:
@@ -109,14 +104,6 @@ def assert_finite(terms: ElboTerms, where: str) -> None:
         if bad.any():
             rows = bad.nonzero()[:, 0].tolist()
             raise NotFinite(f"site {name!r} is not finite for rows {rows[:8]} of {where}")
-
-
-def _vectorised(fn: Callable[[Rows], Any], particles: int) -> Callable[[Rows], Any]:
-    def call(batch: Rows) -> Any:
-        with pyro.plate("particles", particles, dim=-2):
-            return fn(batch)
-
-    return call
 
 
 def _kl(q: Any, p: Any, z: Tensor) -> Tensor:

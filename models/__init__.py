@@ -4,5 +4,12 @@ from ltm_pyro.models import priors
 from ltm_pyro.models.autoregressive import AutoregressiveModel
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.latent_thought import LatentThoughtModel
+from ltm_pyro.models.linear_gaussian import LinearGaussianModel
 
-__all__ = ["AutoregressiveModel", "LatentThoughtModel", "TextModel", "priors"]
+__all__ = [
+    "AutoregressiveModel",
+    "LatentThoughtModel",
+    "LinearGaussianModel",
+    "TextModel",
+    "priors",
+]

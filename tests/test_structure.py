@@ -15,6 +15,7 @@ LAYERS = [
     {"registry", "attention", "data"},
     {"decoder", "decoding", "likelihood"},
     {"models", "guides"},
+    {"densities"},
     {"elbo"},
     {"inference", "build"},
     {"bounds"},

@@ -1,6 +1,15 @@
 """Figures that may be called a likelihood, and the one that may not."""
 
 from ltm_pyro.bounds.evaluation import BOUNDS, evaluate
-from ltm_pyro.bounds.report import Figure, Report
+from ltm_pyro.bounds.report import Figure, Report, paired_difference
+from ltm_pyro.bounds.sandwich import Sandwich, sandwich
 
-__all__ = ["BOUNDS", "Figure", "Report", "evaluate"]
+__all__ = [
+    "BOUNDS",
+    "Figure",
+    "Report",
+    "Sandwich",
+    "evaluate",
+    "paired_difference",
+    "sandwich",
+]

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ltm_pyro.bounds.annealed import ais, ais_prior
 from ltm_pyro.bounds.elbo import baseline as exact_baseline
 from ltm_pyro.bounds.elbo import elbo, prior, same_noise
 from ltm_pyro.bounds.estimate import Estimate, Task
+from ltm_pyro.bounds.importance import grid, iwae
+from ltm_pyro.bounds.predictive import predictive
 from ltm_pyro.bounds.report import Array, Figure, Report
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
@@ -26,7 +29,12 @@ Estimator = Callable[..., Estimate]
 BOUNDS: dict[str, Estimator] = {
     "elbo": elbo,
     "prior": prior,
+    "iwae": iwae,
+    "ais": ais,
+    "ais_prior": ais_prior,
+    "predictive": predictive,
     "baseline": exact_baseline,
+    "grid": grid,
     "same_noise": same_noise,
 }
 
@@ -61,22 +69,24 @@ def evaluate(
     """
     if not len(rows):
         raise InputError("there are no rows to score: is the split empty?")
-    wanted = [_parse(text) for text in bounds]
-    if baseline is not None and "baseline" not in dict(wanted):
-        wanted.append(("baseline", ()))
-    estimates: dict[str, list[Estimate]] = {name: [] for name, _ in wanted}
+    wanted = _wanted(bounds)
+    if baseline is not None:
+        wanted.setdefault("baseline", (exact_baseline, ()))
+    estimates: dict[str, list[Estimate]] = {label: [] for label in wanted}
     seconds = dict.fromkeys(estimates, 0.0)
     parts = list(rows.to(next(model.parameters()).device).split(chunk))
     with tqdm(total=len(parts) * len(wanted), desc="scoring", disable=not progress) as bar:
         for i, part in enumerate(parts):
             task = Task(model, part, guide, fast or Fast(), derive(seed, i), baseline)
-            for name, numbers in wanted:
-                bar.set_postfix_str(name)
-                estimate, spent = _timed(BOUNDS[name], task, numbers)
-                estimates[name].append(estimate)
-                seconds[name] += spent
+            for label, (estimator, numbers) in wanted.items():
+                bar.set_postfix_str(label)
+                estimate, spent = _timed(estimator, task, numbers)
+                estimates[label].append(estimate)
+                seconds[label] += spent
                 bar.update()
-    return Report({name: _figure(name, estimates[name], rows, seconds[name]) for name, _ in wanted})
+    return Report(
+        {label: _figure(label, estimates[label], rows, seconds[label]) for label in wanted}
+    )
 
 
 def by_document(values: Tensor, rows: Rows) -> Array:
@@ -95,17 +105,22 @@ def _timed(estimator: Estimator, task: Task, numbers: tuple[int, ...]) -> tuple[
     return estimate, spent + (before if task.asked else 0.0)
 
 
-def _parse(text: str) -> tuple[str, tuple[int, ...]]:
-    name, colon, number = text.partition(":")
-    if name not in BOUNDS:
-        raise unknown("bound", name, BOUNDS)
-    if not colon:
-        return name, ()
-    if len(inspect.signature(BOUNDS[name]).parameters) < 2:
-        raise InputError(f"bound {text!r}: {name} takes no number")
-    if not number.isdecimal() or int(number) < 1:
-        raise InputError(f"bound {text!r}: after the colon stands a number, 1 or more")
-    return name, (int(number),)
+def _wanted(bounds: Iterable[str]) -> dict[str, tuple[Estimator, tuple[int, ...]]]:
+    """Estimator and number of each figure, by its name (with its number where names repeat)."""
+    texts = [text.strip() for text in bounds]
+    names = [text.partition(":")[0] for text in texts]
+    wanted = {}
+    for text, name in zip(texts, names, strict=True):
+        _, colon, number = text.partition(":")
+        if name not in BOUNDS:
+            raise unknown("bound", name, BOUNDS)
+        if colon and len(inspect.signature(BOUNDS[name]).parameters) < 2:
+            raise InputError(f"bound {text!r}: {name} takes no number")
+        if colon and (not number.isdecimal() or int(number) < 1):
+            raise InputError(f"bound {text!r}: after the colon stands a number, 1 or more")
+        label = name if names.count(name) == 1 else text
+        wanted[label] = (BOUNDS[name], (int(number),) if colon else ())
+    return wanted
 
 
 def _figure(name: str, estimates: list[Estimate], rows: Rows, seconds: float) -> Figure:

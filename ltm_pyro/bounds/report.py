@@ -52,8 +52,9 @@ class Figure:
 
     @property
     def bits_per_byte(self) -> float:
-        """Total bits over total bytes of text; the end of text costs bits and has no bytes."""
-        return float(self.nats.sum() / math.log(2) / self.bytes.sum())
+        """Total bits over total bytes of text (the end of text has none); nan for simulated text."""
+        size = self.bytes.sum()
+        return float(self.nats.sum() / math.log(2) / size) if size else math.nan
 
     @property
     def standard_error(self) -> float:
@@ -80,7 +81,7 @@ class Figure:
             "standard_error": self.standard_error,
             "monte_carlo_error": None if math.isnan(error) else error,
             "perplexity": self.perplexity,
-            "bits_per_byte": self.bits_per_byte,
+            "bits_per_byte": None if math.isnan(self.bits_per_byte) else self.bits_per_byte,
             "nats_per_document": float(self.nats.mean()),
             **{f"{k}_per_token": float(v.sum() / self.tokens.sum()) for k, v in self.parts.items()},
             "is_bound": self.is_bound,

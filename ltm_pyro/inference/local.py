@@ -74,7 +74,7 @@ def fit_guide(
     records: list[tuple[Tensor, Tensor, Tensor, float]] = []
     if local and fast.steps:
         optimizer = new_optimizer(fast.optimizer, local, fast.lr, fast.options)
-    with nullcontext() if fast.leak else frozen(model):
+    with torch.enable_grad(), nullcontext() if fast.leak else frozen(model):
         # With the weights fixed, what precedes the first look at z is the same in every step.
         fixed = model if fast.leak else functools.partial(model, prelude=model.read(batch))
         for step in range(fast.steps if local else 0):

@@ -1,0 +1,205 @@
+"""Annealed importance sampling, forward and in reverse (Neal 2001; Grosse et al. 2015)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ltm_pyro.bounds.estimate import Estimate, Task
+from ltm_pyro.bounds.importance import log_mean_exp
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.densities import Latents, Program, draw_latents, log_density, log_joint, prior_of
+from ltm_pyro.inference.local import frozen
+from ltm_pyro.seeds import seeded
+
+CHAINS = 4
+LEAPFROGS = 2
+TARGET_ACCEPTANCE = 0.8
+FORWARD, PILOT, REVERSE = 5, 6, 7  # streams of one seed
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the chains are: latents, and both ends of the path there, with gradients.
+
+    `start` and `end` are log f_0 and log f_1, shape (chains, documents); the gradients are
+    dictionaries like `z`.
+    """
+
+    z: Latents
+    start: Tensor
+    end: Tensor
+    start_gradient: Latents
+    end_gradient: Latents
+
+    def log_f(self, beta: float) -> Tensor:
+        """The geometric path: (1 - beta) log f_0 + beta log f_1."""
+        return (1 - beta) * self.start + beta * self.end
+
+    def force(self, beta: float) -> Latents:
+        """Its gradient."""
+        return {
+            site: (1 - beta) * self.start_gradient[site] + beta * self.end_gradient[site]
+            for site in self.z
+        }
+
+
+class Path:
+    """From a normalised distribution f_0 to f_1 = p(x, z), whose normaliser is p(x).
+
+    Args:
+        model: the model.
+        start: a program that draws f_0: the prior, or a fitted guide.
+        rows: the documents.
+        temperatures: steps between the two ends.
+        seed: where draws come from.
+    """
+
+    def __init__(self, model: Program, start: Program, rows: Rows, temperatures: int, seed: int):
+        self.model, self.start, self.rows, self.seed = model, start, rows, seed
+        # Sigmoidal: most temperatures where the path leaves one end and nears the other.
+        places = torch.linspace(-4.0, 4.0, temperatures + 1).sigmoid()
+        self.betas: list[float] = ((places - places[0]) / (places[-1] - places[0])).tolist()
+        with torch.no_grad(), seeded(seed, PILOT, 0):
+            spread = draw_latents(start, rows, 64)
+        self.scale = {site: z.std(0, keepdim=True) + 1e-6 for site, z in spread.items()}
+        self.steps = self._adapt()
+
+    def forward(self, chains: int) -> Tensor:
+        """log weights of chains from f_0 to f_1, (chains, documents): mean of exp is p(x)."""
+        with seeded(self.seed, FORWARD):
+            log_w, _ = self._run(draw_latents(self.start, self.rows, chains), self.steps)
+        return log_w
+
+    def reverse(self, exact: Latents, chains: int) -> Tensor:
+        """log weights of chains from exact posterior draws back to f_0, (chains, documents).
+
+        The mean of exp(-log weight) is 1 / p(x), so minus its log bounds log p(x) from above.
+        """
+        z = {site: value.expand(chains, *value.shape[1:]) for site, value in exact.items()}
+        with seeded(self.seed, REVERSE):
+            state = self._state(z)
+            log_w = torch.zeros_like(state.end)
+            for t in range(len(self.betas) - 1, 0, -1):
+                state, _ = self._move(state, self.betas[t], self.steps[t])
+                log_w = log_w + state.log_f(self.betas[t]) - state.log_f(self.betas[t - 1])
+        return log_w
+
+    def _adapt(self) -> Tensor:
+        """Step sizes of each temperature and document, (temperatures + 1, documents).
+
+        Found by chains whose weights are thrown away: chains that count use step sizes fixed
+        beforehand, or their weights would not be valid.
+        """
+        with seeded(self.seed, PILOT, 1):
+            log_step = torch.full((len(self.rows),), -1.0, device=self.rows.lengths.device)
+            z = draw_latents(self.start, self.rows, 2)
+            _, steps = self._run(z, log_step.exp().expand(len(self.betas), -1), adapt=True)
+        return steps
+
+    def _run(self, z: Latents, steps: Tensor, adapt: bool = False) -> tuple[Tensor, Tensor]:
+        state = self._state({site: value.detach() for site, value in z.items()})
+        log_w = torch.zeros_like(state.end)
+        used = [steps[0]]
+        step = steps[0]
+        for t in range(1, len(self.betas)):
+            log_w = log_w + state.log_f(self.betas[t]) - state.log_f(self.betas[t - 1])
+            step = step if adapt else steps[t]
+            used.append(step)
+            state, accepted = self._move(state, self.betas[t], step)
+            if adapt:
+                step = step * (0.5 * (accepted.mean(0) - TARGET_ACCEPTANCE)).exp()
+        return log_w, torch.stack(used)
+
+    def _move(self, state: State, beta: float, step: Tensor) -> tuple[State, Tensor]:
+        """One HMC transition that leaves the path at `beta` invariant (Neal 2011).
+
+        Returns the state and the acceptance probability, (chains, documents).
+        """
+        momentum = {site: torch.randn_like(value) for site, value in state.z.items()}
+        kinetic = _energy(momentum)
+        new, p = state, momentum
+        for _ in range(LEAPFROGS):
+            p = self._kick(p, new.force(beta), step)
+            z = {
+                site: value + _like(step, value) * self.scale[site] * p[site]
+                for site, value in new.z.items()
+            }
+            new = self._state(z)
+            p = self._kick(p, new.force(beta), step)
+        log_accept = new.log_f(beta) - _energy(p) - state.log_f(beta) + kinetic
+        log_accept = torch.where(torch.isfinite(log_accept), log_accept, -torch.inf)
+        accept = torch.rand_like(log_accept).log() < log_accept
+        return _where(accept, new, state), log_accept.clamp(max=0.0).exp()
+
+    def _kick(self, p: Latents, force: Latents, step: Tensor) -> Latents:
+        return {
+            site: value + 0.5 * _like(step, value) * self.scale[site] * force[site]
+            for site, value in p.items()
+        }
+
+    def _state(self, z: Latents) -> State:
+        z = {site: value.detach().requires_grad_() for site, value in z.items()}
+        with torch.enable_grad():
+            start = log_density(self.start, z, self.rows)
+            end = sum(log_joint(self.model, z, self.rows), torch.zeros_like(start))
+            of_start = torch.autograd.grad(start.sum(), list(z.values()))
+            of_end = torch.autograd.grad(end.sum(), list(z.values()))
+        return State(
+            {site: value.detach() for site, value in z.items()},
+            start.detach(),
+            end.detach(),
+            dict(zip(z, of_start, strict=True)),
+            dict(zip(z, of_end, strict=True)),
+        )
+
+
+def ais(task: Task, temperatures: int = 100) -> Estimate:
+    """Annealed importance sampling from the fitted guide to the posterior (Neal 2001).
+
+    For each document -log of the mean weight of 4 chains: in expectation at least -log p(x), and
+    tighter the more temperatures.
+    """
+    guide, rows = task.posterior.chunks[0]
+    with frozen(task.model), frozen(guide):
+        log_w = Path(task.model, guide, rows, temperatures, task.seed).forward(CHAINS)
+    return _estimate(
+        log_w, f"{task.fast.steps} fast steps, then annealed from the guide", temperatures
+    )
+
+
+def ais_prior(task: Task, temperatures: int = 100) -> Estimate:
+    """Annealed importance sampling from the prior to the posterior: needs no guide."""
+    with frozen(task.model):
+        start = prior_of(task.model)
+        log_w = Path(task.model, start, task.rows, temperatures, task.seed).forward(CHAINS)
+    return _estimate(log_w, "annealed from the prior", temperatures)
+
+
+def _estimate(log_w: Tensor, how: str, temperatures: int) -> Estimate:
+    mean, variance = log_mean_exp(log_w)
+    protocol = f"bound: {how} over {temperatures} temperatures, {len(log_w)} chains"
+    return Estimate(-mean, protocol, len(log_w), variance)
+
+
+def _energy(p: Latents) -> Tensor:
+    return sum((0.5 * v.square().flatten(2).sum(-1) for v in p.values()), torch.zeros(()))
+
+
+def _like(step: Tensor, value: Tensor) -> Tensor:
+    """A number for each document, shaped to multiply (chains, documents, *event)."""
+    return step.reshape(1, -1, *[1] * (value.dim() - 2))
+
+
+def _where(accept: Tensor, new: State, old: State) -> State:
+    def choose(a: Latents, b: Latents) -> Latents:
+        return {s: torch.where(accept.reshape(*accept.shape, *[1] * (a[s].dim() - 2)), a[s], b[s])
+                for s in a}  # fmt: skip
+
+    return State(
+        choose(new.z, old.z),
+        torch.where(accept, new.start, old.start),
+        torch.where(accept, new.end, old.end),
+        choose(new.start_gradient, old.start_gradient),
+        choose(new.end_gradient, old.end_gradient),
+    )

@@ -1,0 +1,127 @@
+"""How tight the bounds are: log p(x) enclosed from both sides on documents the model wrote."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltm_pyro.bounds.annealed import CHAINS, Path
+from ltm_pyro.bounds.estimate import Task
+from ltm_pyro.bounds.evaluation import evaluate
+from ltm_pyro.bounds.importance import log_mean_exp
+from ltm_pyro.bounds.report import Array, Report
+from ltm_pyro.config import Fast
+from ltm_pyro.densities import prior_of, simulate
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.local import MakeGuide, frozen
+from ltm_pyro.models.base import TextModel
+from ltm_pyro.seeds import derive
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """Bounds on log p(x) of simulated documents from both sides, in nats.
+
+    Attributes:
+        lower: forward AIS, in expectation at most log p(x), shape (documents,).
+        upper: reverse AIS from the true z, in expectation at least log p(x), shape (documents,).
+        report: other figures (of -log p(x)) for the same documents.
+        tokens: tokens of each document, shape (documents,).
+        protocol: in words, how it was made.
+    """
+
+    lower: Array
+    upper: Array
+    report: Report
+    tokens: Array
+    protocol: str
+
+    @property
+    def gap(self) -> tuple[float, float]:
+        """Mean of upper - lower in nats per document, and its standard error."""
+        return _mean(self.upper - self.lower)
+
+    def slack(self, name: str) -> tuple[float, float]:
+        """By how many nats per document a figure's bound lies below `upper`, and its error.
+
+        An upper limit, in expectation, of what the bound gives away.
+        """
+        return _mean(self.upper + self.report[name].nats)
+
+    def __str__(self) -> str:
+        total = self.tokens.sum()
+        lines = [
+            f"{len(self.lower)} simulated documents, {int(total)} tokens; {self.protocol}",
+            f"{'':<14}{'log p(x), nats/token':>22}{'below the upper end, nats/document':>38}",
+            f"{'reverse AIS':<14}{self.upper.sum() / total:>22.4f}{'(upper end)':>38}",
+        ]
+        gap, error = self.gap
+        lines.append(
+            f"{'forward AIS':<14}{self.lower.sum() / total:>22.4f}{f'{gap:.3f} ± {error:.3f}':>38}"
+        )
+        for name, figure in self.report.figures.items():
+            gap, error = self.slack(name)
+            lines.append(
+                f"{name:<14}{-figure.nats_per_token:>22.4f}{f'{gap:.3f} ± {error:.3f}':>38}"
+            )
+        return "\n".join(lines)
+
+
+def sandwich(
+    model: TextModel,
+    lengths: Tensor,
+    bounds: Iterable[str] = ("elbo:16", "iwae:64"),
+    *,
+    temperatures: int = 200,
+    chains: int = CHAINS,
+    guide: MakeGuide = MeanField,
+    fast: Fast | None = None,
+    start: str = "prior",
+    seed: int = 0,
+    progress: bool = True,
+) -> Sandwich:
+    """Bidirectional Monte Carlo (Grosse et al. 2015): certify bounds on documents from the model.
+
+    The model draws thoughts and documents of the given lengths; its thoughts are exact posterior
+    draws, from which a reverse chain bounds log p(x) from above.
+
+    Args:
+        model: the model; nothing is said of other documents than its own.
+        lengths: tokens of each document, shape (documents,).
+        bounds: figures to hold against the sandwich, as in `evaluate`.
+        temperatures: steps of the annealing path.
+        chains: chains for each document and direction.
+        guide, fast: what the figures' guide is and how it is fitted.
+        start: where the path starts, "prior" or "guide".
+        seed: where every draw comes from.
+        progress: whether to show a progress bar.
+    """
+    fast = fast or Fast()
+    rows, latents = simulate(model, lengths, derive(seed, 0))
+    program = prior_of(model)
+    if start == "guide":
+        program = Task(model, rows, guide, fast, derive(seed, 1)).posterior.chunks[0][0]
+    with frozen(model):
+        path = Path(model, program, rows, temperatures, derive(seed, 2))
+        lower, _ = log_mean_exp(path.forward(chains))
+        minus_upper, _ = log_mean_exp(-path.reverse(latents, chains))
+    report = evaluate(
+        model, rows, bounds, guide=guide, fast=fast, seed=derive(seed, 3), progress=progress
+    )
+    return Sandwich(
+        lower=_array(lower),
+        upper=_array(-minus_upper),
+        report=report,
+        tokens=_array(rows.lengths),
+        protocol=f"annealed from the {start} over {temperatures} temperatures, {chains} chains",
+    )
+
+
+def _array(values: Tensor) -> Array:
+    return np.asarray(values.detach().cpu().to(torch.float64).numpy())
+
+
+def _mean(values: Array) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
