@@ -160,16 +160,18 @@ class Objective:
     """What training ascends: E_q[log p(x | z)] - weight * KL(q || p), in both loops.
 
     The weight rises linearly from `start` to `beta` over the first `warmup` (a fraction, 0 to 1)
-    of training. A start below 1 lets thoughts become useful before they are paid for. Whatever
-    the weight, logs and figures give the ELBO itself.
+    of training. A start below 1 lets thoughts become useful before they are paid for. The first
+    `free_bits` (in nats, of each row) of the KL are not charged (Kingma et al. 2016). Whatever is
+    set here, logs and figures give the ELBO itself.
     """
 
     start: float = 1.0
     warmup: float = 0.0
     beta: float = 1.0
+    free_bits: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "start", "warmup", "beta")
+        _at_least(self, 0, "start", "warmup", "beta", "free_bits")
         if self.warmup > 1:
             raise InputError(
                 f"warmup is {self.warmup}: a fraction of training, at most 1; a warm-up that "

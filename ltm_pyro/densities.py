@@ -78,6 +78,12 @@ def simulate(model: Program, lengths: Tensor, seed: int = 0) -> tuple[Rows, Late
     return Rows(tokens, lengths, places, torch.zeros_like(lengths)), latents
 
 
+def site_distributions(program: Program, batch: Rows) -> dict[str, Any]:
+    """The distribution of each site of a program, batch shape (1, documents)."""
+    trace = poutine.trace(with_particles(program, 1)).get_trace(batch)
+    return {name: node["fn"] for name, node in _sites(trace).items()}
+
+
 def with_particles(program: Program, particles: int) -> Program:
     """The program in a plate of particles (dim -2), outside its plate of documents (dim -1)."""
 

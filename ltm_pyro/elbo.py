@@ -37,9 +37,12 @@ class ElboTerms:
         """(particles, documents), nats."""
         return self.log_likelihood - self.kl
 
-    def objective(self, kl_weight: float) -> Tensor:
-        """What training ascends, (particles, documents); the ELBO if the weight is 1."""
-        return self.log_likelihood - kl_weight * self.kl
+    def objective(self, kl_weight: float = 1.0, free_bits: float = 0.0) -> Tensor:
+        """What training ascends, (particles, documents); the ELBO at the default values.
+
+        A document's KL below `free_bits` nats is charged as that much, so it has no gradient.
+        """
+        return self.log_likelihood - kl_weight * self.kl.clamp(min=free_bits)
 
     @staticmethod
     def concatenate(parts: list["ElboTerms"]) -> "ElboTerms":

@@ -13,6 +13,8 @@ from ltm_pyro.config import Architecture, Config, Data, Fast, Slow, Thoughts, Tr
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.models import LatentThoughtModel
 
+torch.set_num_threads(1)  # tensors here are too small to share
+
 
 @pytest.fixture(autouse=True)
 def _fixed_seed():

@@ -1,5 +1,6 @@
 """Annealed importance sampling, forward and in reverse (Neal 2001; Grosse et al. 2015)."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.densities import Latents, Program, draw_latents, log_density, log_joint, prior_of
 from ltm_pyro.inference.local import frozen
+from ltm_pyro.models.base import TextModel
 from ltm_pyro.seeds import seeded
 
 CHAINS = 4
@@ -55,8 +57,9 @@ class Path:
         seed: where draws come from.
     """
 
-    def __init__(self, model: Program, start: Program, rows: Rows, temperatures: int, seed: int):
-        self.model, self.start, self.rows, self.seed = model, start, rows, seed
+    def __init__(self, model: TextModel, start: Program, rows: Rows, temperatures: int, seed: int):
+        self.model: Program = functools.partial(model, prelude=model.read(rows))
+        self.start, self.rows, self.seed = start, rows, seed
         # Sigmoidal: most temperatures where the path leaves one end and nears the other.
         places = torch.linspace(-4.0, 4.0, temperatures + 1).sigmoid()
         self.betas: list[float] = ((places - places[0]) / (places[-1] - places[0])).tolist()

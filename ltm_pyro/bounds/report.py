@@ -52,7 +52,7 @@ class Figure:
 
     @property
     def bits_per_byte(self) -> float:
-        """Total bits over total bytes of text (the end of text has none); nan for simulated text."""
+        """Total bits over bytes of text (the end of text has none); nan for simulated text."""
         size = self.bytes.sum()
         return float(self.nats.sum() / math.log(2) / size) if size else math.nan
 

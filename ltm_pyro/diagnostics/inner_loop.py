@@ -1,4 +1,7 @@
-"""The fast loop, step by step, over documents."""
+"""The fast loop, step by step, over documents: has it converged, is it long enough?"""
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,15 +15,76 @@ QUANTILES = (0.1, 0.5, 0.9)
 def inner_loop_frame(inner: InnerLoop) -> pd.DataFrame:
     """A row for each fast step: `lr`, and the median and 10 % / 90 % quantiles over documents.
 
-    Columns `elbo`, `kl` and `gradient_norm` with suffixes `_10`, `_50`, `_90`, in nats per
-    document.
+    Columns `elbo`, `log_likelihood`, `kl` (nats per document), `gradient_norm` and `step_norm`
+    with suffixes `_10`, `_50`, `_90`.
     """
     columns: dict[str, object] = {"lr": inner.lr.numpy()}
-    for name in ("elbo", "kl", "gradient_norm"):
+    for name in ("elbo", "log_likelihood", "kl", "gradient_norm", "step_norm"):
         values = getattr(inner, name).cpu().numpy()
         for quantile in QUANTILES:
             columns[f"{name}_{quantile * 100:.0f}"] = np.quantile(values, quantile, axis=1)
     return pd.DataFrame(columns).rename_axis("step")
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How the bound moved in the last part of a fast loop, nats per document.
+
+    `slope` is what the bound gained from the third quarter of the loop to the fourth, averaged
+    over documents, `error` its standard error (over documents, paired), `gained` the whole loop's
+    gain and `kl_change` the KL's change over the same last part.
+    """
+
+    steps: int
+    slope: float
+    error: float
+    gained: float
+    kl_change: float
+
+    @property
+    def converged(self) -> bool:
+        """Whether the last quarter gained less than a twentieth of the whole, surely."""
+        return abs(self.slope) + 2 * self.error < 0.05 * abs(self.gained)
+
+    @property
+    def recommendation(self) -> str:
+        """What to do, in words, with the evidence."""
+        if math.isnan(self.slope):
+            return f"Too few steps ({self.steps}) or documents to tell: fit at least 8 steps."
+        evidence = (
+            f"from the third to the last quarter of {self.steps} steps the bound moved "
+            f"{self.slope:+.3f} ± {self.error:.3f} nats per document and the KL "
+            f"{self.kl_change:+.3f}; the whole loop gained {self.gained:+.3f}"
+        )
+        if self.converged:
+            return f"The loop has converged: {evidence}."
+        if self.slope > 2 * self.error:
+            return f"Think longer, say {2 * self.steps} steps: {evidence}."
+        if self.slope < -2 * self.error:
+            return f"The loop loses what it had, lower the rate: {evidence}."
+        return f"The trace is too noisy to tell, compare bounds at more steps: {evidence}."
+
+
+def convergence(inner: InnerLoop) -> Convergence:
+    """Judge a fast loop by its own trace, over documents.
+
+    The trace is of the draws that the loop fitted with, each fresh, so a difference between its
+    parts is unbiased; a loop of fewer than 8 steps has parts too short to tell.
+    """
+    elbo, kl = inner.elbo.double().cpu().numpy(), inner.kl.double().cpu().numpy()
+    steps = len(elbo)
+    if steps < 8:
+        return Convergence(steps, math.nan, math.nan, math.nan, math.nan)
+    quarter = steps // 4
+    late, before = slice(steps - quarter, steps), slice(steps - 2 * quarter, steps - quarter)
+    change = elbo[late].mean(0) - elbo[before].mean(0)
+    return Convergence(
+        steps=steps,
+        slope=float(change.mean()),
+        error=float(change.std(ddof=1) / math.sqrt(len(change))) if len(change) > 1 else math.nan,
+        gained=float((elbo[late].mean(0) - elbo[0]).mean()),
+        kl_change=float((kl[late].mean(0) - kl[before].mean(0)).mean()),
+    )
 
 
 def plot_inner_loop(inner: InnerLoop, ax: Axes) -> Axes:

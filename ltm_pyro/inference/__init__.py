@@ -1,8 +1,16 @@
 """Fitting local guides fast and global weights slowly."""
 
 from ltm_pyro.inference.dual_rate import DualRateSVI
-from ltm_pyro.inference.history import Fit, StepReport
+from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import InnerLoop, fit_guide
 from ltm_pyro.inference.posterior import Posterior
 
-__all__ = ["DualRateSVI", "Fit", "InnerLoop", "Posterior", "StepReport", "fit_guide"]
+__all__ = [
+    "DualRateSVI",
+    "Fit",
+    "InnerLoop",
+    "Posterior",
+    "StepReport",
+    "StopTraining",
+    "fit_guide",
+]

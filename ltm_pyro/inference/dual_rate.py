@@ -14,7 +14,7 @@ from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.elbo import assert_finite, elbo_terms
 from ltm_pyro.guides import MeanField
-from ltm_pyro.inference.history import Fit, StepReport
+from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, frozen, new_guide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
@@ -28,7 +28,7 @@ PAPER: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
 
 
 Callback = Callable[["DualRateSVI", StepReport], Any]
-"""Called after every iteration of `DualRateSVI.fit`."""
+"""Called after every iteration of `DualRateSVI.fit`; may raise `StopTraining`."""
 
 
 class DualRateSVI:
@@ -97,7 +97,10 @@ class DualRateSVI:
         for i, part in enumerate(batch.split(size)):
             guide = new_guide(self.model, self.guide, part)
             noise = Noise(derive(self.seed, self.done, i), fixed=self.fast.noise == "fixed")
-            loops.append(fit_guide(self.model, guide, part, self.fast, noise, weight))
+            inner = fit_guide(
+                self.model, guide, part, self.fast, noise, weight, self.objective.free_bits
+            )
+            loops.append(inner)
             fitted.append((guide, part, noise))
         if self.fast.leak:  # what leaked is in nats; the slow gradient is in nats per token
             for parameter in self.model.parameters():
@@ -140,7 +143,7 @@ class DualRateSVI:
             with frozen(guide), noise.draw():
                 terms = elbo_terms(self.model, guide, part)
             assert_finite(terms, f"the slow step of iteration {self.done + 1}")
-            (-terms.objective(weight).mean(0).sum() / tokens).backward()
+            (-terms.objective(weight, self.objective.free_bits).mean(0).sum() / tokens).backward()
             likelihoods.append(terms.log_likelihood.mean(0).detach())
             kls.append(terms.kl.mean(0).detach())
         return torch.cat(likelihoods), torch.cat(kls)
@@ -168,8 +171,11 @@ class DualRateSVI:
                 done.records.append(report.record())
                 bar.set_postfix_str(f"{report.nats_per_token:.3f} nats/token", refresh=False)
                 bar.update()
-                for callback in callbacks:
-                    callback(self, report)
+                try:
+                    for callback in callbacks:
+                        callback(self, report)
+                except StopTraining:
+                    break
         return done
 
     def infer(

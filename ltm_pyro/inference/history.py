@@ -51,6 +51,10 @@ class StepReport:
         }
 
 
+class StopTraining(Exception):
+    """Raised by a callback to end `DualRateSVI.fit` after this iteration."""
+
+
 @dataclass
 class Fit:
     """What a call of `DualRateSVI.fit` leaves.

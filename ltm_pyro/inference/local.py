@@ -25,14 +25,16 @@ MakeGuide = Callable[..., Guide]
 class InnerLoop:
     """What the fast loop saw, a row for each step, before that step was taken.
 
-    `log_likelihood`, `kl`, `gradient_norm` have shape (steps, documents), the first two in nats
-    and averaged over particles; `lr` has shape (steps,). The estimates are those the loop fitted
+    `log_likelihood`, `kl`, `gradient_norm`, `step_norm` have shape (steps, documents), the first
+    two in nats and averaged over particles, `step_norm` the length of the step that was taken;
+    `lr` has shape (steps,). The estimates are those the loop fitted
     with: they show whether it has converged, they are not the reported bound.
     """
 
     log_likelihood: Tensor
     kl: Tensor
     gradient_norm: Tensor
+    step_norm: Tensor
     lr: Tensor
 
     @property
@@ -47,6 +49,7 @@ class InnerLoop:
             torch.cat([loop.log_likelihood for loop in loops], 1),
             torch.cat([loop.kl for loop in loops], 1),
             torch.cat([loop.gradient_norm for loop in loops], 1),
+            torch.cat([loop.step_norm for loop in loops], 1),
             loops[0].lr,
         )
 
@@ -58,20 +61,27 @@ def new_guide(model: TextModel, make: MakeGuide, batch: Rows) -> Guide:
 
 
 def fit_guide(
-    model: TextModel, guide: Guide, batch: Rows, fast: Fast, noise: Noise, kl_weight: float = 1.0
+    model: TextModel,
+    guide: Guide,
+    batch: Rows,
+    fast: Fast,
+    noise: Noise,
+    kl_weight: float = 1.0,
+    free_bits: float = 0.0,
 ) -> InnerLoop:
     """Take `fast.steps` steps up the ELBO in the guide's parameters; the model stays as it is.
 
     Algorithm 1 of Kong et al. (2025), its inner loop. Every step draws from `noise`. The model's
     parameters are frozen meanwhile, so no gradient of theirs is computed or kept (unless
-    `fast.leak`, as in the released code). A `kl_weight` other than 1 fits another objective than
-    the ELBO; the trace still records the ELBO's parts.
+    `fast.leak`, as in the released code). A `kl_weight` other than 1, or `free_bits`, fit another
+    objective than the ELBO (see `Objective`); the trace still records the ELBO's parts.
 
     Raises:
         NotFinite: if a site's log-probability is NaN or infinite, naming site and documents.
     """
     local = [p for p in guide.parameters() if p.requires_grad]
-    records: list[tuple[Tensor, Tensor, Tensor, float]] = []
+    records: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    rates: list[float] = []
     if local and fast.steps:
         optimizer = new_optimizer(fast.optimizer, local, fast.lr, fast.options)
     with torch.enable_grad(), nullcontext() if fast.leak else frozen(model):
@@ -84,19 +94,25 @@ def fit_guide(
                 terms = elbo_terms(fixed, guide, batch, fast.particles)
             assert_finite(terms, f"a fast step ({step + 1} of {fast.steps})")
             optimizer.zero_grad()
-            (-terms.objective(kl_weight).mean(0).sum()).backward()
-            records.append(
-                (terms.log_likelihood.mean(0).detach(), terms.kl.mean(0).detach(),
-                 _norm_by_document(local, len(batch)), lr)
-            )  # fmt: skip
+            (-terms.objective(kl_weight, free_bits).mean(0).sum()).backward()
+            gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in local]
+            gradient_norm = _norm_by_document(gradients, len(batch))
+            before = [p.detach().clone() for p in local]
             optimizer.step()
+            moved = [p.detach() - old for p, old in zip(local, before, strict=True)]
+            records.append(
+                (
+                    terms.log_likelihood.mean(0).detach(),
+                    terms.kl.mean(0).detach(),
+                    gradient_norm,
+                    _norm_by_document(moved, len(batch)),
+                )
+            )
+            rates.append(lr)
     if not records:
         none = torch.zeros(0, len(batch))
-        return InnerLoop(none, none, none, torch.zeros(0))
-    likelihoods, kls, norms, lrs = zip(*records, strict=True)
-    return InnerLoop(
-        torch.stack(likelihoods), torch.stack(kls), torch.stack(norms), torch.tensor(lrs)
-    )
+        return InnerLoop(none, none, none, none, torch.zeros(0))
+    return InnerLoop(*map(torch.stack, zip(*records, strict=True)), torch.tensor(rates))
 
 
 @contextmanager
@@ -112,9 +128,10 @@ def frozen(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _norm_by_document(parameters: list[nn.Parameter], documents: int) -> Tensor:
-    squares = torch.zeros(documents, device=parameters[0].device)
-    for parameter in parameters:
-        if parameter.grad is not None and parameter.shape[:1] == (documents,):
-            squares = squares + parameter.grad.flatten(1).square().sum(1)
+def _norm_by_document(values: list[Tensor], documents: int) -> Tensor:
+    """Length of each document's part, (documents,); what documents share is left out."""
+    squares = torch.zeros(documents, device=values[0].device)
+    for value in values:
+        if value.shape[:1] == (documents,):
+            squares = squares + value.flatten(1).square().sum(1)
     return squares.sqrt()

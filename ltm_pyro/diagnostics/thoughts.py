@@ -1,0 +1,256 @@
+"""What thoughts carry: KL, active units, mutual information, and what is lost without them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from ltm_pyro.bounds.report import Array
+from ltm_pyro.densities import (
+    Latents,
+    draw_latents,
+    log_density,
+    log_joint,
+    prior_of,
+    site_distributions,
+)
+from ltm_pyro.errors import InputError
+from ltm_pyro.inference.posterior import Posterior
+from ltm_pyro.seeds import seeded
+
+ACTIVE = 0.01
+"""A unit is active if the variance over documents of its posterior mean exceeds this."""
+MOMENTS = 64
+"""Draws from which moments are taken."""
+
+
+@dataclass(frozen=True)
+class ThoughtUse:
+    """What the thoughts of some rows carry, in nats per row unless said otherwise.
+
+    Attributes:
+        kl: KL of each dimension, (layers, slots, dim), mean over rows.
+        factorised: whether guide and prior are products over dimensions, so that `kl` is exact and
+            sums to the whole; if not, it is that of normals with the moments of the marginals.
+        active: active units, (layers, slots, dim) booleans (Burda et al. 2016).
+        total_kl: mean KL(q || p) over rows, and its standard error.
+        mutual_information: I(x; z) under q, an estimate from below that cannot exceed log(rows).
+        marginal_kl: KL of the aggregated posterior to the prior; the KL is the sum of the two
+            (Hoffman & Johnson 2016).
+        ceiling: log(rows), the most the mutual information estimate can be.
+        ablation: what the bound gains over prior thoughts with posterior ones in layers 1..l and
+            prior ones above, for l = 0..L: mean over rows and paired error, (layers + 1, 2).
+        earned: prior score minus bound, mean over rows and standard error.
+        leftover: how much the bound improves when the fast loop runs four times as long, mean and
+            standard error; None if it was not tried.
+        leftover_kl: the KL after that longer loop; None if it was not tried.
+    """
+
+    kl: Array
+    factorised: bool
+    active: Array
+    total_kl: tuple[float, float]
+    mutual_information: float
+    marginal_kl: float
+    ceiling: float
+    ablation: Array
+    earned: tuple[float, float]
+    leftover: tuple[float, float] | None = None
+    leftover_kl: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the thoughts are used, in words, with the evidence."""
+        kl, kl_error = self.total_kl
+        gain, error = self.earned
+        evidence = (
+            f"KL {kl:.2f} ± {kl_error:.2f} nats, thoughts earn {gain:+.2f} ± {error:.2f} nats over "
+            f"the prior, {int(self.active.sum())} of {self.active.size} units active, "
+            f"I(x; z) about {self.mutual_information:.2f} of at most {self.ceiling:.2f}"
+        )
+        if self.leftover is not None and self.leftover_kl is not None:
+            more, more_error = self.leftover
+            evidence += (
+                f"; four times the fast steps: bound {more:+.2f} ± {more_error:.2f}, "
+                f"KL {self.leftover_kl:.2f}"
+            )
+            if gain < 2 * error and more > 2 * more_error and self.leftover_kl < 0.5 * kl:
+                return f"The KL here is only the loop's leftover: {evidence}."
+        if gain > 2 * error:
+            return f"The thoughts are used: {evidence}."
+        if kl < 0.1:
+            return f"The posterior has collapsed to the prior: {evidence}."
+        return f"The thoughts cost more than they give: {evidence}."
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each layer: KL, active units, what thoughts up to it earn, in nats per row."""
+        return pd.DataFrame(
+            {
+                "layer": np.arange(1, len(self.kl) + 1),
+                "kl": self.kl.sum((1, 2)),
+                "active_units": self.active.sum((1, 2)),
+                "earned_up_to_here": self.ablation[1:, 0],
+                "standard_error": self.ablation[1:, 1],
+            }
+        )
+
+
+def thought_use(
+    posterior: Posterior, draws: int = 16, longer: Posterior | None = None, seed: int = 0
+) -> ThoughtUse:
+    """Measure what thoughts carry on some rows.
+
+    Args:
+        posterior: guides fitted to the rows (`svi.infer(rows)`).
+        draws: fresh draws for each row.
+        longer: the same rows fitted with more fast steps, to tell a KL that the text pays for from
+            one that the loop had no time to undo.
+        seed: where draws come from.
+
+    Raises:
+        InputError: if `longer` is of other rows.
+    """
+    if longer is not None and len(longer.rows) != len(posterior.rows):
+        raise InputError(
+            f"longer has {len(longer.rows)} rows, posterior {len(posterior.rows)}: fit the same"
+        )
+    parts = [_part(posterior, i, draws, seed) for i in range(len(posterior.chunks))]
+    terms = posterior.elbo(draws, seed)
+    bound = -terms.elbo.mean(0)
+    ablation = torch.cat([part.ablation for part in parts], dim=1)
+    information, marginal = _surgery(posterior, draws, seed)
+    means = torch.cat([part.mean for part in parts])
+    earned = ablation[0] - bound
+    leftover = leftover_kl = None
+    if longer is not None:
+        more = longer.elbo(draws, seed)
+        leftover = _mean(bound + more.elbo.mean(0))
+        leftover_kl = float(more.kl.mean())
+    return ThoughtUse(
+        kl=_array(torch.cat([part.kl for part in parts]).mean(0)),
+        factorised=all(part.factorised for part in parts),
+        active=np.asarray((means.var(0) > ACTIVE).cpu().numpy()),
+        total_kl=_mean(terms.kl.mean(0)),
+        mutual_information=information,
+        marginal_kl=marginal,
+        ceiling=math.log(len(posterior.rows)),
+        ablation=np.array([_mean(ablation[0] - score) for score in ablation]),
+        earned=_mean(earned),
+        leftover=leftover,
+        leftover_kl=leftover_kl,
+    )
+
+
+def plot_kl(use: ThoughtUse, ax: Axes) -> Axes:
+    """KL of each dimension, a row for each latent vector, layers from the top down."""
+    layers, slots, dim = use.kl.shape
+    image = ax.imshow(use.kl.reshape(layers * slots, dim), aspect="auto", cmap="viridis", vmin=0)
+    ax.set_yticks(
+        range(layers * slots), [f"{la + 1}.{s + 1}" for la in range(layers) for s in range(slots)]
+    )
+    ax.set(xlabel="dimension", ylabel="layer.slot", title="KL, nats per row")
+    ax.figure.colorbar(image, ax=ax)
+    return ax
+
+
+def plot_ablation(use: ThoughtUse, ax: Axes) -> Axes:
+    """What the bound gains with posterior thoughts up to a layer and prior thoughts above it."""
+    layers = np.arange(len(use.ablation))
+    ax.errorbar(layers, use.ablation[:, 0], use.ablation[:, 1], fmt="o-", capsize=3, markersize=4)
+    ax.set_xticks(layers, ["none", *(f"1..{la}" for la in layers[1:])])
+    ax.axhline(0, color="0.6", linewidth=0.8)
+    ax.set(
+        xlabel="layers with inferred thoughts",
+        ylabel="nats per row over prior thoughts",
+        title="What the thoughts of each layer earn",
+    )
+    return ax
+
+
+@dataclass(frozen=True)
+class _Part:
+    kl: Tensor
+    mean: Tensor
+    factorised: bool
+    ablation: Tensor
+
+
+@torch.no_grad()
+def _part(posterior: Posterior, chunk: int, draws: int, seed: int) -> _Part:
+    """KL and mean of each dimension (rows, ...), ablation scores (layers + 1, rows)."""
+    guide, rows = posterior.chunks[chunk]
+    prior = prior_of(posterior.model)
+    with seeded(seed, 8, chunk):
+        latents = draw_latents(guide, rows, max(draws, MOMENTS))
+        p = _only(draw_latents(prior, rows, max(draws, MOMENTS)))
+        q_fn = site_distributions(guide, rows)
+        p_fn = site_distributions(prior, rows)
+    site, q = _site(latents), _only(latents)
+    try:  # exact where both are products over dimensions that torch knows
+        kl = kl_divergence(_factors(q_fn[site]), _factors(p_fn[site]))[0]
+        mean, factorised = _factors(q_fn[site]).mean[0], True
+    except (NotImplementedError, AttributeError):
+        mean, variance = q.mean(0), q.var(0)
+        ratio = variance / p.var(0)
+        kl = 0.5 * (ratio + (mean - p.mean(0)) ** 2 / p.var(0) - 1 - ratio.log())
+        factorised = False
+    scores = []
+    for kept in range(q.shape[2] + 1):
+        z = torch.cat([q[:draws, :, :kept], p[:draws, :, kept:]], dim=2)
+        _, likelihood = log_joint(posterior.model, {site: z}, rows)
+        scores.append(kl[:, :kept].flatten(1).sum(1) - likelihood.mean(0))
+    return _Part(kl, mean, factorised, torch.stack(scores))
+
+
+def _factors(fn: Any) -> Any:
+    """The distribution of single dimensions below `to_event(3)`."""
+    if fn.reinterpreted_batch_ndims != 3:
+        raise NotImplementedError
+    return fn.base_dist
+
+
+@torch.no_grad()
+def _surgery(posterior: Posterior, draws: int, seed: int) -> tuple[float, float]:
+    """I(x; z) and KL(aggregated q || p), with the aggregate over these rows."""
+    log_q_own, log_q_all, log_p = [], [], []
+    total = len(posterior.rows)
+    for i, (guide, rows) in enumerate(posterior.chunks):
+        with seeded(seed, 9, i):
+            z = draw_latents(guide, rows, draws)
+        site = _site(z)
+        values = z[site]  # (draws, rows, layers, slots, dim)
+        log_q_own.append(log_density(guide, z, rows))
+        log_p.append(log_density(prior_of(posterior.model), z, rows))
+        flat = values.reshape(-1, 1, *values.shape[2:])
+        against = [
+            log_density(other, {site: flat.expand(-1, len(its), *flat.shape[2:])}, its)
+            for other, its in posterior.chunks
+        ]
+        mixture = torch.logsumexp(torch.cat(against, dim=1), 1) - math.log(total)
+        log_q_all.append(mixture.reshape(values.shape[:2]))
+    own, aggregate, prior = (torch.cat(x, dim=1) for x in (log_q_own, log_q_all, log_p))
+    return float((own - aggregate).mean()), float((aggregate - prior).mean())
+
+
+def _site(latents: Latents) -> str:
+    (site,) = latents
+    return site
+
+
+def _only(latents: Latents) -> Tensor:
+    return latents[_site(latents)]
+
+
+def _mean(values: Tensor) -> tuple[float, float]:
+    values = values.double()
+    return float(values.mean()), float(values.std() / math.sqrt(len(values)))
+
+
+def _array(values: Tensor) -> Array:
+    return np.asarray(values.detach().cpu().to(torch.float64).numpy())

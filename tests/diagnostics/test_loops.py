@@ -1,0 +1,98 @@
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro.config import Fast
+from ltm_pyro.diagnostics import (
+    compute_curve,
+    convergence,
+    inner_loop_frame,
+    plot_compute_curve,
+    plot_inner_loop,
+    plot_training,
+)
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference import InnerLoop
+from ltm_pyro.inference.posterior import infer
+
+from ..conftest import some_rows
+from ..exact import linear_gaussian
+
+
+def loop(curve, noise=0.5, documents=50, seed=0):
+    """A trace whose bound follows `curve` (steps,), with noise."""
+    torch.manual_seed(seed)
+    elbo = curve[:, None] + noise * torch.randn(len(curve), documents)
+    zero = torch.zeros_like(elbo)
+    return InnerLoop(elbo, zero, zero + 1, zero + 1, torch.ones(len(curve)))
+
+
+def test_recommendations_follow_the_trace():
+    steps = torch.arange(40.0)
+    rising = convergence(loop(0.5 * steps))
+    assert rising.recommendation.startswith("Think longer, say 80 steps")
+    assert rising.slope == pytest.approx(5.0, abs=4 * rising.error)
+    flat = convergence(loop(20 * (1 - (-steps / 3).exp())))
+    assert flat.converged
+    assert flat.recommendation.startswith("The loop has converged")
+    falling = convergence(loop(20 - (steps - 10).abs()))
+    assert "lower the rate" in falling.recommendation
+    noisy = convergence(loop(0.01 * steps, noise=30.0))
+    assert "too noisy to tell" in noisy.recommendation
+    assert "Too few steps (4)" in convergence(loop(steps[:4])).recommendation
+
+
+def test_a_false_alarm_is_rare():
+    flat = torch.full((16,), 3.0)
+    alarms = sum(
+        "Think longer" in convergence(loop(flat, 1.0, 30, seed)).recommendation
+        for seed in range(200)
+    )
+    assert alarms < 200 * 0.025 + 4 * (200 * 0.025) ** 0.5
+
+
+def test_a_real_loop_that_is_too_short_and_one_that_is_not():
+    model, rows = linear_gaussian(0)
+    short = infer(model, rows, MeanField, Fast(steps=16, lr=0.03, final=1.0, particles=16))
+    long = infer(model, rows, MeanField, Fast(steps=400, lr=0.1, particles=4))
+    assert "Think longer" in convergence(short.inner).recommendation
+    assert convergence(long.inner).converged
+    frame = inner_loop_frame(long.inner)
+    assert len(frame) == 400
+    assert {
+        "elbo_50",
+        "log_likelihood_50",
+        "kl_90",
+        "gradient_norm_10",
+        "step_norm_50",
+        "lr",
+    } <= set(frame.columns)
+    assert frame.step_norm_50.iloc[-1] < frame.step_norm_50.iloc[0]
+
+
+def test_the_compute_curve_tells_bound_from_no_bound(config, model):
+    rows = some_rows(12, full=True)
+    curve = compute_curve(
+        model, rows, (1, 16), fast=Fast(lr=0.1), baseline=ltm.models.AutoregressiveModel(config),
+        progress=False,
+    )  # fmt: skip
+    table = curve.pivot(index="steps", columns="figure", values="nats_per_token")
+    assert set(table.columns) == {"elbo", "same_noise", "prior", "baseline"}
+    assert table.elbo[16] < table.elbo[1]
+    assert table.same_noise[16] < table.elbo[16]
+    assert table.prior[1] == table.prior[16]
+    figure, ax = plt.subplots()
+    assert plot_compute_curve(curve, ax) is ax
+    styles = {line.get_label(): line.get_linestyle() for line in ax.get_lines()}
+    assert styles["released protocol (not a bound)"] == "--"
+    plt.close(figure)
+
+
+def test_plots_of_both_loops(model, rows):
+    svi = ltm.DualRateSVI(model, fast=Fast(steps=3))
+    fit = svi.fit(rows, 4, 4, progress=False)
+    figure, axes = plt.subplots(1, 2)
+    assert plot_training(fit.history, axes[0]) is axes[0]
+    assert plot_inner_loop(svi.infer(rows).inner, axes[1]) is axes[1]
+    plt.close(figure)

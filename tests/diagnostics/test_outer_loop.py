@@ -1,0 +1,77 @@
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro.config import Fast, Objective, Slow
+from ltm_pyro.diagnostics import Plateau, smoothed
+from ltm_pyro.elbo import ElboTerms
+
+from ..conftest import some_rows
+
+
+def watch(plateau, values, weights=None):
+    for i, value in enumerate(values):
+        weight = 1.0 if weights is None else weights[i]
+        plateau(None, types.SimpleNamespace(nats_per_token=value, step=i + 1, kl_weight=weight))
+    return plateau
+
+
+def test_a_plateau_is_seen_and_a_slope_is_not():
+    noise = np.random.default_rng(0).normal(0, 0.1, 400)
+    steps = np.arange(400)
+    falling = watch(Plateau(window=50), 6 - 0.01 * steps + noise)
+    assert falling.stalled_at is None
+    assert falling.verdict.startswith("Still learning")
+    settled = watch(Plateau(window=50), 4 + 2 * np.exp(-steps / 30) + noise)
+    assert 120 < settled.stalled_at < 320
+    assert settled.verdict.startswith("No fall beyond the noise since step")
+    assert "Too early" in watch(Plateau(window=50), noise[:60]).verdict
+
+
+def test_a_moving_objective_is_not_judged():
+    flat = np.full(300, 4.0) + np.random.default_rng(0).normal(0, 0.1, 300)
+    weights = np.minimum(1.0, np.arange(300) / 250)
+    assert watch(Plateau(window=30), flat, weights).stalled_at is None
+
+
+def test_the_smoothed_bound_has_the_error_of_its_window():
+    source = np.random.default_rng(0)
+    frame = pd.DataFrame({"step": range(2000), "nats_per_token": source.normal(3, 0.5, 2000)})
+    smooth = smoothed(frame, 25)
+    z = (smooth.nats_per_token[24::25] - 3) / smooth.standard_error[24::25]
+    assert np.mean(np.abs(z) < 2) == pytest.approx(0.943, abs=4 * 0.026)
+
+
+def test_training_ends_at_a_plateau_if_asked(model):
+    rows = some_rows(8)
+    slow = Slow(lr=0.0, warmup=0)
+    svi = ltm.DualRateSVI(model, fast=Fast(steps=1), slow=slow)
+    plateau = Plateau(window=5, stop=True)
+    fit = svi.fit(rows, 60, 4, callbacks=[plateau], progress=False)
+    assert 10 <= len(fit.history) < 60
+    assert plateau.stalled_at == fit.history.step.iloc[-1]
+    with pytest.raises(ltm.InputError, match="window is 1"):
+        Plateau(window=1)
+
+
+def test_free_bits_are_not_charged_and_not_hidden(model):
+    likelihood, kl = torch.tensor([[-10.0, -10.0]]), torch.tensor([[1.0, 5.0]], requires_grad=True)
+    terms = ElboTerms(likelihood, {"z": kl}, None)
+    objective = terms.objective(0.5, free_bits=2.0)
+    assert objective.tolist() == [[-11.0, -12.5]]
+    assert terms.elbo.tolist() == [[-11.0, -15.0]]
+    (gradient,) = torch.autograd.grad(objective.sum(), kl)
+    assert gradient.tolist() == [[0.0, -0.5]]
+
+    rows = some_rows(8, full=True)
+    kls = [
+        ltm.DualRateSVI(
+            model, fast=Fast(steps=60, lr=0.1), slow=Slow(lr=0.0), objective=Objective(free_bits=f)
+        ).step(rows).kl.mean()
+        for f in (0.0, 12.0)
+    ]  # fmt: skip
+    assert kls[1] > kls[0] + 1

@@ -1,0 +1,95 @@
+import functools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from ltm_pyro.config import Fast, Thoughts
+from ltm_pyro.densities import simulate
+from ltm_pyro.diagnostics import plot_ablation, plot_kl, thought_use
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.posterior import infer
+from ltm_pyro.models import LinearGaussianModel
+
+from ..conftest import some_rows
+from ..exact import exact_guide, linear_gaussian, no_fit
+
+
+@pytest.fixture(scope="module")
+def half_used():
+    """Orthogonal weights, layer 1 unused: the posterior is mean-field and known."""
+    weight = torch.zeros(8, 6)
+    weight[:3, 3:] = 2 * torch.eye(3)
+    model = LinearGaussianModel(Thoughts(2, 1, 3), weight, scale=1.0)
+    rows, _ = simulate(model, torch.full((200,), 8), 0)
+    return model, rows
+
+
+def test_known_kl_and_active_units(half_used):
+    model, rows = half_used
+    fast = Fast(steps=300, lr=0.1, particles=8, final=0.02)
+    use = thought_use(infer(model, rows, MeanField, fast), 64)
+    mean, covariance = model.posterior(rows)
+    variance = covariance[0].diag()
+    exact = 0.5 * (variance + mean.square().mean(0) - 1 - variance.log())
+    assert use.factorised
+    np.testing.assert_allclose(use.kl[1, 0], exact[3:].detach(), rtol=0.05)
+    assert use.kl[0].max() < 0.01
+    assert use.active[1].all()
+    assert not use.active[0].any()
+    # Nothing is earned by layer 1, everything by layer 2, and the whole is prior minus bound.
+    assert abs(use.ablation[1, 0]) < 0.05
+    assert use.ablation[0, 0] == 0
+    assert use.ablation[2, 0] == pytest.approx(use.earned[0], abs=4 * use.earned[1] / 3 + 0.3)
+    assert use.verdict.startswith("The thoughts are used")
+    assert list(use.to_frame().active_units) == [0, 3]
+
+
+def test_the_elbo_surgery_at_the_exact_posterior():
+    """Exact posteriors average to the prior, so the KL is all mutual information."""
+    weight = torch.zeros(8, 6)
+    weight[:2, :2] = torch.eye(2)
+    model = LinearGaussianModel(Thoughts(2, 1, 3), weight, scale=1.0)
+    rows, _ = simulate(model, torch.full((400,), 8), 0)
+    use = thought_use(infer(model, rows, exact_guide(model), no_fit()), 16)
+    exact = 2 * 0.5 * np.log(2.0)  # of two unit signals in unit noise
+    assert use.mutual_information == pytest.approx(exact, abs=0.06)
+    assert abs(use.marginal_kl) < 0.06
+    assert use.mutual_information + use.marginal_kl == pytest.approx(use.total_kl[0], abs=0.08)
+    assert use.mutual_information < use.ceiling
+
+
+def test_a_guide_that_is_no_product_says_so():
+    model, rows = linear_gaussian(0)
+    use = thought_use(infer(model, rows, exact_guide(model), no_fit()), 8)
+    assert not use.factorised
+    assert use.kl.shape == (2, 1, 3)
+
+
+def test_a_leftover_of_the_loop_is_told_from_a_kl_that_pays(model):
+    """Thoughts that change nothing, a narrow start, and a loop too short to undo it (SPEC 5)."""
+    with torch.no_grad():
+        for block in model.decoder.blocks:
+            block.thought.out.weight.zero_()
+    rows = some_rows(30)
+    guide = functools.partial(MeanField, log_variance=-2.0)
+    short = infer(model, rows, guide, Fast(steps=3, lr=0.1))
+    long = infer(model, rows, guide, Fast(steps=60, lr=0.3))
+    use = thought_use(short, 8, longer=long)
+    assert use.total_kl[0] > 1
+    assert use.verdict.startswith("The KL here is only the loop's leftover")
+    assert "The posterior has collapsed" in thought_use(long, 8).verdict
+    assert "cost more than they give" in thought_use(short, 8).verdict
+    with pytest.raises(InputError, match="longer has 29 rows"):
+        thought_use(short, longer=infer(model, rows[:29], guide, Fast(steps=1)))
+
+
+def test_plots_take_an_axis_and_return_it(half_used):
+    model, rows = half_used
+    use = thought_use(infer(model, rows[:20], MeanField, Fast(steps=5)), 4)
+    figure, axes = plt.subplots(1, 2)
+    assert plot_kl(use, axes[0]) is axes[0]
+    assert plot_ablation(use, axes[1]) is axes[1]
+    plt.close(figure)
