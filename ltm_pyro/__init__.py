@@ -1,6 +1,7 @@
 """Latent-thought language models as Pyro programs, scored by valid likelihood bounds."""
 
 from ltm_pyro._version import __version__
+from ltm_pyro.arviz import to_datatree
 from ltm_pyro.bounds import evaluate
 from ltm_pyro.checkpoint import Run, load
 from ltm_pyro.config import (
@@ -43,5 +44,6 @@ __all__ = [
     "load_data",
     "preset",
     "released_protocol",
+    "to_datatree",
     "train",
 ]

@@ -58,8 +58,8 @@ def token_log_prob(model: Program, latents: Latents, batch: Rows) -> Tensor:
     """log p(x_n | z, x_<n) of each token, 0 at padding: (particles, documents, tokens), nats."""
     fn = _sites(_conditioned(model, latents, batch))["tokens"]["fn"]
     if hasattr(fn, "token_log_prob"):
-        return fn.token_log_prob(batch.tokens)  # type: ignore[no-any-return]
-    return fn.base_dist.log_prob(batch.tokens)  # type: ignore[no-any-return]
+        return fn.token_log_prob(batch.tokens)
+    return fn.base_dist.log_prob(batch.tokens)
 
 
 def simulate(model: Program, lengths: Tensor, seed: int = 0) -> tuple[Rows, Latents]:

@@ -24,8 +24,8 @@ class TextModel(nn.Module, ABC):
         `prelude` is what `read` returned for this batch, if it has been computed already.
         """
 
-    def read(self, batch: Rows) -> Tensor:
-        """The part of the decoder that does not depend on z, (documents, tokens, width).
+    def read(self, batch: Rows) -> Tensor | None:
+        """The part of the decoder that does not depend on z, (documents, tokens, width), if any.
 
         It is the same for every draw of z, so whoever evaluates a batch many times with the model
         fixed computes it once.

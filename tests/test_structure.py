@@ -19,7 +19,7 @@ LAYERS = [
     {"elbo"},
     {"inference", "build"},
     {"bounds"},
-    {"diagnostics", "generation", "checkpoint"},
+    {"arviz", "diagnostics", "generation", "checkpoint"},
     {"training", "info"},
     {"demo"},
     {"commands"},

@@ -109,7 +109,7 @@ def _wanted(bounds: Iterable[str]) -> dict[str, tuple[Estimator, tuple[int, ...]
     """Estimator and number of each figure, by its name (with its number where names repeat)."""
     texts = [text.strip() for text in bounds]
     names = [text.partition(":")[0] for text in texts]
-    wanted = {}
+    wanted: dict[str, tuple[Estimator, tuple[int, ...]]] = {}
     for text, name in zip(texts, names, strict=True):
         _, colon, number = text.partition(":")
         if name not in BOUNDS:

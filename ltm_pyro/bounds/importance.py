@@ -58,17 +58,18 @@ def grid(task: Task, points: int = 64) -> Estimate:
         InputError: if the model has more than two latent dimensions.
     """
     model: TextModel = task.model
-    thoughts = getattr(model, "thoughts", None)
-    size = math.prod(thoughts.shape) if thoughts is not None else 0
+    shape = getattr(getattr(model, "thoughts", None), "shape", ())
+    size = math.prod(shape) if shape else 0
     if not 1 <= size <= 2:
         raise InputError(f"grid: needs 1 or 2 latent dimensions in all, this model has {size}")
     line = torch.linspace(-7.0, 7.0, points)
-    places = torch.cartesian_prod(*[line] * size).reshape(-1, 1, *thoughts.shape)
+    places = torch.cartesian_prod(*[line] * size).reshape(-1, 1, *shape)
     (site,) = draw_latents(prior_of(model), task.rows, 1)
     found = []
     for part in places.split(64):
-        latents = {site: part.expand(-1, len(task.rows), *thoughts.shape)}
-        found.append(sum(log_joint(model, latents, task.rows)))
+        latents = {site: part.expand(-1, len(task.rows), *shape)}
+        log_prior, log_likelihood = log_joint(model, latents, task.rows)
+        found.append(log_prior + log_likelihood)
     cell = size * math.log(14.0 / (points - 1))
     nats = -(torch.logsumexp(torch.cat(found), 0) + cell)
     return Estimate(nats, f"exact up to quadrature on {points} places a dimension")

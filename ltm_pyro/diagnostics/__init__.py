@@ -1,13 +1,7 @@
 """Looking at inference: what the fast loop and the slow one did, and what thoughts carry."""
 
 from ltm_pyro.diagnostics.calibration import Calibration, calibrate, plot_calibration
-from ltm_pyro.diagnostics.compute_curve import compute_curve, plot_compute_curve
-from ltm_pyro.diagnostics.guide_quality import (
-    GuideQuality,
-    guide_quality,
-    pareto_khat,
-    plot_guide_quality,
-)
+from ltm_pyro.diagnostics.compute import compute_curve, plot_compute_curve
 from ltm_pyro.diagnostics.inner_loop import (
     Convergence,
     convergence,
@@ -16,6 +10,12 @@ from ltm_pyro.diagnostics.inner_loop import (
 )
 from ltm_pyro.diagnostics.nuts import NutsComparison, compare_with_nuts, plot_nuts
 from ltm_pyro.diagnostics.outer_loop import Plateau, plot_training, smoothed
+from ltm_pyro.diagnostics.quality import (
+    GuideQuality,
+    guide_quality,
+    pareto_khat,
+    plot_guide_quality,
+)
 from ltm_pyro.diagnostics.thoughts import ThoughtUse, plot_ablation, plot_kl, thought_use
 
 __all__ = [

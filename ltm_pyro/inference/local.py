@@ -112,7 +112,8 @@ def fit_guide(
     if not records:
         none = torch.zeros(0, len(batch))
         return InnerLoop(none, none, none, none, torch.zeros(0))
-    return InnerLoop(*map(torch.stack, zip(*records, strict=True)), torch.tensor(rates))
+    likelihoods, kls, norms, steps = (torch.stack(x) for x in zip(*records, strict=True))
+    return InnerLoop(likelihoods, kls, norms, steps, torch.tensor(rates))
 
 
 @contextmanager

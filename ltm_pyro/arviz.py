@@ -1,0 +1,149 @@
+"""A fitted posterior as an ArviZ DataTree: labelled dimensions, netCDF, statistics, plots."""
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ltm_pyro._version import __version__
+from ltm_pyro.bounds.importance import AT_ONCE
+from ltm_pyro.data.tokenizer import Tokenizer
+from ltm_pyro.densities import draw_latents, log_density, log_joint, prior_of, with_particles
+from ltm_pyro.errors import InputError
+from ltm_pyro.inference.posterior import DRAW, Posterior
+from ltm_pyro.seeds import seeded
+
+if TYPE_CHECKING:
+    from xarray import DataTree
+
+Key = tuple[str, str]  # group and variable
+PRIOR, PREDICTIVE = 20, 21  # streams of the seed, beside those of `Posterior`
+DIMS = {name: ["document"] for name in ("lengths", "text", "log_prior", "log_q")}
+DIMS |= {"z": ["document", "layer", "slot", "dim"], "tokens": ["document", "position"]}
+NO_LOO = "z_d was fitted to x_d: no input for leave-one-out (loo); compare held-out bounds"
+
+
+@torch.no_grad()
+def to_datatree(
+    posterior: Posterior,
+    *,
+    draws: int = 100,
+    seed: int | None = None,
+    tokenizer: Tokenizer | None = None,
+    posterior_predictive: bool = True,
+) -> "DataTree":
+    """Draws of a fitted guide, and what model and guide say of them, in ArviZ's groups.
+
+    One chain of independent draws that the fit never saw; the same seed makes the same tree. Every
+    group but `observed_data` has the dimensions chain and draw, and then:
+
+    - `posterior`: `z`, (document, layer, slot, dim), the draws of `posterior.sample(draws, seed)`.
+    - `prior`: `z`, the same shape, draws from p(z).
+    - `posterior_predictive`: `tokens`, (document, position), one text for each z of the posterior,
+      with as many tokens as the row has.
+    - `log_likelihood`: `tokens`, (document), log p(x_d | z_d) of the whole row, nats.
+    - `sample_stats`: `log_prior` and `log_q`, (document), log p(z_d) and log q(z_d), nats.
+    - `observed_data`: `tokens`, (document, position); `lengths`, and with a tokenizer `text`,
+      (document).
+
+    Tokens are -1 at padding. `document` counts the rows of `posterior.rows`; the coordinate
+    `source_document` tells which document a row was cut from. The root's attributes tell how the
+    tree was made. `tree.to_netcdf(path)` saves it, `xarray.open_datatree(path)` reads it.
+
+    Leave-one-out cross-validation (`arviz_stats.loo`, `loo_approximate_posterior`) is not valid
+    here, though its input is there: z_d was fitted to x_d, and with x_d left out nothing else tells
+    of it. Compare `ltm_pyro.evaluate` on held-out documents. The log importance weights
+    log_likelihood + log_prior - log_q are sound for one document at a time
+    (`diagnostics.quality`); those of all documents together degenerate.
+
+    Args:
+        posterior: fitted guides, from `DualRateSVI.infer`.
+        draws: of z for each row.
+        seed: where all draws come from; the posterior's own seed unless given.
+        tokenizer: gives the text of each row, special tokens left out.
+        posterior_predictive: whether to draw texts, which is slow: draws * documents of them.
+
+    Raises:
+        InputError: for a model without thoughts, no draws, or if arviz-base is missing.
+    """
+    model, rows = posterior.model, posterior.rows
+    seed = posterior.seed if seed is None else seed
+    if getattr(model, "prior", None) is None:
+        raise InputError(f"{type(model).__name__} has no thoughts to sample")
+    if draws < 1:
+        raise InputError(f"draws is {draws}: expected 1 or more")
+    try:
+        import arviz_base
+    except ImportError:
+        raise InputError("arviz-base is missing: pip install 'arviz-base[netcdf4]'") from None
+
+    groups: dict[str, dict[str, Any]] = {}
+    chunks = range(len(posterior.chunks))
+    parts = [_chunk(posterior, i, draws, seed, posterior_predictive) for i in chunks]
+    for group, name in parts[0]:
+        values = torch.cat([part[group, name] for part in parts], 1).numpy()
+        groups.setdefault(group, {})[name] = values[None]  # one chain
+    tokens, lengths = rows.tokens.masked_fill(~rows.mask, -1).cpu(), rows.lengths.cpu()
+    source = rows.document.cpu().numpy()
+    groups["observed_data"] = {"tokens": tokens.numpy(), "lengths": lengths.numpy()}
+    if tokenizer is not None:
+        texts = [tokenizer.decode(row[:n].tolist()) for row, n in zip(tokens, lengths, strict=True)]
+        texts = [text.replace("\0", "\ufffd") for text in texts]  # netCDF stops at a null
+        groups["observed_data"]["text"] = np.array(texts, dtype=object)
+
+    steps, guide = len(posterior.inner.lr), type(posterior.chunks[0][0]).__name__
+    about = {
+        "inference_library": "ltm_pyro",
+        "inference_library_version": __version__,
+        "pyro_version": pyro.__version__,
+        "torch_version": torch.__version__,
+        "arviz_base_version": arviz_base.__version__,
+        "model": type(model).__name__,
+        "guide": guide,
+        "fast_steps": steps,
+        "fit_seed": posterior.seed,
+        "seed": seed,
+        "protocol": f"{guide}, {steps} fast steps, {draws} fresh draws, seed {seed}",
+    }
+    attrs = {"/": about, "log_likelihood": {"note": NO_LOO}}
+    tree = arviz_base.from_dict(groups, dims=DIMS, index_origin=0, attrs=attrs)
+    for node in tree.children.values():
+        node.dataset = node.to_dataset().assign_coords(source_document=("document", source))
+        node.attrs.pop("created_at", None)  # the same seed makes the same tree
+    return tree
+
+
+def _chunk(posterior: Posterior, i: int, draws: int, seed: int, write: bool) -> dict[Key, Tensor]:
+    """(draws, documents of chunk i, ...) of each variable, on the CPU."""
+    model, (guide, rows) = posterior.model, posterior.chunks[i]
+    prior = with_particles(prior_of(model), draws)
+    with seeded(seed, DRAW, i):
+        latents = draw_latents(guide, rows, draws)
+    with seeded(seed, PRIOR, i):
+        drawn = prior(rows)
+    z = poutine.condition(prior, data=latents)(rows)
+    found = {("posterior", "z"): [z], ("prior", "z"): [drawn]}
+    scored = functools.partial(model, prelude=model.read(rows))
+    for start in range(0, draws, AT_ONCE):  # bounds the memory
+        some = {name: value[start : start + AT_ONCE] for name, value in latents.items()}
+        log_prior, log_likelihood = log_joint(scored, some, rows)
+        new = {
+            ("log_likelihood", "tokens"): log_likelihood,
+            ("sample_stats", "log_prior"): log_prior,
+            ("sample_stats", "log_q"): log_density(guide, some, rows),
+        }
+        if write:
+            free = with_particles(poutine.uncondition(model), min(AT_ONCE, draws - start))
+            with seeded(seed, PREDICTIVE, i, start):
+                trace = poutine.trace(poutine.condition(free, data=some)).get_trace(rows)
+            written = trace.nodes["tokens"]["value"].masked_fill(~rows.mask, -1)
+            missing = posterior.rows.tokens.shape[1] - written.shape[-1]
+            new["posterior_predictive", "tokens"] = pad(written, (0, missing), value=-1)
+        for key, value in new.items():
+            found.setdefault(key, []).append(value)
+    return {key: torch.cat(values).cpu() for key, values in found.items()}

@@ -1,0 +1,221 @@
+"""Whether the guide is calibrated: on documents the model wrote, true thoughts rank uniformly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ltm_pyro.bounds.importance import AT_ONCE
+from ltm_pyro.bounds.report import Array
+from ltm_pyro.config import Fast
+from ltm_pyro.densities import draw_latents, simulate
+from ltm_pyro.diagnostics.functionals import (
+    Draws,
+    Functional,
+    default_functionals,
+    evaluate_functional,
+)
+from ltm_pyro.diagnostics.ranks import Shape, UniformRanks, rank_shape
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.local import MakeGuide
+from ltm_pyro.inference.posterior import infer
+from ltm_pyro.models.base import TextModel
+from ltm_pyro.seeds import derive, seeded
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Ranks of true values among the guide's draws, for each functional of z.
+
+    Attributes:
+        ranks: how many of `draws` lie below the true value, (documents,) for each functional.
+        draws: the guide's draws for each document; ranks go from 0 to this.
+        level: probability with which a calibrated guide stays inside all envelopes.
+        points: the fractions (r + 1) / (draws + 1), r = 0 ... draws - 1, shape (draws,).
+        lower, upper: envelope of ECDF(r) - points, shape (draws,).
+        p_value: of uniformity, for each functional by itself.
+        outside: whether a functional's ECDF leaves the envelope.
+        protocol: in words, how it was made.
+    """
+
+    ranks: Mapping[str, NDArray[np.int64]]
+    draws: int
+    level: float
+    points: Array
+    lower: Array
+    upper: Array
+    p_value: Mapping[str, float]
+    outside: Mapping[str, bool]
+    protocol: str
+
+    @classmethod
+    def from_ranks(
+        cls,
+        ranks: Mapping[str, NDArray[np.int64]],
+        draws: int,
+        level: float = 0.95,
+        seed: int = 0,
+        protocol: str = "",
+    ) -> "Calibration":
+        """Judge ranks, whoever made them: integers from 0 to `draws`, (documents,) each."""
+        documents = len(next(iter(ranks.values())))
+        uniform = UniformRanks(documents, draws, seed)
+        # Bonferroni: the functionals are of the same documents and depend on one another.
+        error = (1 - level) / len(ranks)
+        lower, upper = uniform.envelope(error)
+        return cls(
+            ranks, draws, level, uniform.points, lower, upper,
+            {name: uniform.p_value(r) for name, r in ranks.items()},
+            {name: uniform.outside(r, error) for name, r in ranks.items()},
+            protocol,
+        )  # fmt: skip
+
+    @property
+    def difference(self) -> dict[str, Array]:
+        """ECDF of the ranks minus that of uniform ones, (draws,) for each functional."""
+        levels = np.arange(self.draws)
+        return {
+            name: (r[:, None] <= levels).mean(0) - self.points for name, r in self.ranks.items()
+        }
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Bias and spread of the ranks, for each functional."""
+        return {name: rank_shape(r, self.draws) for name, r in self.ranks.items()}
+
+    @property
+    def verdict(self) -> str:
+        """In words what is miscalibrated and in which direction, with the evidence."""
+        documents, worst = len(next(iter(self.ranks.values()))), min(self.p_value.values())
+        where = (
+            f"the simultaneous {self.level:.0%} envelope ({documents} simulated documents, "
+            f"{self.draws} draws, smallest single p-value {worst:.2g})"
+        )
+        bad = [name for name, outside in self.outside.items() if outside]
+        if not bad:
+            return (
+                f"No miscalibration seen: all {len(self.ranks)} functionals lie inside {where}. "
+                "This is about marginals, averaged over documents of the model's own."
+            )
+        listed = "; ".join(f"{name}: {self.shapes[name]}" for name in bad)
+        return f"Miscalibrated: {len(bad)} of {len(self.ranks)} functionals leave {where}. {listed}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each functional."""
+        shapes = self.shapes
+        return pd.DataFrame.from_dict(
+            {
+                name: {
+                    "p_value": self.p_value[name],
+                    "outside": self.outside[name],
+                    "bias": shapes[name].bias,
+                    "bias_error": shapes[name].bias_error,
+                    "spread": shapes[name].spread,
+                    "spread_error": shapes[name].spread_error,
+                    "shape": str(shapes[name]),
+                }
+                for name in self.ranks
+            },
+            orient="index",
+        ).rename_axis("functional")
+
+    def __str__(self) -> str:
+        return self.verdict
+
+
+def calibrate(
+    model: TextModel,
+    lengths: Tensor,
+    guide: MakeGuide = MeanField,
+    fast: Fast | None = None,
+    draws: int = 99,
+    functionals: Mapping[str, Functional] | None = None,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    chunk: int = 64,
+) -> Calibration:
+    """Variational simulation-based calibration (Yao et al. 2018, section 3; Talts et al. 2018).
+
+    The model draws thoughts and a document for each length; a guide is fitted to each document;
+    the true value of a functional is ranked among the guide's draws. Were the guide exact, ranks
+    would be uniform. Too narrow a guide gives a U shape, too wide a one a cap, a biased one a
+    slope. Envelopes are simultaneous over ranks (Säilynoja et al. 2022) and functionals.
+
+    Args:
+        model: what simulates; nothing is said of other documents than its own.
+        lengths: tokens of each document, shape (documents,); a hundred or more say something.
+        guide, fast: what is judged: the guide as this fast loop fits it.
+        draws: of the guide, for each document.
+        functionals: what is ranked, by name; by default the first coordinates of z, its sum of
+            squares, and log p(x | z).
+        level: probability with which a calibrated guide stays inside all envelopes.
+        seed: where every draw comes from.
+        chunk: documents fitted at once; bounds the memory.
+
+    Raises:
+        InputError: for a model without latents, no documents or draws, a level outside (0, 1), or
+            a functional of the wrong shape.
+        NotFinite: for a functional that is NaN, naming it.
+    """
+    if getattr(model, "prior", None) is None:
+        raise InputError(f"{type(model).__name__} has no thoughts, so no guide to calibrate")
+    if lengths.dim() != 1 or not len(lengths) or int(lengths.min()) < 1:
+        raise InputError(
+            f"lengths has shape {tuple(lengths.shape)} and values {lengths.flatten()[:8].tolist()}:"
+            " expected tokens of each document, 1 or more, shape (documents,)"
+        )
+    if draws < 1:
+        raise InputError(f"draws is {draws}: expected 1 or more")
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}: expected a probability between 0 and 1, as 0.95")
+    if functionals is not None and not functionals:
+        raise InputError("functionals is empty: name at least one, or leave it out")
+    fast = fast or Fast()
+    lengths = lengths.to(next(model.parameters()).device)
+    rows, latents = simulate(model, lengths, derive(seed, 0))
+    if functionals is None:
+        functionals = default_functionals(tuple(Draws(model, latents, rows).z.shape[2:]))
+    posterior = infer(model, rows, guide, fast, derive(seed, 1), chunk)
+    below = {name: np.zeros(len(rows), np.int64) for name in functionals}
+    equal = {name: np.zeros(len(rows), np.int64) for name in functionals}
+    for i, (fitted, part) in enumerate(posterior.chunks):
+        here = slice(i * chunk, i * chunk + len(part))
+        true = Draws(model, {site: z[:, here] for site, z in latents.items()}, part)
+        targets = {name: evaluate_functional(name, f, true) for name, f in functionals.items()}
+        for start in range(0, draws, AT_ONCE):
+            with torch.no_grad(), seeded(seed, 2, i, start):
+                drawn = draw_latents(fitted, part, min(AT_ONCE, draws - start))
+            for name, f in functionals.items():
+                values = evaluate_functional(name, f, Draws(model, drawn, part))
+                below[name][here] += (values < targets[name]).sum(0)
+                equal[name][here] += (values == targets[name]).sum(0)
+    ties = np.random.default_rng(derive(seed, 3))  # a true value among equals has a random place
+    ranks = {name: below[name] + ties.integers(0, equal[name] + 1) for name in functionals}
+    protocol = f"{fast.steps} fast steps, {len(rows)} simulated documents, {draws} draws"
+    return Calibration.from_ranks(ranks, draws, level, derive(seed, 4), protocol)
+
+
+def plot_calibration(calibration: Calibration, ax: Axes) -> Axes:
+    """ECDF of the ranks minus the uniform one, for each functional, in the envelope."""
+    points = calibration.points
+    ax.fill_between(
+        points, calibration.lower, calibration.upper, color="0.9", step="post",
+        label=f"{calibration.level:.0%} envelope",
+    )  # fmt: skip
+    for name, difference in calibration.difference.items():
+        style = "-" if calibration.outside[name] else ":"
+        ax.step(points, difference, style, where="post", linewidth=1.2, label=name)
+    ax.axhline(0, color="0.6", linewidth=0.8)
+    ax.set(
+        xlabel="rank of the true value among the guide's draws, as a fraction",
+        ylabel="ECDF - uniform", title="Calibration of the guide",
+    )  # fmt: skip
+    ax.legend(frameon=False)
+    return ax

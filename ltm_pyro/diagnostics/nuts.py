@@ -1,0 +1,248 @@
+"""The guide beside a reference posterior: Pyro's NUTS, for tiny models."""
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from pyro.infer import MCMC, NUTS
+from pyro.ops.stats import effective_sample_size, split_gelman_rubin
+from torch import Tensor
+
+from ltm_pyro.bounds.report import Array
+from ltm_pyro.config import Fast
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.densities import Latents, draw_latents
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.local import MakeGuide, frozen
+from ltm_pyro.inference.posterior import infer
+from ltm_pyro.models.base import TextModel
+from ltm_pyro.seeds import derive, seeded
+
+
+@dataclass(frozen=True)
+class NutsComparison:
+    """Draws of a guide and of NUTS from the same posteriors.
+
+    Attributes:
+        guide: draws by site, (draws, documents, dimensions).
+        nuts: draws by site, (chains, draws, documents, dimensions).
+        shapes: event shape of each site; the dimensions above are its elements in order.
+        document: which document a row belongs to, (documents,).
+        divergences: transitions of NUTS that diverged, over all chains.
+        protocol: in words, how it was made.
+    """
+
+    guide: Mapping[str, Array]
+    nuts: Mapping[str, Array]
+    shapes: Mapping[str, tuple[int, ...]]
+    document: NDArray[np.int64]
+    divergences: int
+    protocol: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """A line for each row, site and dimension, in units of z unless said otherwise.
+
+        `mean_difference` is guide - NUTS in NUTS standard deviations, `log_sd_ratio` is
+        log(guide sd / NUTS sd); both have Monte Carlo standard errors beside them. `wasserstein`
+        is the distance W1 of the two marginals. `nuts_ess` and `rhat` judge the reference.
+        """
+        return pd.concat([self._site(site) for site in self.guide], ignore_index=True)
+
+    @property
+    def verdict(self) -> str:
+        """In words how the guide differs from the reference, and whether that can be trusted."""
+        frame = self.to_frame()
+        rhat, ess = frame["rhat"].to_numpy().max(), frame["nuts_ess"].to_numpy().min()
+        reference = f"R-hat {rhat:.3f} at most, effective sample size {ess:.0f} at least, "
+        reference += f"{self.divergences} divergences"
+        if not (rhat <= 1.05 and ess >= 100) or self.divergences:  # nan: chains that never moved
+            return f"The reference has not converged ({reference}): more warmup, more draws."
+        shift, ratio, error = (
+            frame[c] for c in ("mean_difference", "log_sd_ratio", "log_sd_error")
+        )
+        off = int((shift.abs() > 4 * frame["mean_error"]).sum())
+        narrow, wide = int((ratio < -4 * error).sum()), int((ratio > 4 * error).sum())
+        return (
+            f"Of {len(frame)} marginals, guide means differ from NUTS in {off} (root mean square "
+            f"{np.sqrt((shift**2).mean()):.2f} of an sd), standard deviations are "
+            f"smaller in {narrow} and larger in {wide} (geometric mean {np.exp(ratio.mean()):.2f} "
+            f"times; more than 4 standard errors count). Reference: {reference}."
+        )
+
+    @np.errstate(divide="ignore", invalid="ignore")  # chains that never moved have no sd
+    def _site(self, site: str) -> pd.DataFrame:
+        guide, chains = self.guide[site], self.nuts[site]
+        nuts = chains.reshape(-1, *chains.shape[2:])
+        g, n = _moments(guide[None], independent=True), _moments(chains)
+        levels = (np.arange(len(nuts)) + 0.5) / len(nuts)
+        quantiles = np.quantile(guide, levels, axis=0), np.quantile(nuts, levels, axis=0)
+        rows, dims = np.indices(guide.shape[1:])
+        columns = {
+            "row": rows,
+            "document": self.document[rows],
+            "dim": dims,
+            "guide_mean": g["mean"],
+            "guide_sd": g["sd"],
+            "nuts_mean": n["mean"],
+            "nuts_sd": n["sd"],
+            "mean_difference": (g["mean"] - n["mean"]) / n["sd"],
+            "mean_error": np.hypot(g["mean_error"], n["mean_error"]) / n["sd"],
+            "log_sd_ratio": np.log(g["sd"] / n["sd"]),
+            "log_sd_error": np.hypot(g["log_sd_error"], n["log_sd_error"]),
+            "wasserstein": np.abs(quantiles[0] - quantiles[1]).mean(0),
+            "nuts_ess": n["ess"],
+            "rhat": split_gelman_rubin(torch.as_tensor(chains)).numpy(),
+        }
+        frame = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+        places = list(np.ndindex(*self.shapes[site]))
+        frame.insert(2, "site", site)
+        frame.insert(4, "index", [places[d] for d in dims.ravel()])
+        return frame
+
+    def __str__(self) -> str:
+        return self.verdict
+
+
+def compare_with_nuts(
+    model: TextModel,
+    rows: Rows,
+    guide: MakeGuide = MeanField,
+    fast: Fast | None = None,
+    *,
+    warmup: int = 300,
+    draws: int = 500,
+    chains: int = 2,
+    guide_draws: int = 4000,
+    target: float = 0.8,
+    seed: int = 0,
+    chunk: int = 4,
+    progress: bool = False,
+) -> NutsComparison:
+    """Hold a guide against the No-U-Turn Sampler (Hoffman & Gelman 2014), row by row.
+
+    For tiny models and a few rows: a draw costs tens of gradients. Rows are independent given the
+    model, so some are sampled together.
+
+    Args:
+        model: any model with continuous latents; it stays as it is.
+        rows: the text.
+        guide, fast: what is judged: the guide as this fast loop fits it.
+        warmup: NUTS transitions that adapt step size and mass matrix, and are thrown away.
+        draws: NUTS transitions kept of each chain.
+        chains: run one after another, each from a start of its own.
+        guide_draws: draws of the guide.
+        target: acceptance probability that the step size is adapted to.
+        seed: where every draw comes from.
+        chunk: rows in one chain.
+        progress: whether to show progress bars.
+
+    Raises:
+        InputError: for a model without latents, no rows, or too few draws.
+    """
+    if getattr(model, "prior", None) is None:
+        raise InputError(f"{type(model).__name__} has no thoughts, so no posterior to sample")
+    if not len(rows):
+        raise InputError("there are no rows to compare on")
+    for name, given, least in (
+        ("warmup", warmup, 1), ("draws", draws, 4), ("chains", chains, 1),
+        ("guide_draws", guide_draws, 4), ("chunk", chunk, 1),
+    ):  # fmt: skip
+        if given < least:
+            raise InputError(f"{name} is {given}: expected {least} or more")
+    fast = fast or Fast()
+    posterior = infer(model, rows, guide, fast, derive(seed, 0))
+    guided = []
+    for i, (fitted, part) in enumerate(posterior.chunks):
+        with torch.no_grad(), seeded(seed, 1, i):
+            guided.append(draw_latents(fitted, part, guide_draws))
+    sampled, divergences = [], 0
+    for i, part in enumerate(posterior.rows.split(chunk)):
+        found = []
+        for c in range(chains):
+            with frozen(model), seeded(seed, 2, i, c):
+                latents, diverged = _nuts(model, part, warmup, draws, target, progress)
+            found.append(latents)
+            divergences += diverged
+        sampled.append({site: torch.stack([f[site] for f in found]) for site in found[0]})
+    sites = list(guided[0])
+    return NutsComparison(
+        guide={s: _array(torch.cat([g[s] for g in guided], 1).flatten(2)) for s in sites},
+        nuts={s: _array(torch.cat([n[s] for n in sampled], 2).flatten(3)) for s in sites},
+        shapes={s: tuple(guided[0][s].shape[2:]) for s in sites},
+        document=rows.document.cpu().numpy(),
+        divergences=divergences,
+        protocol=f"{fast.steps} fast steps; NUTS, {chains} chains of {draws} after {warmup}",
+    )
+
+
+def plot_nuts(comparison: NutsComparison, ax: Axes) -> Axes:
+    """Each marginal's mean difference and log sd ratio with Monte Carlo errors; (0, 0) agrees."""
+    frame = comparison.to_frame()
+    for site, part in frame.groupby("site"):
+        ax.errorbar(
+            part["mean_difference"], part["log_sd_ratio"], part["log_sd_error"], part["mean_error"],
+            fmt="o", markersize=3, elinewidth=0.5, alpha=0.7, label=str(site),
+        )  # fmt: skip
+    ax.axhline(0, color="0.6", linewidth=0.8)
+    ax.axvline(0, color="0.6", linewidth=0.8)
+    ax.set(
+        xlabel="mean: guide - NUTS, in NUTS sd", ylabel="log(guide sd / NUTS sd)",
+        title="Guide and NUTS, one marginal a point",
+    )  # fmt: skip
+    ax.legend(frameon=False)
+    return ax
+
+
+def _nuts(
+    model: TextModel, rows: Rows, warmup: int, draws: int, target: float, progress: bool
+) -> tuple[Latents, int]:
+    """Draws of one chain, (draws, documents, *event) by site, and how many diverged."""
+    fixed = functools.partial(model, prelude=model.read(rows))
+    mcmc = MCMC(NUTS(fixed, target_accept_prob=target), draws, warmup, disable_progbar=not progress)
+    mcmc.run(rows)
+    return mcmc.get_samples(), len(mcmc.diagnostics()["divergences"]["chain 0"])
+
+
+def _moments(draws: Array, independent: bool = False) -> dict[str, Array]:
+    """Mean, sd, their Monte Carlo errors and the ESS: (chains, draws, ...) -> (...) each.
+
+    The error of a log sd is that of the mean of squares, with an ESS of its own: draws that
+    alternate about the mean, as those of NUTS do, say more of it than of the variance.
+    """
+    x = torch.as_tensor(draws)
+    mean = x.mean((0, 1))
+    squares = (x - mean).square()
+    variance = squares.mean((0, 1))
+    sd = variance.sqrt()
+    of_mean, of_squares = (
+        torch.full_like(mean, float(len(x) * x.shape[1])) if independent else _ess(values)
+        for values in (x, squares)
+    )
+    found = {
+        "mean": mean,
+        "sd": sd,
+        "mean_error": sd / of_mean.sqrt(),
+        "log_sd_error": squares.flatten(0, 1).std(0) / of_squares.sqrt() / (2 * variance),
+        "ess": of_mean,
+    }
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def _ess(chains: Tensor) -> Tensor:
+    """Effective sample size, at most n log10(n) as in Stan.
+
+    Pyro's estimate has no such limit and turns negative where draws alternate strongly.
+    """
+    n = chains.shape[0] * chains.shape[1]
+    return n / (n / effective_sample_size(chains)).clamp(min=1 / math.log10(n))
+
+
+def _array(values: Tensor) -> Array:
+    return np.asarray(values.detach().double().cpu().numpy())

@@ -1,0 +1,229 @@
+"""How far a guide's importance weights can be trusted, document by document."""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
+from ltm_pyro.bounds.report import Array
+from ltm_pyro.densities import draw_latents, log_weights
+from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.inference.posterior import Posterior
+from ltm_pyro.seeds import seeded
+
+FEWEST = 25
+"""Draws below which no Pareto tail is fitted: it would have fewer than five of them."""
+
+DOZENS = 24
+"""Latent dimensions from which a high k-hat is what any approximate guide shows."""
+
+STREAM = 10
+
+
+@dataclass(frozen=True)
+class GuideQuality:
+    """What the weights p(x, z) / q(z) say about q, for each row (one set of thoughts).
+
+    Attributes:
+        khat: shape of the generalised Pareto fitted to the largest weights, (rows,). Where those
+            are equal for all purposes there is no tail, and k-hat is 0.
+        ess: effective sample size of the weights, (sum w)^2 / sum w^2, in draws, (rows,).
+        elbo: mean log weight, nats, (rows,).
+        iwae: log mean weight of the same draws, nats, (rows,).
+        gap_error: Monte Carlo standard error of `gap`, nats, (rows,); as little to be trusted as
+            the weights where k-hat is high.
+        document: which document a row belongs to, (rows,).
+        tokens: of each row, (rows,).
+        draws: draws of z for each row.
+        dimensions: latent dimensions of a row.
+    """
+
+    khat: Array
+    ess: Array
+    elbo: Array
+    iwae: Array
+    gap_error: Array
+    document: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    draws: int
+    dimensions: int
+
+    @property
+    def gap(self) -> Array:
+        """iwae - elbo, nats, (rows,): in expectation at most KL(q(z) || p(z | x))."""
+        return self.iwae - self.elbo
+
+    @property
+    def threshold(self) -> float:
+        """k-hat above which these draws are too few: min(1 - 1 / log10(draws), 0.7)."""
+        return khat_threshold(self.draws)
+
+    @property
+    def unreliable(self) -> NDArray[np.bool_]:
+        """Rows whose k-hat lies above the threshold, or could not be computed, (rows,)."""
+        return ~(self.khat <= self.threshold)
+
+    @property
+    def verdict(self) -> str:
+        """In words what these figures allow, with the evidence."""
+        rows, bad = len(self.khat), int(self.unreliable.sum())
+        kind = "documents" if len(np.unique(self.document)) == rows else "rows"
+        evidence = (
+            f"k-hat > {self.threshold:.2f} in {bad} of {rows} {kind} ({bad / rows:.0%}), median "
+            f"{np.nanmedian(self.khat):.2f}; effective sample size {np.median(self.ess):.0f} of "
+            f"{self.draws} draws (median); IWAE {np.mean(self.gap):.2f} nats above the ELBO "
+            f"(mean); {self.dimensions} latent dimensions."
+        )
+        if not bad:
+            return (
+                f"Importance weights reliable: {evidence} IWAE and weighted means are usable, and "
+                "the gap estimates what the guide costs, KL(q || posterior)."
+            )
+        advice = (
+            "There the weights are unreliable, not necessarily the ELBO: it stays a bound, while "
+            "IWAE and weighted means rest on a few draws, IWAE is loose and the gap understates "
+            "KL(q || posterior). Use ais or a sandwich, which do not rest on these weights."
+        )
+        if self.dimensions >= DOZENS:
+            advice += (
+                f" In {self.dimensions} latent dimensions a k-hat of 0.7 or more is expected of "
+                "any approximate guide and does not condemn this one."
+            )
+        extent = "unreliable" if bad == rows else "unreliable in part"
+        return f"Importance weights {extent}: {evidence} {advice}"
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each row of tokens, indexed by its place."""
+        return pd.DataFrame(
+            {
+                "document": self.document,
+                "tokens": self.tokens,
+                "khat": self.khat,
+                "unreliable": self.unreliable,
+                "ess": self.ess,
+                "elbo": self.elbo,
+                "iwae": self.iwae,
+                "gap": self.gap,
+                "gap_error": self.gap_error,
+            }
+        ).rename_axis("row")
+
+    def __str__(self) -> str:
+        return self.verdict
+
+
+def guide_quality(posterior: Posterior, draws: int = 256, seed: int | None = None) -> GuideQuality:
+    """Importance-weight diagnostics of a fitted guide, from draws the fit never saw.
+
+    Pareto k-hat (Vehtari et al. 2024; for variational inference Yao et al. 2018) of each document
+    by itself. The posterior factorises over documents: a weight of all of them together would
+    condemn every guide once there are enough documents.
+
+    Args:
+        posterior: fitted guides, from `DualRateSVI.infer`.
+        draws: of z for each document, `FEWEST` or more.
+        seed: where the draws come from; the posterior's own seed unless given.
+
+    Raises:
+        InputError: for too few draws, or a model without latents.
+        NotFinite: for weights that are NaN or infinite, naming the rows.
+    """
+    if draws < FEWEST:
+        raise InputError(f"draws is {draws}: the tail of the weights needs {FEWEST} or more")
+    if getattr(posterior.model, "prior", None) is None:
+        raise InputError(f"{type(posterior.model).__name__} has no thoughts, so no guide to judge")
+    seed = posterior.seed if seed is None else seed
+    log_w, dimensions = _log_weights(posterior, draws, seed)
+    elbo = log_w.mean(0)
+    iwae, _ = log_mean_exp(log_w)
+    relative = (log_w - iwae).exp()
+    error = (relative - log_w).std(0) / math.sqrt(draws)
+    rows = posterior.rows
+    return GuideQuality(
+        khat=pareto_khat(log_w.numpy()),
+        ess=(relative.sum(0).square() / relative.square().sum(0)).numpy(),
+        elbo=elbo.numpy(),
+        iwae=iwae.numpy(),
+        gap_error=error.numpy(),
+        document=rows.document.cpu().numpy(),
+        tokens=rows.lengths.cpu().numpy(),
+        draws=draws,
+        dimensions=dimensions,
+    )
+
+
+def khat_threshold(draws: int) -> float:
+    """The k-hat above which that many draws are too few (Vehtari et al. 2024)."""
+    return min(1 - 1 / math.log10(draws), 0.7)
+
+
+def pareto_khat(log_weights: Array) -> Array:
+    """k-hat of each document: log weights (draws, documents) -> (documents,).
+
+    0 where the largest weights are equal up to the precision they were computed in; nan where so
+    many are zero that the tail holds some.
+
+    Raises:
+        InputError: if arviz-stats is not installed.
+    """
+    try:
+        from arviz_stats.base import array_stats
+    except ImportError:
+        raise InputError(
+            "k-hat needs arviz-stats, which is missing: pip install arviz-stats"
+        ) from None
+    draws = len(log_weights)
+    largest = np.sort(log_weights, 0)[-min(draws // 5, int(3 * math.sqrt(draws))) :]  # the tail
+    # fp32 sums of log-probabilities are off by some units in the last place.
+    noise = 64 * np.finfo(np.float32).eps * np.abs(largest[-1])
+    khat = np.where(np.isfinite(largest[0]), 0.0, np.nan)
+    varied = np.isfinite(khat) & (largest[-1] - largest[0] > np.maximum(noise, 1e-3))
+    if varied.any():
+        # psislw takes the logs that cross-validation has, of p(x | z): minus a log weight.
+        with np.errstate(all="ignore"):  # ties divide by zero, to no harm
+            khat[varied] = array_stats.psislw(-log_weights[:, varied], axis=0)[1]
+    return khat
+
+
+def plot_guide_quality(quality: GuideQuality, ax: Axes) -> Axes:
+    """k-hat of each row, with the threshold for the number of draws."""
+    place, bad = np.arange(len(quality.khat)), quality.unreliable
+    ax.plot(place[~bad], quality.khat[~bad], "o", color="C0", markersize=4, label="reliable")
+    ax.plot(place[bad], quality.khat[bad], "x", color="C3", markersize=5, label="unreliable")
+    ax.axhline(
+        quality.threshold, color="0.4", linewidth=0.8, linestyle="--",
+        label=f"threshold for {quality.draws} draws",
+    )  # fmt: skip
+    ax.set(xlabel="row", ylabel=r"Pareto $\hat k$", title="Importance weights of the guide")
+    ax.legend(frameon=False)
+    return ax
+
+
+@torch.no_grad()
+def _log_weights(posterior: Posterior, draws: int, seed: int) -> tuple[Tensor, int]:
+    """Log weights in fp64 on the CPU, (draws, rows), nats; and latent dimensions of a row."""
+    found, dimensions = [], 0
+    for i, (guide, rows) in enumerate(posterior.chunks):
+        model = functools.partial(posterior.model, prelude=posterior.model.read(rows))
+        with seeded(seed, STREAM, i):
+            one = draw_latents(guide, rows, 1)
+        dimensions = sum(z[0, 0].numel() for z in one.values())
+        parts = []
+        for start in range(0, draws, AT_ONCE):
+            with seeded(seed, STREAM, i, start):
+                parts.append(log_weights(model, guide, rows, min(AT_ONCE, draws - start)))
+        found.append(torch.cat(parts).double().cpu())
+    log_w = torch.cat(found, 1)
+    bad = ~torch.isfinite(log_w.max(0).values)
+    if bad.any():
+        raise NotFinite(
+            f"log p(x, z) - log q(z) is not finite for rows {bad.nonzero()[:8, 0].tolist()}"
+        )
+    return log_w, dimensions

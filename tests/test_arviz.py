@@ -1,0 +1,248 @@
+"""The tree's groups, dimensions and numbers; netCDF; what ArviZ makes of it."""
+
+import subprocess
+import sys
+
+import arviz_plots
+import arviz_stats
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from arviz_stats.base import array_stats
+
+import ltm_pyro as ltm
+from ltm_pyro.config import Fast
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import MeanField, NoGuide
+from ltm_pyro.inference.posterior import infer
+from ltm_pyro.models import AutoregressiveModel
+
+from .exact import exact_guide, linear_gaussian, no_fit, tiny_decoder
+
+DRAWS = 9  # more than are scored at once
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    """Five rows of two documents, in two chunks of different widths."""
+    model, rows = tiny_decoder(documents=5)
+    rows = Rows(rows.tokens, rows.lengths, torch.tensor([0, 0, 1, 1, 1]), rows.bytes)
+    return infer(model, rows, MeanField, Fast(steps=2), seed=3, chunk=3)
+
+
+@pytest.fixture(scope="module")
+def tree(posterior):
+    return ltm.to_datatree(posterior, draws=DRAWS)
+
+
+def exact_tree(draws=DRAWS, widen=1.0, scale=0.8):
+    model, rows = linear_gaussian(0, 6)
+    model.scale = scale
+    fitted = infer(model, rows, exact_guide(model, widen), no_fit(), chunk=4)
+    return model, rows, ltm.to_datatree(fitted, draws=draws)
+
+
+def test_every_dimension_has_its_name(tree):
+    sample = ("chain", "draw", "document")
+    for group in ("posterior", "prior"):
+        assert tree[group]["z"].dims == (*sample, "layer", "slot", "dim")
+        assert tree[group]["z"].shape == (1, DRAWS, 5, 1, 1, 2)
+    assert tree["posterior_predictive"]["tokens"].dims == (*sample, "position")
+    assert tree["posterior_predictive"]["tokens"].shape == (1, DRAWS, 5, 10)
+    assert tree["log_likelihood"]["tokens"].dims == sample
+    assert {v.dims for v in tree["sample_stats"].data_vars.values()} == {sample}
+    assert set(tree["sample_stats"].data_vars) == {"log_prior", "log_q"}
+    assert tree["observed_data"]["tokens"].dims == ("document", "position")
+    assert tree["observed_data"]["lengths"].dims == ("document",)
+    assert len(tree.children) == 6
+
+
+def test_layers_slots_and_dims_are_told_apart():
+    _, _, tree = exact_tree(draws=1)
+    sizes = {"chain": 1, "draw": 1, "document": 6, "layer": 2, "slot": 1, "dim": 3}
+    assert dict(tree["posterior"].sizes) == dict(tree["prior"].sizes) == sizes
+
+
+def test_rows_are_counted_and_their_documents_told(tree):
+    for group in tree.children.values():
+        assert group["document"].values.tolist() == [0, 1, 2, 3, 4]
+        assert group["source_document"].values.tolist() == [0, 0, 1, 1, 1]
+        assert "source_document" not in group.indexes
+
+
+def test_z_is_what_the_posterior_draws(posterior, tree):
+    z = torch.from_numpy(tree["posterior"]["z"].values[0])
+    assert torch.equal(z, posterior.sample(DRAWS))
+    assert not np.allclose(tree["prior"]["z"], tree["posterior"]["z"], atol=0.1)
+
+
+def test_densities_are_those_of_the_draws(posterior, tree):
+    z = torch.from_numpy(tree["posterior"]["z"].values[0])
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum((-3, -2, -1))
+    q = torch.cat([g.distribution().log_prob(z[:, 3 * i : 3 * i + 3])
+                   for i, (g, _) in enumerate(posterior.chunks)], 1)  # fmt: skip
+    stats = tree["sample_stats"]
+    np.testing.assert_allclose(stats["log_prior"].values[0], prior, rtol=1e-5)
+    np.testing.assert_allclose(stats["log_q"].values[0], q.detach(), rtol=1e-5)
+
+
+def test_the_likelihood_is_that_of_whole_documents(posterior, tree):
+    terms = posterior.elbo(DRAWS)
+    assert torch.equal(terms.z, torch.from_numpy(tree["posterior"]["z"].values[0]))
+    found = tree["log_likelihood"]["tokens"].values[0]
+    np.testing.assert_allclose(found, terms.log_likelihood, rtol=1e-4)
+
+
+def test_log_weights_of_an_exact_guide_are_the_log_marginal():
+    model, rows, tree = exact_tree()
+    stats, likelihood = tree["sample_stats"], tree["log_likelihood"]["tokens"]
+    weights = likelihood + stats["log_prior"] - stats["log_q"]
+    truth = model.log_marginal(rows).detach().numpy()
+    np.testing.assert_allclose(weights.values[0], np.tile(truth, (DRAWS, 1)), atol=1e-3)
+
+
+def test_weights_feed_pareto_smoothing_document_by_document():
+    _, _, tree = exact_tree(draws=100, widen=1.5)
+    stats, likelihood = tree["sample_stats"], tree["log_likelihood"]["tokens"]
+    weights = (likelihood + stats["log_prior"] - stats["log_q"]).values[0]
+    _, khat = array_stats.psislw(-weights, axis=0)
+    assert khat.shape == (6,)
+    assert (khat < 0.7).all()  # weights of a guide that is too wide are bounded
+
+
+def test_texts_are_drawn_at_the_posteriors_thoughts():
+    # With little noise, what is drawn shows the z it was drawn from.
+    model, rows, tree = exact_tree(scale=0.01)
+    z = torch.from_numpy(tree["posterior"]["z"].values[0])
+    mean = z.flatten(-3) @ model.weight.T
+    rest = torch.from_numpy(tree["posterior_predictive"]["tokens"].values[0]) - mean.detach()
+    noise = rest[:, rows.mask]
+    assert noise.std().item() == pytest.approx(0.01, rel=0.2)
+    at_prior = torch.from_numpy(tree["prior"]["z"].values[0]).flatten(-3) @ model.weight.T
+    assert (at_prior - mean)[:, rows.mask].std() > 0.5  # a prior z would have shown
+
+
+def test_no_two_draws_share_their_noise():
+    model, rows, tree = exact_tree(draws=16)
+    posterior, prior = tree["posterior"]["z"], tree["prior"]["z"]
+    centred = posterior - posterior.mean("draw")
+    assert abs(np.corrcoef(centred.values.ravel(), prior.values.ravel())[0, 1]) < 0.2
+    mean = torch.from_numpy(posterior.values[0]).flatten(-3) @ model.weight.detach().T
+    texts = torch.from_numpy(tree["posterior_predictive"]["tokens"].values[0])
+    first, second = (texts - mean)[:, rows.mask].split(8)  # scored apart
+    assert abs(np.corrcoef(first.flatten(), second.flatten())[0, 1]) < 0.2
+
+
+def test_padding_is_minus_one(posterior, tree):
+    mask, rows = posterior.rows.mask, posterior.rows
+    assert not mask.all()
+    drawn = torch.from_numpy(tree["posterior_predictive"]["tokens"].values[0])
+    observed = torch.from_numpy(tree["observed_data"]["tokens"].values)
+    for tokens in (observed, *drawn):
+        assert torch.equal(tokens >= 0, mask)
+        assert (tokens < 5).all()
+    assert torch.equal(observed[mask], rows.tokens[mask])
+    assert tree["observed_data"]["lengths"].values.tolist() == rows.lengths.tolist()
+
+
+def test_texts_can_be_left_out_and_change_nothing_else(posterior, tree):
+    short = ltm.to_datatree(posterior, draws=DRAWS, posterior_predictive=False)
+    assert "posterior_predictive" not in short.children
+    for name, group in short.children.items():
+        assert group.to_dataset().identical(tree[name].to_dataset())
+
+
+def test_one_seed_one_tree(posterior, tree):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    again = ltm.to_datatree(posterior, draws=DRAWS, seed=3)  # the posterior's own
+    assert torch.equal(torch.rand(3), expected)
+    assert again.identical(tree)
+    other = ltm.to_datatree(posterior, draws=2, seed=4)
+    for group, name in (("posterior", "z"), ("prior", "z"), ("posterior_predictive", "tokens")):
+        assert not np.array_equal(other[group][name], tree[group][name][:, :2])
+
+
+def test_attributes_say_how_it_was_made(tree):
+    assert tree.attrs["protocol"] == "MeanField, 2 fast steps, 9 fresh draws, seed 3"
+    assert (tree.attrs["guide"], tree.attrs["fast_steps"], tree.attrs["seed"]) == (
+        "MeanField",
+        2,
+        3,
+    )
+    assert tree.attrs["inference_library_version"] == ltm.__version__
+    assert tree.attrs["torch_version"] == torch.__version__
+    assert "created_at" not in {a for node in tree.subtree for a in node.attrs}
+    assert "leave-one-out" in tree["log_likelihood"].attrs["note"]
+
+
+def test_netcdf_gives_the_same_tree(corpus, run_config, tmp_path):
+    model = ltm.models.LatentThoughtModel(run_config)
+    rows = corpus.train[:4]
+    fitted = infer(model, rows, MeanField, Fast(steps=1))
+    tree = ltm.to_datatree(fitted, draws=2, tokenizer=corpus.tokenizer)
+    texts = tree["observed_data"]["text"]
+    assert texts.dims == ("document",)
+    assert texts.values[0].startswith(("sea", "wood"))
+    tree.to_netcdf(tmp_path / "tree.nc")
+    with xr.open_datatree(tmp_path / "tree.nc") as back:
+        assert back.identical(tree)
+
+
+def test_a_null_character_does_not_end_a_text(posterior, tmp_path):
+    class Null:
+        def decode(self, ids):
+            return "a\0b"
+
+    path = tmp_path / "tree.nc"
+    ltm.to_datatree(posterior, draws=1, tokenizer=Null(), posterior_predictive=False).to_netcdf(
+        path
+    )
+    with xr.open_datatree(path) as back:
+        assert back["observed_data"]["text"].values.tolist() == ["a\ufffdb"] * 5
+
+
+def test_arviz_summarises_it(tree):
+    table = arviz_stats.summary(tree, coords={"document": [0], "layer": [0]}, round_to="none")
+    assert len(table) == 2
+    z = tree["posterior"]["z"].sel(document=0, layer=0)
+    np.testing.assert_allclose(table["mean"], z.mean(("chain", "draw")).values.ravel(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("plot", [arviz_plots.plot_dist, arviz_plots.plot_forest])
+def test_arviz_plots_it(tree, plot):
+    mpl.use("Agg")
+    shown = plot(
+        tree, var_names="z", backend="matplotlib",
+        coords={"document": [0, 1], "layer": 0, "slot": 0, "dim": 0},
+    )  # fmt: skip
+    figure = shown.get_viz("figure")
+    figure.canvas.draw()
+    assert figure.axes
+    plt.close(figure)
+
+
+def test_bad_input_is_named(config, rows, posterior):
+    plain = infer(AutoregressiveModel(config), rows, NoGuide, Fast(steps=1))
+    with pytest.raises(InputError, match="AutoregressiveModel has no thoughts"):
+        ltm.to_datatree(plain)
+    with pytest.raises(InputError, match="draws is 0: expected 1 or more"):
+        ltm.to_datatree(posterior, draws=0)
+
+
+def test_a_missing_arviz_is_named(posterior, monkeypatch):
+    monkeypatch.setitem(sys.modules, "arviz_base", None)
+    with pytest.raises(InputError, match="pip install 'arviz-base"):
+        ltm.to_datatree(posterior)
+
+
+def test_importing_the_package_does_not_import_arviz():
+    heavy = "{'arviz', 'arviz_base', 'arviz_stats', 'arviz_plots', 'xarray'}"
+    code = f"import sys, ltm_pyro; print({heavy} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
