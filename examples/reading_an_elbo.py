@@ -42,7 +42,7 @@ from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 
 SMOKE = "--smoke" in sys.argv
-STEPS, DOCUMENTS, ROWS = (6, 200, 12) if SMOKE else (250, 3000, 128)
+STEPS, DOCUMENTS, ROWS = (6, 200, 12) if SMOKE else (200, 3000, 128)
 
 # %% [markdown]
 # ## Documents with a hidden topic
@@ -123,7 +123,7 @@ curve.pivot(index="steps", columns="figure", values="nats_per_token").round(3)
 # carry it, and whether four times the steps would make it vanish.
 
 # %%
-longer = svi.infer(rows, steps=128)
+longer = svi.infer(rows, steps=32 if SMOKE else 128)
 use = thought_use(posterior, 8 if SMOKE else 16, longer)
 print(use.verdict)
 print(

@@ -33,6 +33,12 @@ def test_train_evaluate_generate_info(run, text_file, capsys):
         assert {"nats_per_token", "perplexity", "bits_per_byte", "standard_error", "documents",
                 "protocol"} <= set(figure)  # fmt: skip
     assert figures["elbo"]["draws"] == 4
+    assert ltm("evaluate", run, "--split", "valid", "--sandwich", 3, "--temperatures", 3) == 0
+    assert "reverse AIS" in capsys.readouterr().out
+    assert ltm("evaluate", run, "--against", run, "--json", "--sandwich", 2) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["against"]["elbo"]["difference"] == 0
+    assert found["sandwich"]["documents"] == 2
     assert ltm("evaluate", run, "--split", "valid") == 0
     assert "nats/token" in capsys.readouterr().out
 

@@ -157,6 +157,19 @@ def paired_difference(worse: Figure, better: Figure) -> tuple[float, float]:
     return float(gap.sum() / worse.tokens.sum()), ratio_error(gap, worse.tokens)
 
 
+def differences(better: Report, worse: Report) -> dict[str, dict[str, float]]:
+    """Paired differences of all figures that two reports of the same documents share.
+
+    For each, nats per token by which `better` is below `worse` and the standard error of that.
+    """
+    found = {}
+    for name in better.figures:
+        if name in worse.figures:
+            gap, error = paired_difference(worse[name], better[name])
+            found[name] = {"difference": gap, "standard_error": error}
+    return found
+
+
 def ratio_error(numerator: Array, denominator: Array) -> float:
     """Standard error of sum(numerator) / sum(denominator) over independent pairs (delta method)."""
     n = len(numerator)

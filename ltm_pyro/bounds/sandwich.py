@@ -1,7 +1,9 @@
 """How tight the bounds are: log p(x) enclosed from both sides on documents the model wrote."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ class Sandwich:
         report: other figures (of -log p(x)) for the same documents.
         tokens: tokens of each document, shape (documents,).
         protocol: in words, how it was made.
+        seconds: time spent on the two chains.
     """
 
     lower: Array
@@ -37,6 +40,7 @@ class Sandwich:
     report: Report
     tokens: Array
     protocol: str
+    seconds: float = 0.0
 
     @property
     def gap(self) -> tuple[float, float]:
@@ -50,10 +54,29 @@ class Sandwich:
         """
         return _mean(self.upper + self.report[name].nats)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types: both ends and the gap, and how far below each figure lies."""
+        gap, error = self.gap
+        slack = {name: self.slack(name) for name in self.report.figures}
+        return {
+            "documents": len(self.lower),
+            "tokens": int(self.tokens.sum()),
+            "log_p_lower_per_token": float(self.lower.sum() / self.tokens.sum()),
+            "log_p_upper_per_token": float(self.upper.sum() / self.tokens.sum()),
+            "gap_per_document": gap,
+            "standard_error": error,
+            "below_upper_per_document": {
+                name: {"nats": nats, "standard_error": its} for name, (nats, its) in slack.items()
+            },
+            "seconds": round(self.seconds, 3),
+            "protocol": self.protocol,
+        }
+
     def __str__(self) -> str:
         total = self.tokens.sum()
         lines = [
-            f"{len(self.lower)} simulated documents, {int(total)} tokens; {self.protocol}",
+            f"{len(self.lower)} simulated documents, {int(total)} tokens; {self.protocol}, "
+            f"{self.seconds:.1f} seconds",
             f"{'':<14}{'log p(x), nats/token':>22}{'below the upper end, nats/document':>38}",
             f"{'reverse AIS':<14}{self.upper.sum() / total:>22.4f}{'(upper end)':>38}",
         ]
@@ -99,6 +122,7 @@ def sandwich(
         progress: whether to show a progress bar.
     """
     fast = fast or Fast()
+    begun = time.perf_counter()
     rows, latents = simulate(model, lengths, derive(seed, 0))
     program = prior_of(model)
     if start == "guide":
@@ -107,6 +131,7 @@ def sandwich(
         path = Path(model, program, rows, temperatures, derive(seed, 2))
         lower, _ = log_mean_exp(path.forward(chains))
         minus_upper, _ = log_mean_exp(-path.reverse(latents, chains))
+    seconds = time.perf_counter() - begun
     report = evaluate(
         model, rows, bounds, guide=guide, fast=fast, seed=derive(seed, 3), progress=progress
     )
@@ -116,6 +141,7 @@ def sandwich(
         report=report,
         tokens=_array(rows.lengths),
         protocol=f"annealed from the {start} over {temperatures} temperatures, {chains} chains",
+        seconds=seconds,
     )
 
 

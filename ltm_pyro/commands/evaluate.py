@@ -1,0 +1,98 @@
+"""`ltm evaluate`."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from tyro.conf import Positional
+
+import ltm_pyro as ltm
+from ltm_pyro.bounds import Report, differences, sandwich
+from ltm_pyro.commands.text import FlatText, Text, say
+from ltm_pyro.config import (
+    Fast,
+)
+from ltm_pyro.errors import InputError
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score text under a trained model: valid bounds, with errors."""
+
+    run_folder: Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """Folder of a run."""
+    text: FlatText = field(default_factory=Text)
+    split: Literal["train", "valid", "test", "all"] | None = None
+    """Default: the test split of the text the run was trained on, or all of another text."""
+    bounds: str = "elbo,prior"
+    """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws)."""
+    fast_steps: int | None = None
+    """Fast steps for each document (default: as in training)."""
+    against: Path | None = None
+    """Another run with the same tokenizer: paired differences on the same documents."""
+    sandwich: int = 0
+    """Also enclose log p(x) from both sides on this many documents that the model writes."""
+    temperatures: int = 100
+    """Annealing steps of the sandwich."""
+    chunk: int = 64
+    """Rows handled at once; bounds the memory."""
+    seed: int = 0
+    """Every draw follows from it."""
+    json: bool = False
+    """Print one JSON object and nothing else on standard output."""
+
+    def run(self) -> None:
+        """Score and print."""
+        run = ltm.load(self.run_folder)
+        config = run.config.replace(data=self.text.over(run.config.data))
+        corpus = ltm.load_data(config, run.tokenizer)
+        own = corpus.fingerprint == run.record["data_fingerprint"]
+        split = self.split or ("test" if own else "all")
+        rows = corpus.rows(split)
+        say(f"data: {corpus.name}, split {split}: {len(rows)} rows")
+        fast = run.config.fast
+        if self.fast_steps is not None:
+            fast = dataclasses.replace(fast, steps=self.fast_steps)
+        report = self.score(run, rows, fast)
+        found, texts = report.to_dict(), [str(report)]
+        if self.against is not None:
+            other = ltm.load(self.against)
+            if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
+                raise InputError(f"{self.against} has another tokenizer than {self.run_folder}")
+            gaps = differences(report, self.score(other, rows, fast))
+            found["against"] = {"run": str(self.against), **gaps}
+            texts += [
+                f"{name}: {gap['difference']:+.4f} ± {gap['standard_error']:.4f} nats/token below "
+                f"{self.against} (paired)"
+                for name, gap in gaps.items()
+            ]
+        if self.sandwich:
+            certificate = sandwich(
+                run.model,
+                rows.lengths[torch.arange(self.sandwich) % len(rows)],
+                [name for name in self.bounds.split(",") if name != "baseline"],
+                temperatures=self.temperatures,
+                guide=run.guide,
+                fast=fast,
+                seed=self.seed,
+            )
+            found["sandwich"] = certificate.to_dict()
+            texts += ["", str(certificate)]
+        print(json.dumps(found, indent=2) if self.json else "\n".join(texts))
+
+    def score(self, run: ltm.Run, rows: ltm.Rows, fast: Fast) -> Report:
+        """The figures of one run."""
+        return ltm.evaluate(
+            run.model,
+            rows,
+            self.bounds.split(","),
+            guide=run.guide,
+            fast=fast,
+            baseline=run.baseline,
+            seed=self.seed,
+            chunk=self.chunk,
+        )
