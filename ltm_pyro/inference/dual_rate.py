@@ -114,9 +114,9 @@ class DualRateSVI:
         for slow_step in range(self.slow.steps):
             if slow_step > 0:
                 self.optimizer.zero_grad(set_to_none=True)
-            likelihood, kl = self._backward(fitted, tokens, weight)
+            seen = self._backward(fitted, tokens, weight)
             if slow_step == 0:
-                first = likelihood, kl
+                likelihood, kl, objective = seen
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.slow.clip)
             if slow_step == 0:
                 first_norm = float(norm)
@@ -124,29 +124,32 @@ class DualRateSVI:
         self.done += 1
         return StepReport(
             step=self.done,
-            log_likelihood=first[0],
-            kl=first[1],
+            log_likelihood=likelihood,
+            kl=kl,
             tokens=batch.lengths,
             gradient_norm=first_norm,
             lr=lr,
             kl_weight=weight,
+            objective=float(-objective.sum() / tokens),
             seconds=time.perf_counter() - start,
             inner=InnerLoop.concatenate(loops),
         )
 
     def _backward(
         self, fitted: list[tuple[nn.Module, Rows, Noise]], tokens: int, weight: float
-    ) -> tuple[Tensor, Tensor]:
-        """Add the slow gradient of nats per token; returns log-likelihood and KL per document."""
-        likelihoods, kls = [], []
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Add the slow gradient; returns log-likelihood, KL and objective per document, nats."""
+        seen = []
         for guide, part, noise in fitted:
             with frozen(guide), noise.draw():
                 terms = elbo_terms(self.model, guide, part)
             assert_finite(terms, f"the slow step of iteration {self.done + 1}")
-            (-terms.objective(weight, self.objective.free_bits).mean(0).sum() / tokens).backward()
-            likelihoods.append(terms.log_likelihood.mean(0).detach())
-            kls.append(terms.kl.mean(0).detach())
-        return torch.cat(likelihoods), torch.cat(kls)
+            objective = terms.objective(weight, self.objective.free_bits)
+            (-objective.mean(0).sum() / tokens).backward()
+            parts = (terms.log_likelihood, terms.kl, objective)
+            seen.append([part.mean(0).detach() for part in parts])
+        likelihood, kl, objective = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        return likelihood, kl, objective
 
     def fit(
         self,

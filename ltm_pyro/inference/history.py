@@ -14,7 +14,8 @@ class StepReport:
 
     `log_likelihood` and `kl` have shape (documents,), nats, from a draw that the fast loop did
     not see (unless its noise is fixed); `tokens` (documents,). `gradient_norm` is that of the
-    slow gradient before clipping, in nats per token.
+    slow gradient before clipping, in nats per token; `objective` what the slow step descended, in
+    nats per token: the bound itself unless the KL is weighted or partly free.
     """
 
     step: int
@@ -24,6 +25,7 @@ class StepReport:
     gradient_norm: float
     lr: float
     kl_weight: float
+    objective: float
     seconds: float
     inner: InnerLoop
 
@@ -42,6 +44,7 @@ class StepReport:
         return {
             "step": self.step,
             "nats_per_token": self.nats_per_token,
+            "objective": self.objective,
             "kl_per_token": self.kl_per_token,
             "kl_weight": self.kl_weight,
             "lr": self.lr,
@@ -60,7 +63,8 @@ class Fit:
     """What a call of `DualRateSVI.fit` leaves.
 
     `history` has one row an iteration: `step`, `nats_per_token` (the bound on the training batch,
-    one draw), `kl_per_token`, `kl_weight`, `lr`, `gradient_norm`, `tokens`, `seconds`.
+    one draw), `objective` (what was descended), `kl_per_token`, `kl_weight`, `lr`,
+    `gradient_norm`, `tokens`, `seconds`.
     """
 
     records: list[dict[str, float]] = field(default_factory=list)

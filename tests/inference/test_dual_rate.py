@@ -150,6 +150,8 @@ def test_the_weight_of_the_kl_rises_and_the_bound_is_reported_without_it(model, 
     history = svi.fit(rows, 8, 5, progress=False).history
     assert list(history.kl_weight) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0]
     assert objective.weight(3, None) == 1.0
+    charged = history.nats_per_token - (1 - history.kl_weight) * history.kl_per_token
+    assert list(history.objective) == pytest.approx(list(charged), rel=1e-5)
     report = svi.step(rows)
     assert report.nats_per_token == pytest.approx(
         ((report.kl - report.log_likelihood).sum() / report.tokens.sum()).item()
