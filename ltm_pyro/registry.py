@@ -110,6 +110,12 @@ def new_optimizer(
         make = known[optimizer]
     try:
         made: torch.optim.Optimizer = make(parameters, lr=lr, **options)
+        closure = inspect.signature(made.step).parameters.get("closure")
+        if closure is not None and closure.default is inspect.Parameter.empty:
+            raise InputError(
+                f"optimizer {optimizer} evaluates the loss itself, several times a step; with "
+                "fresh noise that is another loss each time: choose one that takes one gradient"
+            )
         return made
     except TypeError as error:
         raise InputError(f"optimizer {optimizer}: {error}".replace("__init__() ", "")) from None

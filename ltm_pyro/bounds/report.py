@@ -48,7 +48,8 @@ class Figure:
     @property
     def perplexity(self) -> float:
         """exp(total nats / total tokens): of the corpus, never a mean over documents."""
-        return math.exp(self.nats_per_token)
+        nats = self.nats_per_token
+        return math.exp(nats) if nats < 700 else math.inf
 
     @property
     def bits_per_byte(self) -> float:
@@ -74,14 +75,13 @@ class Figure:
         return len(self.nats)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        error = self.monte_carlo_error
+        """Plain JSON types; null where a number is not known (an error of one document)."""
         return {
             "nats_per_token": self.nats_per_token,
-            "standard_error": self.standard_error,
-            "monte_carlo_error": None if math.isnan(error) else error,
-            "perplexity": self.perplexity,
-            "bits_per_byte": None if math.isnan(self.bits_per_byte) else self.bits_per_byte,
+            "standard_error": _finite(self.standard_error),
+            "monte_carlo_error": _finite(self.monte_carlo_error),
+            "perplexity": _finite(self.perplexity),
+            "bits_per_byte": _finite(self.bits_per_byte),
             "nats_per_document": float(self.nats.mean()),
             **{f"{k}_per_token": float(v.sum() / self.tokens.sum()) for k, v in self.parts.items()},
             "is_bound": self.is_bound,
@@ -140,6 +140,10 @@ class Report:
 
     def _repr_html_(self) -> str:
         return str(self.to_frame().to_html(float_format="{:.4f}".format))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def paired_difference(worse: Figure, better: Figure) -> tuple[float, float]:

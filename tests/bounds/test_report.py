@@ -46,8 +46,11 @@ def test_paired_errors_forget_what_both_find_hard():
         paired_difference(worse, figure([1.0], [2]))
 
 
-def test_one_document_has_no_error():
+def test_what_is_not_known_is_null_in_json():
     assert math.isnan(ratio_error(np.array([1.0]), np.array([2.0])))
+    found = Figure("elbo", "bound", np.array([1e4]), np.array([2.0]), np.array([0.0])).to_dict()
+    assert found["standard_error"] is found["perplexity"] is found["bits_per_byte"] is None
+    assert found["nats_per_token"] == 5e3
 
 
 def test_printing_shows_the_protocol():

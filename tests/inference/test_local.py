@@ -108,6 +108,7 @@ def test_any_torch_optimizer(model, rows, optimizer, options):
 @pytest.mark.parametrize(
     ("fast", "message"),
     [
+        (functools.partial(Fast, optimizer="LBFGS"), "optimizer LBFGS evaluates the loss itself"),
         (functools.partial(Fast, optimizer="Adm"), "unknown optimizer 'Adm': did you mean 'Adam'"),
         (
             functools.partial(Fast, options={"beta": 1}),
