@@ -96,7 +96,9 @@ class Plateau:
         )
         if self.stalled_at is None:
             return f"Still learning: {evidence}."
-        return f"No fall beyond the noise since step {self.stalled_at}: {evidence}."
+        if fall >= self.least + self.errors * error:
+            return f"Falling again after a plateau at step {self.stalled_at}: {evidence}."
+        return f"On a plateau, first seen at step {self.stalled_at}: {evidence}."
 
 
 def plot_training(

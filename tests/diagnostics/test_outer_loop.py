@@ -28,7 +28,9 @@ def test_a_plateau_is_seen_and_a_slope_is_not():
     assert falling.verdict.startswith("Still learning")
     settled = watch(Plateau(window=50), 4 + 2 * np.exp(-steps / 30) + noise)
     assert 120 < settled.stalled_at < 320
-    assert settled.verdict.startswith("No fall beyond the noise since step")
+    assert settled.verdict.startswith("On a plateau, first seen at step")
+    again = watch(settled, 3.9 - 0.01 * steps[:120])
+    assert again.verdict.startswith("Falling again after a plateau")
     assert "Too early" in watch(Plateau(window=50), noise[:60]).verdict
 
 
