@@ -124,7 +124,7 @@ curve.pivot(index="steps", columns="figure", values="nats_per_token").round(3)
 
 # %%
 longer = svi.infer(rows, steps=32 if SMOKE else 128)
-use = thought_use(posterior, 8 if SMOKE else 16, longer)
+use = thought_use(posterior, 8 if SMOKE else 16, longer, baseline)
 print(use.verdict)
 print(
     f"KL {use.total_kl[0]:.2f} = mutual information {use.mutual_information:.2f} + "

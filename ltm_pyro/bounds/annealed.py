@@ -1,10 +1,12 @@
 """Annealed importance sampling, forward and in reverse (Neal 2001; Grosse et al. 2015)."""
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ltm_pyro.bounds.estimate import Estimate, Task
 from ltm_pyro.bounds.importance import log_mean_exp
@@ -55,11 +57,20 @@ class Path:
         rows: the documents.
         temperatures: steps between the two ends.
         seed: where draws come from.
+        progress: whether to show a progress bar.
     """
 
-    def __init__(self, model: TextModel, start: Program, rows: Rows, temperatures: int, seed: int):
+    def __init__(
+        self,
+        model: TextModel,
+        start: Program,
+        rows: Rows,
+        temperatures: int,
+        seed: int,
+        progress: bool = False,
+    ):
         self.model: Program = functools.partial(model, prelude=model.read(rows))
-        self.start, self.rows, self.seed = start, rows, seed
+        self.start, self.rows, self.seed, self.progress = start, rows, seed, progress
         # Sigmoidal: most temperatures where the path leaves one end and nears the other.
         places = torch.linspace(-4.0, 4.0, temperatures + 1).sigmoid()
         self.betas: list[float] = ((places - places[0]) / (places[-1] - places[0])).tolist()
@@ -83,7 +94,7 @@ class Path:
         with seeded(self.seed, REVERSE):
             state = self._state(z)
             log_w = torch.zeros_like(state.end)
-            for t in range(len(self.betas) - 1, 0, -1):
+            for t in self._bar(range(len(self.betas) - 1, 0, -1), "reverse annealing"):
                 state, _ = self._move(state, self.betas[t], self.steps[t])
                 log_w = log_w + state.log_f(self.betas[t]) - state.log_f(self.betas[t - 1])
         return log_w
@@ -105,7 +116,8 @@ class Path:
         log_w = torch.zeros_like(state.end)
         used = [steps[0]]
         step = steps[0]
-        for t in range(1, len(self.betas)):
+        steps_up = range(1, len(self.betas))
+        for t in self._bar(steps_up, "finding step sizes" if adapt else "annealing"):
             log_w = log_w + state.log_f(self.betas[t]) - state.log_f(self.betas[t - 1])
             step = step if adapt else steps[t]
             used.append(step)
@@ -134,6 +146,10 @@ class Path:
         log_accept = torch.where(torch.isfinite(log_accept), log_accept, -torch.inf)
         accept = torch.rand_like(log_accept).log() < log_accept
         return _where(accept, new, state), log_accept.clamp(max=0.0).exp()
+
+    def _bar(self, temperatures: range, what: str) -> Iterable[int]:
+        bar: Iterable[int] = tqdm(temperatures, what, leave=False, disable=not self.progress)
+        return bar
 
     def _kick(self, p: Latents, force: Latents, step: Tensor) -> Latents:
         return {
@@ -165,7 +181,8 @@ def ais(task: Task, temperatures: int = 100) -> Estimate:
     """
     guide, rows = task.posterior.chunks[0]
     with frozen(task.model), frozen(guide):
-        log_w = Path(task.model, guide, rows, temperatures, task.seed).forward(CHAINS)
+        path = Path(task.model, guide, rows, temperatures, task.seed, task.progress)
+        log_w = path.forward(CHAINS)
     return _estimate(
         log_w, f"{task.fast.steps} fast steps, then annealed from the guide", temperatures
     )
@@ -175,7 +192,8 @@ def ais_prior(task: Task, temperatures: int = 100) -> Estimate:
     """Annealed importance sampling from the prior to the posterior: needs no guide."""
     with frozen(task.model):
         start = prior_of(task.model)
-        log_w = Path(task.model, start, task.rows, temperatures, task.seed).forward(CHAINS)
+        path = Path(task.model, start, task.rows, temperatures, task.seed, task.progress)
+        log_w = path.forward(CHAINS)
     return _estimate(log_w, "annealed from the prior", temperatures)
 
 

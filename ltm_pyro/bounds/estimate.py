@@ -47,6 +47,7 @@ class Task:
     fast: Fast
     seed: int
     baseline: TextModel | None = None
+    progress: bool = False
     fit_seconds: float = 0.0
     asked: bool = False
     _posterior: Posterior | None = None

@@ -77,7 +77,7 @@ def evaluate(
     parts = list(rows.to(next(model.parameters()).device).split(chunk))
     with tqdm(total=len(parts) * len(wanted), desc="scoring", disable=not progress) as bar:
         for i, part in enumerate(parts):
-            task = Task(model, part, guide, fast or Fast(), derive(seed, i), baseline)
+            task = Task(model, part, guide, fast or Fast(), derive(seed, i), baseline, progress)
             for label, (estimator, numbers) in wanted.items():
                 bar.set_postfix_str(label)
                 estimate, spent = _timed(estimator, task, numbers)

@@ -128,7 +128,7 @@ def sandwich(
     if start == "guide":
         program = Task(model, rows, guide, fast, derive(seed, 1)).posterior.chunks[0][0]
     with frozen(model):
-        path = Path(model, program, rows, temperatures, derive(seed, 2))
+        path = Path(model, program, rows, temperatures, derive(seed, 2), progress)
         lower, _ = log_mean_exp(path.forward(chains))
         minus_upper, _ = log_mean_exp(-path.reverse(latents, chains))
     seconds = time.perf_counter() - begun

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ltm_pyro.bounds.report import Array
+from ltm_pyro.config import Fast
 from ltm_pyro.densities import (
     Latents,
     draw_latents,
@@ -21,7 +22,9 @@ from ltm_pyro.densities import (
     site_distributions,
 )
 from ltm_pyro.errors import InputError
-from ltm_pyro.inference.posterior import Posterior
+from ltm_pyro.guides import NoGuide
+from ltm_pyro.inference.posterior import Posterior, infer
+from ltm_pyro.models.base import TextModel
 from ltm_pyro.seeds import seeded
 
 ACTIVE = 0.01
@@ -47,6 +50,7 @@ class ThoughtUse:
         ablation: what the bound gains over prior thoughts with posterior ones in layers 1..l and
             prior ones above, for l = 0..L: mean over rows and paired error, (layers + 1, 2).
         earned: prior score minus bound, mean over rows and standard error.
+        ahead: exact score of a baseline without latents minus bound, likewise; None without one.
         leftover: how much the bound improves when the fast loop runs four times as long, mean and
             standard error; None if it was not tried.
         leftover_kl: the KL after that longer loop; None if it was not tried.
@@ -61,6 +65,7 @@ class ThoughtUse:
     ceiling: float
     ablation: Array
     earned: tuple[float, float]
+    ahead: tuple[float, float] | None = None
     leftover: tuple[float, float] | None = None
     leftover_kl: float | None = None
 
@@ -74,6 +79,9 @@ class ThoughtUse:
             f"the prior, {int(self.active.sum())} of {self.active.size} units active, "
             f"I(x; z) about {self.mutual_information:.2f} of at most {self.ceiling:.2f}"
         )
+        if self.ahead is not None:
+            ahead, its_error = self.ahead
+            evidence += f"; {ahead:+.2f} ± {its_error:.2f} nats ahead of no latents"
         if self.leftover is not None and self.leftover_kl is not None:
             more, more_error = self.leftover
             evidence += (
@@ -102,7 +110,11 @@ class ThoughtUse:
 
 
 def thought_use(
-    posterior: Posterior, draws: int = 16, longer: Posterior | None = None, seed: int = 0
+    posterior: Posterior,
+    draws: int = 16,
+    longer: Posterior | None = None,
+    baseline: TextModel | None = None,
+    seed: int = 0,
 ) -> ThoughtUse:
     """Measure what thoughts carry on some rows.
 
@@ -111,6 +123,7 @@ def thought_use(
         draws: fresh draws for each row.
         longer: the same rows fitted with more fast steps, to tell a KL that the text pays for from
             one that the loop had no time to undo.
+        baseline: the same decoder without latents, to say what the latents are worth beside it.
         seed: where draws come from.
 
     Raises:
@@ -127,7 +140,10 @@ def thought_use(
     information, marginal = _surgery(posterior, draws, seed)
     means = torch.cat([part.mean for part in parts])
     earned = ablation[0] - bound
-    leftover = leftover_kl = None
+    ahead = leftover = leftover_kl = None
+    if baseline is not None:
+        exact = infer(baseline, posterior.rows, NoGuide, Fast(steps=0)).elbo().log_likelihood[0]
+        ahead = _mean(-exact - bound)
     if longer is not None:
         more = longer.elbo(draws, seed)
         leftover = _mean(bound + more.elbo.mean(0))
@@ -142,6 +158,7 @@ def thought_use(
         ceiling=math.log(len(posterior.rows)),
         ablation=np.array([_mean(ablation[0] - score) for score in ablation]),
         earned=_mean(earned),
+        ahead=ahead,
         leftover=leftover,
         leftover_kl=leftover_kl,
     )

@@ -1,5 +1,6 @@
 """What inference returns: guides fitted to some rows."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.seeds import Noise, derive, seeded
 
+AT_ONCE = 8
+"""Particles of every row that are scored together; bounds the memory."""
 FIT, DRAW = 0, 1  # streams of one seed: what a fit draws, and what is drawn from it afterwards
 
 
@@ -49,8 +52,21 @@ class Posterior:
         parts = []
         for i, (guide, rows) in enumerate(self.chunks):
             with seeded(self.seed if seed is None else seed, DRAW, i):
-                parts.append(elbo_terms(self.model, guide, rows, particles))
+                parts.append(_in_pieces(self.model, guide, rows, particles))
         return ElboTerms.concatenate(parts)
+
+
+def _in_pieces(model: TextModel, guide: Guide, rows: Rows, particles: int) -> ElboTerms:
+    """`elbo_terms`, a few particles at a time: no gradient needs them all in memory."""
+    fixed = functools.partial(model, prelude=model.read(rows))
+    sizes = [min(AT_ONCE, particles - start) for start in range(0, particles, AT_ONCE)]
+    pieces = [elbo_terms(fixed, guide, rows, size) for size in sizes]
+    z = [piece.z for piece in pieces if piece.z is not None]
+    return ElboTerms(
+        torch.cat([piece.log_likelihood for piece in pieces]),
+        {s: torch.cat([piece.kl_by_site[s] for piece in pieces]) for s in pieces[0].kl_by_site},
+        torch.cat(z) if z else None,
+    )
 
 
 def infer(
