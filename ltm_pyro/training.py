@@ -2,7 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,9 @@ from ltm_pyro.build import build_guide, build_model
 from ltm_pyro.checkpoint import Run
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import NoGuide
-from ltm_pyro.inference import DualRateSVI, StepReport
+from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.seeds import seeded
 
@@ -71,6 +74,8 @@ class Trainer:
     def run(self, progress: bool = True, note: Callable[[str], Any] | None = None) -> Run:
         """Train to the end and return the run as loaded from its folder.
 
+        SIGINT and SIGTERM end it early, after the iteration in hand is saved.
+
         Args:
             progress: whether to show a progress bar.
             note: called with a line of text for each look at held-out text.
@@ -91,11 +96,18 @@ class Trainer:
                     note(describe(line))
             with open(self.out / checkpoint.LOG, "a") as log:
                 log.write(json.dumps(line) + "\n")
-            if svi.done % training.save_every == 0 or svi.done == total:
+            stop = bool(asked)
+            if svi.done % training.save_every == 0 or svi.done == total or stop:
                 self.save()
+            if stop:
+                raise StopTraining
 
         if left > 0:
-            self.svi.fit(self.corpus.train, left, training.batch, [after], progress)
+            try:
+                with stop_signals() as asked:
+                    self.svi.fit(self.corpus.train, left, training.batch, [after], progress)
+            except NotFinite as error:
+                raise NotFinite(f"{error}; {self._last_good()}") from None
         elif not (self.out / checkpoint.MODEL).exists():
             self.save()
         return checkpoint.load(self.out)
@@ -133,6 +145,12 @@ class Trainer:
                 self.out / checkpoint.BASELINE, self.baseline.model, self.svi.done
             )
 
+    def _last_good(self) -> str:
+        if not (self.out / checkpoint.TRAINER).exists():
+            return "no checkpoint was saved yet"
+        step = checkpoint.load_trainer(self.out)["svi"]["done"]
+        return f"the last good checkpoint, of iteration {step}, is in {self.out}"
+
     def _held_out(self) -> Rows:
         rows = self.corpus.valid if len(self.corpus.valid) else self.corpus.test
         return rows[: self.config.training.check_rows]
@@ -148,6 +166,30 @@ def describe(line: dict[str, Any]) -> str:
     if "held_out_baseline" in line:
         text += f", without latents {line['held_out_baseline']:.3f}"
     return text + " nats/token"
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A block in which SIGINT and SIGTERM only add to a list, to be acted on between iterations.
+
+    A second signal interrupts at once. Outside the main thread signals are left alone.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def train(

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -158,3 +160,37 @@ def test_configurations_survive_json(run_config):
         from_dict(Config, data)
     with pytest.raises(InputError, match=r"slow.optimizer is <class"):
         to_dict(config.replace(slow=ltm.Slow(optimizer=torch.optim.SGD)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_leaves_and_a_resume_ends_the_same(run_config, tmp_path, number):
+    config = with_training(run_config, steps=5, check_every=1, save_every=100)
+    whole = train(config, tmp_path / "whole")
+    before = signal.getsignal(number)
+
+    def interrupt(line):
+        if line.startswith("step 2"):
+            os.kill(os.getpid(), number)
+
+    stopped = train(config, tmp_path / "stopped", note=interrupt)
+    assert stopped.step == 2
+    assert signal.getsignal(number) is before
+    resumed = train(config, tmp_path / "stopped", resume=True)
+    assert resumed.step == 5
+    assert equal(weights(whole.model), weights(resumed.model))
+
+
+def test_a_nan_names_site_batch_and_the_last_good_checkpoint(run_config, corpus, tmp_path):
+    trainer = Trainer(
+        corpus, with_training(run_config, check_every=1, save_every=2), tmp_path / "r"
+    )
+
+    def poison(line):
+        if line.startswith("step 3"):
+            with torch.no_grad():
+                trainer.svi.model.decoder.norm.weight.fill_(torch.nan)
+
+    with pytest.raises(ltm.NotFinite, match=r"site 'tokens' .* rows \[0.*last good checkpoint, of "
+                       "iteration 2, is in"):  # fmt: skip
+        trainer.run(progress=False, note=poison)
+    assert ltm.load(tmp_path / "r").step == 2

@@ -118,6 +118,8 @@ class Train:
             progress=not self.quiet,
             note=say,
         )
+        if run.step < config.training.steps:
+            say(f"stopped and saved after {run.step} iterations; the same with --resume goes on")
         say(f"run: {run.path}, {run.step} iterations; next: ltm evaluate {run.path}")
 
 
