@@ -7,6 +7,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from tqdm.auto import tqdm
 
 from ltm_pyro.bounds import Report, evaluate
 from ltm_pyro.checkpoint import Run
@@ -30,7 +31,7 @@ def demo(out: Path, steps: int | None = None, seed: int = 0) -> Report:
     training = dataclasses.replace(config.training, seed=seed, baseline=True)
     if steps is not None:
         training = dataclasses.replace(training, steps=steps)
-    run = train(config.replace(training=training), out, corpus, overwrite=True, note=print)
+    run = train(config.replace(training=training), out, corpus, overwrite=True, note=tqdm.write)
 
     print("\nHeld-out test documents, every figure a valid bound or exact:\n")
     longer = dataclasses.replace(config.fast, steps=THINKING * config.fast.steps)

@@ -16,6 +16,7 @@ from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.bounds.report import Array, Report
 from ltm_pyro.config import Fast
 from ltm_pyro.densities import prior_of, simulate
+from ltm_pyro.errors import unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide, frozen
 from ltm_pyro.models.base import TextModel
@@ -120,7 +121,12 @@ def sandwich(
         start: where the path starts, "prior" or "guide".
         seed: where every draw comes from.
         progress: whether to show a progress bar.
+
+    Raises:
+        InputError: for an unknown start or figure.
     """
+    if start not in ("prior", "guide"):
+        raise unknown("start", start, ("prior", "guide"))
     fast = fast or Fast()
     begun = time.perf_counter()
     rows, latents = simulate(model, lengths, derive(seed, 0))

@@ -60,6 +60,8 @@ def test_all_figures(laplace, config):
         laplace, rows.lengths, ["elbo:8"], guide=FullCovariance, fast=fast, temperatures=20,
         start="guide", progress=False,
     )  # fmt: skip
+    with pytest.raises(ltm.InputError, match="unknown start 'gide': did you mean 'guide'"):
+        sandwich(laplace, rows.lengths, start="gide")
     gap, error = certificate.gap
     assert gap > -4 * error
 
