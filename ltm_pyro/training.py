@@ -50,7 +50,7 @@ class Trainer:
         """Go on from the folder's last checkpoint.
 
         Raises:
-            InputError: if there is none, or the text is not what the run was trained on.
+            InputError: if there is none, or the text or the configuration are not those of the run.
         """
         _, kept = checkpoint.read_config(self.out)
         if kept["data_fingerprint"] != self.corpus.fingerprint:
@@ -59,13 +59,19 @@ class Trainer:
                 "data it began with, or train into another folder"
             )
         state = checkpoint.load_trainer(self.out)
-        self.svi.model.load_state_dict(state["model"])
-        self.svi.load_state_dict(state["svi"])
-        if self.baseline is not None:
-            if "baseline" not in state:
-                raise InputError(f"{self.out} was trained without a baseline; it cannot gain one")
-            self.baseline.model.load_state_dict(state["baseline"])
-            self.baseline.load_state_dict(state["baseline_svi"])
+        if self.baseline is not None and "baseline" not in state:
+            raise InputError(f"{self.out} was trained without a baseline; it cannot gain one")
+        try:
+            self.svi.model.load_state_dict(state["model"])
+            self.svi.load_state_dict(state["svi"])
+            if self.baseline is not None:
+                self.baseline.model.load_state_dict(state["baseline"])
+                self.baseline.load_state_dict(state["baseline_svi"])
+        except (RuntimeError, ValueError, KeyError):
+            raise InputError(
+                f"{self.out} was trained with another configuration: resume with that of its "
+                "config.json"
+            ) from None
         log = self.out / checkpoint.LOG
         lines = log.read_text().splitlines(keepends=True) if log.exists() else []
         kept_lines = [line for line in lines if json.loads(line)["step"] <= self.svi.done]

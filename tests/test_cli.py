@@ -70,6 +70,19 @@ def test_evaluating_takes_the_test_split_of_its_own_text_and_all_of_another(
     assert 0 < own < 15
 
 
+def test_a_resumed_run_keeps_its_own_configuration(run, text_file, capsys):
+    assert ltm("train", "--out", run, "--resume", "--steps", 5, "--quiet") == 0
+    assert "resuming" in capsys.readouterr().err
+    assert ltm("info", run, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["iterations"], facts["of"], facts["width"]) == (5, 5, 16)
+    text_file.write_text(text_file.read_text() + '{"text": "one more"}\n')
+    assert ltm("train", "--out", run, "--resume", "--steps", 6) == 2
+    assert "was trained on other text" in capsys.readouterr().err
+    assert ltm("train", "--out", run.parent / "none", "--resume") == 2
+    assert "holds no run to resume" in capsys.readouterr().err
+
+
 def test_presets_are_told_with_their_sizes(capsys):
     assert ltm("info", "small", "--json") == 0
     assert json.loads(capsys.readouterr().out)["parameters"] == pytest.approx(38.4e6, rel=0.01)

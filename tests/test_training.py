@@ -100,6 +100,13 @@ def test_a_folder_with_a_run_is_not_overwritten_unasked(run_config, tmp_path):
         train(run_config, tmp_path / "file")
 
 
+def test_another_configuration_cannot_resume_a_run(run_config, tmp_path):
+    train(run_config, tmp_path / "run")
+    architecture = dataclasses.replace(run_config.architecture, width=32)
+    with pytest.raises(InputError, match="was trained with another configuration"):
+        train(run_config.replace(architecture=architecture), tmp_path / "run", resume=True)
+
+
 def test_other_text_cannot_resume_a_run(run_config, text_file, tmp_path):
     train(run_config, tmp_path / "run")
     text_file.write_text(text_file.read_text() + '{"text": "one more"}\n')

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ltm_pyro as ltm
+from ltm_pyro import checkpoint
 from ltm_pyro.build import build_guide, build_prior
 from ltm_pyro.commands.text import FlatText, Text, say
 from ltm_pyro.config import (
@@ -56,7 +57,7 @@ class Train:
     check_every: int | None = None
     """Iterations between looks at held-out text."""
     resume: bool = False
-    """Go on from the folder's last checkpoint."""
+    """Go on from the last checkpoint as the run was configured; --steps and --data may be given."""
     overwrite: bool = False
     """Replace the run that the folder holds."""
     quiet: bool = False
@@ -101,16 +102,25 @@ class Train:
         )
         return ltm.released_protocol(config) if self.protocol == "released" else config
 
+    def resumed(self) -> Config:
+        """The run's own configuration; only the number of steps and the text's place may change."""
+        config, _ = checkpoint.read_config(self.out)
+        say(f"resuming {self.out} with its own configuration")
+        training = config.training
+        if self.steps is not None:
+            training = dataclasses.replace(training, steps=self.steps)
+        return config.replace(data=self.text.over(config.data), training=training)
+
     def run(self) -> None:
         """Train, and say where the run is and how to go on."""
-        config = self.config()
+        ltm.check_folder(self.out, self.resume, self.overwrite)
+        config = self.resumed() if self.resume else self.config()
         build_prior(config.prior, config.thoughts)  # a wrong name is told before the long part
         build_guide(config.guide)
-        ltm.check_folder(self.out, self.resume, self.overwrite)
-        corpus = ltm.load_data(config)
+        corpus = ltm.load_data(config, ltm.Tokenizer.load(self.out) if self.resume else None)
         say(f"data: {corpus}")
         run = ltm.train(
-            self.config(corpus),
+            config if self.resume else self.config(corpus),
             self.out,
             corpus,
             resume=self.resume,
