@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ltm_pyro._version import __version__
-from ltm_pyro.bounds.importance import AT_ONCE
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.densities import draw_latents, log_density, log_joint, prior_of, with_particles
 from ltm_pyro.errors import InputError
-from ltm_pyro.inference.posterior import DRAW, Posterior
+from ltm_pyro.inference.posterior import AT_ONCE, DRAW, Posterior, pieces
 from ltm_pyro.seeds import seeded
 
 if TYPE_CHECKING:
@@ -123,7 +122,8 @@ def _chunk(posterior: Posterior, i: int, draws: int, seed: int, write: bool) -> 
     model, (guide, rows) = posterior.model, posterior.chunks[i]
     prior = with_particles(prior_of(model), draws)
     with seeded(seed, DRAW, i):
-        latents = draw_latents(guide, rows, draws)
+        parts = [draw_latents(guide, rows, n) for n in pieces(draws)]
+    latents = {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
     with seeded(seed, PRIOR, i):
         drawn = prior(rows)
     z = poutine.condition(prior, data=latents)(rows)

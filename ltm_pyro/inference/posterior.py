@@ -39,11 +39,12 @@ class Posterior:
 
     @torch.no_grad()
     def sample(self, draws: int = 1, seed: int | None = None) -> Tensor:
-        """Draws of z, shape (draws, documents, layers, slots, dim)."""
+        """Draws of z, shape (draws, documents, layers, slots, dim); those that `elbo` scores."""
         found = []
         for i, (guide, rows) in enumerate(self.chunks):
             with seeded(self.seed if seed is None else seed, DRAW, i):
-                found.append(sample_thoughts(self.model, guide, rows, draws))
+                drawn = [sample_thoughts(self.model, guide, rows, n) for n in pieces(draws)]
+                found.append(torch.cat(drawn))
         return torch.cat(found, dim=1)
 
     @torch.no_grad()
@@ -59,14 +60,18 @@ class Posterior:
 def _in_pieces(model: TextModel, guide: Guide, rows: Rows, particles: int) -> ElboTerms:
     """`elbo_terms`, a few particles at a time: no gradient needs them all in memory."""
     fixed = functools.partial(model, prelude=model.read(rows))
-    sizes = [min(AT_ONCE, particles - start) for start in range(0, particles, AT_ONCE)]
-    pieces = [elbo_terms(fixed, guide, rows, size) for size in sizes]
-    z = [piece.z for piece in pieces if piece.z is not None]
+    parts = [elbo_terms(fixed, guide, rows, n) for n in pieces(particles)]
+    z = [part.z for part in parts if part.z is not None]
     return ElboTerms(
-        torch.cat([piece.log_likelihood for piece in pieces]),
-        {s: torch.cat([piece.kl_by_site[s] for piece in pieces]) for s in pieces[0].kl_by_site},
+        torch.cat([part.log_likelihood for part in parts]),
+        {s: torch.cat([part.kl_by_site[s] for part in parts]) for s in parts[0].kl_by_site},
         torch.cat(z) if z else None,
     )
+
+
+def pieces(draws: int) -> list[int]:
+    """How many of `draws` are made together, one number for each time."""
+    return [min(AT_ONCE, draws - start) for start in range(0, draws, AT_ONCE)]
 
 
 def infer(

@@ -131,6 +131,7 @@ def test_inference_comes_in_chunks(model):
     assert not torch.equal(posterior.sample(4), posterior.sample(4, seed=1))
     terms = posterior.elbo(5)
     assert terms.elbo.shape == (5, 7)
+    assert torch.equal(posterior.elbo(20).z, posterior.sample(20))
     first = svi.infer(rows[:3], steps=6).elbo(5)
     torch.testing.assert_close(first.elbo, terms.elbo[:, :3])
 
