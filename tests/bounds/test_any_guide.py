@@ -7,6 +7,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.bounds import sandwich
 from ltm_pyro.config import Fast
+from ltm_pyro.densities import log_joint
 from ltm_pyro.diagnostics import calibrate, guide_quality, thought_use
 from ltm_pyro.guides import Guide
 from ltm_pyro.inference.posterior import infer
@@ -75,3 +76,18 @@ def test_all_diagnostics(laplace, config):
     assert guide_quality(posterior, draws=64).khat.shape == (8,)
     assert calibrate(laplace, rows.lengths, FullCovariance, fast, draws=19).verdict
     assert ltm.to_datatree(posterior, draws=4, posterior_predictive=False)["posterior"].sizes
+
+
+def test_the_prior_score_draws_from_the_models_own_prior(config):
+    """A prior far from N(0, I): a standard normal in its place would be another number."""
+
+    class Far(Prior):
+        def distribution(self):
+            return dist.Normal(self.anchor + 4.0, 0.01).expand(self.shape).to_event(3)
+
+    model, rows = strong(LatentThoughtModel(config, Far(config.thoughts))), some_rows(6)
+    found = ltm.evaluate(model, rows, ["prior:16"], progress=False)["prior"].nats
+    at_the_prior = {"z": torch.full((1, 6, 2, 2, 3), 4.0)}
+    with torch.no_grad():
+        _, log_likelihood = log_joint(model, at_the_prior, rows)
+    assert found == pytest.approx((-log_likelihood[0]).numpy(), rel=0.02)
