@@ -1,6 +1,7 @@
 """What a guide is."""
 
-from typing import Any
+import functools
+from typing import Any, ClassVar
 
 import pyro
 from pyro.distributions import TorchDistribution
@@ -15,12 +16,29 @@ class Guide(nn.Module):
 
     A guide is made anew for every batch and owns its local parameters, whose leading dimension is
     the document; the fast loop fits them and nothing else keeps them. A subclass makes its
-    parameters in `__init__` and defines `distribution`, which must be reparameterised.
+    parameters in `__init__` and defines `distribution`, which must be reparameterised; one that
+    samples a site for each layer (`z_0`, `z_1`, ...) overrides `forward`.
+
+    Everything below `forward` is optional.
+
+    Args:
+        thoughts: layers, slots and size of the thoughts.
+        batch_size: number of documents.
+        shared: a module with parameters that all documents share, such as an encoder. It is
+            trained in the slow step, so it is not among the guide's own parameters.
     """
 
-    def __init__(self, thoughts: Thoughts, batch_size: int):
+    has_density: ClassVar[bool] = True
+    """Whether q has a density; if not, no bound can be made of it."""
+
+    path_gradient: ClassVar[bool] = True
+    """Whether log q(z) may be computed anew at its own draw, for a gradient with less noise; an
+    inverse that takes long, or that only the draw's own distribution remembers, speaks against."""
+
+    def __init__(self, thoughts: Thoughts, batch_size: int, shared: nn.Module | None = None):
         super().__init__()
         self.thoughts, self.batch_size = thoughts, batch_size
+        self._shared = (shared,)  # in a tuple, so that it is not registered here
 
     def distribution(self) -> TorchDistribution:
         """q(z): batch shape (documents,), event shape (layers, slots, dim)."""
@@ -30,6 +48,40 @@ class Guide(nn.Module):
         """Sample `z` in the plate `documents`: (*plates, documents, layers, slots, dim)."""
         with pyro.plate("documents", self.batch_size, dim=-1):
             return pyro.sample("z", self.distribution())
+
+    def start(self, model: Any, batch: Rows) -> None:
+        """Called once before the first fast step, with the rows that are to be explained."""
+
+    def finish(self, model: Any, batch: Rows) -> None:
+        """Called once after the last fast step."""
+
+    def natural_gradient(self) -> None:
+        """Turn the gradients of the parameters into natural ones, in place (Gaussian guides)."""
+        raise TypeError(f"{type(self).__name__} does not define natural_gradient()")
+
+    @property
+    def shared(self) -> Any:
+        """The module that all documents share, or None."""
+        return self._shared[0]
+
+    def shared_loss(self) -> Tensor | None:
+        """What the shared module is also to descend in the slow step, (documents,), nats."""
+        return None
+
+    @classmethod
+    def make_shared(cls, model: Any, **options: Any) -> nn.Module | None:
+        """A new shared module for a model, if guides of this class have one."""
+        return None
+
+    @classmethod
+    def of(cls, model: Any, **options: Any) -> "functools.partial[Guide]":
+        """This class with its options, and a new shared module where it has one, bound.
+
+        What it returns is a guide for `DualRateSVI`, `infer` and `evaluate`.
+        """
+        shared = cls.make_shared(model, **options)
+        bound: dict[str, Any] = {} if shared is None else {"shared": shared}
+        return functools.partial(cls, **options, **bound)
 
 
 class NoGuide(Guide):

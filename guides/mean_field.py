@@ -32,3 +32,19 @@ class MeanField(Guide):
         """Batch shape (documents,), event shape (layers, slots, dim)."""
         scale = (0.5 * self.log_variance).exp()
         return dist.Normal(self.loc, scale, validate_args=False).to_event(3)
+
+    def natural_gradient(self) -> None:
+        """Multiply the gradients by the inverse Fisher matrix of q, in place."""
+        to_natural(self.loc, self.log_variance)
+
+
+@torch.no_grad()
+def to_natural(loc: nn.Parameter, log_variance: nn.Parameter) -> None:
+    """Turn the gradients of independent normals' parameters into natural ones, in place.
+
+    Fisher's information is 1 / sigma^2 for a location and 1 / 2 for a log variance.
+    """
+    if loc.grad is not None:
+        loc.grad.mul_(log_variance.exp())
+    if log_variance.grad is not None:
+        log_variance.grad.mul_(2)

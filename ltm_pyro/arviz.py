@@ -12,9 +12,17 @@ from torch.nn.functional import pad
 
 from ltm_pyro._version import __version__
 from ltm_pyro.data.tokenizer import Tokenizer
-from ltm_pyro.densities import draw_latents, log_density, log_joint, prior_of, with_particles
+from ltm_pyro.densities import (
+    at,
+    draw_latents,
+    joined,
+    log_density,
+    log_joint,
+    prior_of,
+    with_particles,
+)
 from ltm_pyro.errors import InputError
-from ltm_pyro.inference.posterior import AT_ONCE, DRAW, Posterior, pieces
+from ltm_pyro.inference.posterior import AT_ONCE, Posterior, pieces
 from ltm_pyro.seeds import seeded
 
 if TYPE_CHECKING:
@@ -121,12 +129,14 @@ def _chunk(posterior: Posterior, i: int, draws: int, seed: int, write: bool) -> 
     """(draws, documents of chunk i, ...) of each variable, on the CPU."""
     model, (guide, rows) = posterior.model, posterior.chunks[i]
     prior = with_particles(prior_of(model), draws)
-    with seeded(seed, DRAW, i):
-        parts = [draw_latents(guide, rows, n) for n in pieces(draws)]
+    noise, parts = posterior.noise(rows, seed), []
+    for n in pieces(draws):
+        with noise.draw():
+            parts.append(draw_latents(guide, rows, n))
     latents = {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
-    with seeded(seed, PRIOR, i):
+    with posterior.noise(rows, seed, PRIOR).draw():
         drawn = prior(rows)
-    z = poutine.condition(prior, data=latents)(rows)
+    z = joined(model, latents, rows)
     found = {("posterior", "z"): [z], ("prior", "z"): [drawn]}
     scored = functools.partial(model, prelude=model.read(rows))
     for start in range(0, draws, AT_ONCE):  # bounds the memory
@@ -138,9 +148,9 @@ def _chunk(posterior: Posterior, i: int, draws: int, seed: int, write: bool) -> 
             ("sample_stats", "log_q"): log_density(guide, some, rows),
         }
         if write:
-            free = with_particles(poutine.uncondition(model), min(AT_ONCE, draws - start))
+            free = at(poutine.uncondition(model), some)
             with seeded(seed, PREDICTIVE, i, start):
-                trace = poutine.trace(poutine.condition(free, data=some)).get_trace(rows)
+                trace = poutine.trace(free).get_trace(rows)
             written = trace.nodes["tokens"]["value"].masked_fill(~rows.mask, -1)
             missing = posterior.rows.tokens.shape[1] - written.shape[-1]
             new["posterior_predictive", "tokens"] = pad(written, (0, missing), value=-1)

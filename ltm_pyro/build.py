@@ -1,12 +1,15 @@
 """Models and guides from a configuration, and the names of those made in Python."""
 
+from typing import Any
+
 from ltm_pyro import guides
 from ltm_pyro.config import Config, Named, Thoughts
 from ltm_pyro.guides import Guide
 from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.models import LatentThoughtModel, priors
+from ltm_pyro.models import LatentThoughtModel, TextModel, priors
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.registry import describe, find
+from ltm_pyro.seeds import seeded
 
 
 def build_prior(named: Named, thoughts: Thoughts) -> Prior:
@@ -15,24 +18,37 @@ def build_prior(named: Named, thoughts: Thoughts) -> Prior:
     return prior
 
 
-def build_guide(named: Named) -> MakeGuide:
-    """A guide class with its options bound, to be called with (thoughts, batch_size)."""
-    return find("guide", named, guides, Guide)
+def build_guide(named: Named, model: TextModel | None = None, seed: int = 0) -> MakeGuide:
+    """A guide class with its options bound, to be called with (thoughts, batch_size).
+
+    With a model, what guides of this class share between documents is made for it, and bound too;
+    see `Guide.of`; its weights are drawn from `seed`. Without one, names and options are checked.
+    """
+    found = find("guide", named, guides, Guide)
+    if model is None:
+        return found
+    cls: Any = found.func
+    with seeded(seed, 1):
+        bound: MakeGuide = cls.of(model, **found.keywords)
+    return bound
+
+
+def shared_of(guide: MakeGuide) -> Any:
+    """The module that a factory's guides share between documents, or None."""
+    return getattr(guide, "keywords", {}).get("shared")
 
 
 def build_model(config: Config, seed: int | None = None) -> LatentThoughtModel:
     """The configuration's model, its weights drawn from `seed` (training's unless given)."""
-    from ltm_pyro.seeds import seeded
-
     with seeded(config.training.seed if seed is None else seed):
         return LatentThoughtModel(config, build_prior(config.prior, config.thoughts))
 
 
 def named_prior(prior: Prior) -> Named:
     """The name and options that `build_prior` would need."""
-    return describe(prior, priors, Prior, given=("thoughts",))
+    return describe(prior, priors, Prior)
 
 
 def named_guide(guide: MakeGuide) -> Named:
     """The name and options that `build_guide` would need."""
-    return describe(guide, guides, Guide, given=("thoughts", "batch_size"))
+    return describe(guide, guides, Guide)

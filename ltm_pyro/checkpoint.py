@@ -1,42 +1,36 @@
-"""A run's folder: what it was, what it learned, and what it needs to go on.
+"""Checkpoints: weights to load, and all that a run needs to go on. See `folder`."""
 
-::
-
-    RUN/config.json          format, versions, command, configuration, data fingerprint
-        tokenizer.json       text to ids
-        model.safetensors    the weights, and those of the baseline in baseline.safetensors
-        trainer.pt           everything a resumed run needs, in one file (tensors and plain types)
-        log.jsonl            a line for each iteration and each look at held-out text
-
-Every file is written beside its place and moved there, so a crash leaves the old one or the new.
-"""
-
-import json
-import os
-import platform
-import sys
-from collections.abc import Callable, Mapping
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyro
 import safetensors.torch
 import torch
 from torch import nn
 
-from ltm_pyro._version import __version__
-from ltm_pyro.build import build_guide, build_model
-from ltm_pyro.config import Config, from_dict, to_dict
+from ltm_pyro import files
+from ltm_pyro.build import build_guide, build_model, shared_of
+from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, first_line, unknown
+from ltm_pyro.folder import (
+    BEST,
+    CONFIG,
+    LOG,
+    MODEL,
+    TOKENIZER,
+    TRAINER,
+    read_config,
+    resume_command,
+)
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 
-FORMAT = 1
-CONFIG, TOKENIZER, TRAINER, LOG = "config.json", "tokenizer.json", "trainer.pt", "log.jsonl"
-MODEL, BASELINE = "model.safetensors", "baseline.safetensors"
-FILES = (CONFIG, TOKENIZER, TRAINER, LOG, MODEL, BASELINE)
+CHECKPOINTS = {"last": MODEL, "best": BEST}
+BASELINE, SHARED = "baseline.", "guide."
+"""What the names of other weights than the model's begin with."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +42,9 @@ class Run:
         config: the configuration it was trained with.
         model: the latent-thought model.
         baseline: the decoder without latents trained beside it, or None.
+        guide: the guide class it was trained with, and what guides of this class share.
         tokenizer: its tokenizer.
-        step: iterations done.
+        step: iterations done when these weights were saved.
         record: what config.json holds besides the configuration.
     """
 
@@ -57,132 +52,151 @@ class Run:
     config: Config
     model: LatentThoughtModel
     baseline: AutoregressiveModel | None
+    guide: MakeGuide
     tokenizer: Tokenizer
     step: int
     record: Mapping[str, Any]
 
-    @property
-    def guide(self) -> MakeGuide:
-        """The guide class it was trained with."""
-        return build_guide(self.config.guide)
-
     def log(self) -> list[dict[str, Any]]:
         """The lines of its log."""
-        path = self.path / LOG
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return files.json_lines(self.path / LOG)
 
 
-def start(path: Path, config: Config, tokenizer: Tokenizer, fingerprint: str) -> None:
-    """Make a run's folder, with its configuration and tokenizer."""
-    path.mkdir(parents=True, exist_ok=True)
-    record = {
-        "format": FORMAT,
-        "versions": {
-            "ltm_pyro": __version__,
-            "torch": torch.__version__,
-            "pyro": pyro.__version__,
-            "python": platform.python_version(),
-        },
-        "command": sys.argv,
-        "data_fingerprint": fingerprint,
-        "config": to_dict(config),
+def save_weights(
+    path: Path, modules: Mapping[str, nn.Module | None], metadata: Mapping[str, Any]
+) -> None:
+    """Weights of modules as safetensors, their names behind the module's prefix.
+
+    `metadata` are facts such as the weights' step.
+    """
+    state = {
+        prefix + name: value
+        for prefix, module in modules.items()
+        if module is not None
+        for name, value in module.state_dict().items()
     }
-    write(path / TOKENIZER, lambda place: tokenizer.save(place))
-    write(path / CONFIG, lambda place: place.write_text(json.dumps(record, indent=2) + "\n"))
-
-
-def save_weights(path: Path, module: nn.Module, step: int) -> None:
-    """A module's weights as safetensors, the step in the file's metadata."""
-    state = {k: v.detach().contiguous().cpu() for k, v in module.state_dict().items()}
-    write(path, lambda place: safetensors.torch.save_file(state, place, {"step": str(step)}))
+    tensors = {name: value.detach().contiguous().cpu() for name, value in state.items()}
+    facts = {name: str(value) for name, value in metadata.items()}
+    files.write(path, safetensors.torch.save(tensors, facts))
 
 
 def save_trainer(path: Path, state: Mapping[str, Any]) -> None:
     """What a resumed run needs."""
-    write(path / TRAINER, lambda place: torch.save(dict(state), place))
+    held = io.BytesIO()  # torch's own writer does not say when a disk is full
+    torch.save(dict(state), held)
+    files.write(path / TRAINER, held.getbuffer())
 
 
-def load_trainer(path: Path) -> dict[str, Any]:
-    """What `save_trainer` wrote; only tensors and plain types are read."""
+def load_trainer(path: Path) -> dict[str, Any] | None:
+    """What `save_trainer` wrote, or None where a run was stopped before it saved anything.
+
+    Only tensors and plain types are read.
+    """
     place = path / TRAINER
     if not place.exists():
-        raise InputError(f"{path} cannot be resumed: it has no {TRAINER}")
+        if (path / MODEL).exists():
+            raise InputError(
+                f"{path} cannot be resumed: it has no {TRAINER}; copy that file here too, or train "
+                "into another folder"
+            )
+        return None
     try:
-        return dict(torch.load(place, weights_only=True))
-    except Exception as error:
-        raise InputError(f"{place} is damaged or not a trainer state: {_line(error)}") from None
+        state = torch.load(place, weights_only=True)
+        return {"model": state["model"], "svi": state["svi"], **state}
+    except Exception as error:  # the unpickler raises many kinds
+        raise InputError(
+            f"{place} is damaged or not a trainer state ({first_line(error)}): put back a whole "
+            "copy, or begin anew with --overwrite"
+        ) from None
 
 
-def load(path: str | Path) -> Run:
+def load(path: str | Path, checkpoint: str = "last") -> Run:
     """Load a run from its folder.
 
+    Args:
+        path: the folder.
+        checkpoint: "last", or "best": the weights of the look with the lowest held-out bound.
+
     Raises:
-        InputError: if it is no run, is damaged, or was written in another format.
+        InputError: if it is no run, is damaged, was written in another format, or has no such
+            checkpoint.
     """
+    if checkpoint not in CHECKPOINTS:
+        raise unknown("checkpoint", checkpoint, CHECKPOINTS)
     path = Path(path)
     config, record = read_config(path)
-    tokenizer = Tokenizer.load(path / TOKENIZER)
+    tokenizer = load_tokenizer(path)
     if tokenizer.vocabulary != config.architecture.vocabulary:
         raise InputError(
             f"{path / TOKENIZER} has {tokenizer.vocabulary} tokens, the model "
-            f"{config.architecture.vocabulary}: it belongs to another run"
+            f"{config.architecture.vocabulary}: it belongs to another run; put back this run's own"
         )
-    model = build_model(config)
-    step = load_weights(path / MODEL, model)
-    baseline = None
-    if (path / BASELINE).exists():
-        baseline = AutoregressiveModel(config)
-        load_weights(path / BASELINE, baseline)
-    return Run(path, config, model, baseline, tokenizer, step, record)
-
-
-def read_config(path: Path) -> tuple[Config, dict[str, Any]]:
-    """The configuration of a run's folder, and what else its config.json holds."""
-    place = path / CONFIG
-    if not place.exists():
-        raise InputError(f"{path} is not a run: it has no {CONFIG}")
+    model, baseline = build_model(config), None
+    guide = build_guide(config.guide, model)
+    facts, state = read_weights(path, checkpoint)
+    beside, of_guide = (_part(state, prefix) for prefix in (BASELINE, SHARED))
     try:
-        record = json.loads(place.read_text())
-        written = record["format"]
-    except (ValueError, TypeError, KeyError):
-        raise InputError(f"{place} is damaged: it is not a run's configuration") from None
-    if written != FORMAT:
+        model.load_state_dict(state)
+        if beside:
+            baseline = AutoregressiveModel(config)
+            baseline.load_state_dict(beside)
+        if of_guide:
+            shared_of(guide).load_state_dict(of_guide)
+    except RuntimeError as error:
         raise InputError(
-            f"{path} was written in format {written}; this version of ltm_pyro "
-            f"({__version__}) reads format {FORMAT}"
-        )
-    return from_dict(Config, record.pop("config"), str(place)), record
-
-
-def load_weights(path: Path, module: nn.Module) -> int:
-    """Fill a module from a safetensors file; returns the step it was saved at."""
-    if not path.exists():
-        raise InputError(f"{path} is missing: the run was not saved, or not wholly copied")
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            step = int((file.metadata() or {}).get("step", 0))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        module.load_state_dict(state)
-    except (safetensors.SafetensorError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path} is damaged or of another model: {_line(error)}") from None
-    return step
-
-
-def write(path: Path, save: Callable[[Path], Any]) -> None:
-    """Write a file so that a crash leaves either the old one or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save(beside)
-        with open(beside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; what was there before is untouched"
+            f"{path / CHECKPOINTS[checkpoint]} holds another model than {CONFIG} says "
+            f"({first_line(error)}): put back this run's own"
         ) from None
-    finally:
-        beside.unlink(missing_ok=True)
+    return Run(path, config, model, baseline, guide, tokenizer, int(facts["step"]), record)
 
 
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Take the tensors whose names begin with a prefix out of a state."""
+    found = [name for name in state if name.startswith(prefix)]
+    return {name.removeprefix(prefix): state.pop(name) for name in found}
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a run's folder."""
+    try:
+        return Tokenizer.load(path / TOKENIZER)
+    except InputError as error:
+        raise InputError(f"{error}; put back this run's own") from None
+
+
+def read_weights(
+    path: Path, checkpoint: str = "last", facts_only: bool = False
+) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Metadata and tensors of a run's checkpoint.
+
+    Raises:
+        InputError: if it is missing, truncated or not safetensors.
+    """
+    place = path / CHECKPOINTS[checkpoint]
+    if not place.exists():
+        raise InputError(_missing(path, checkpoint))
+    try:
+        with safetensors.safe_open(place, "pt") as file:
+            facts = file.metadata()
+            names = [] if facts_only else file.keys()
+            int(facts["step"])
+            return dict(facts), {name: file.get_tensor(name) for name in names}
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        anew = f"write it anew from {TRAINER} with {resume_command(path)}"
+        raise InputError(
+            f"{place} is damaged or no checkpoint ({first_line(error)}): put back a whole copy, or "
+            + (anew if checkpoint == "last" else "take the last checkpoint")
+        ) from None
+
+
+def _missing(path: Path, checkpoint: str) -> str:
+    if checkpoint == "best":
+        return (
+            f"{path} has no best checkpoint: it has not looked at held-out text (too few documents "
+            "for a validation split, or stopped before the first look), or was not wholly copied; "
+            "take the last one"
+        )
+    return (
+        f"{path / MODEL} is missing: the run has not saved a checkpoint yet, or was not wholly "
+        f"copied; {resume_command(path)} goes on, and writes it"
+    )

@@ -1,7 +1,10 @@
 """The command line: `ltm demo`, `train`, `evaluate`, `generate`, `info`."""
 
 import contextlib
+import dataclasses
 import io
+import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import tyro
 
 import ltm_pyro as ltm
-from ltm_pyro.commands import Demo, Evaluate, Generate, Info, Train
+from ltm_pyro.commands import Demo, Evaluate, Generate, Info, Train, check_options
 from ltm_pyro.errors import InputError, NotFinite, unknown
 
 COMMANDS: dict[str, Any] = {
@@ -38,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NotFinite as error:
         print(f"ltm: stopped: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader left, e.g. head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a name that is too long, a disk that fails
+        print(f"ltm: error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("ltm: interrupted", file=sys.stderr)
         return 130
@@ -51,18 +59,53 @@ def parse(arguments: list[str]) -> Any:
         raise unknown("command", name, COMMANDS)
     command = COMMANDS[name]
     default = None
+    chosen: dict[str, dict[str, Any]] = {}
     if name == "train":
+        rest, chosen = named_options(rest, ("prior", "guide"))
         config = ltm.preset(_value(rest, "--preset") or "tiny")
         parts = ("architecture", "thoughts", "fast", "slow", "objective")
         default = Train(out=tyro.MISSING, **{part: getattr(config, part) for part in parts})
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
-            return tyro.cli(command, prog=f"ltm {name}", args=rest, default=default)
+            made = tyro.cli(command, prog=f"ltm {name}", args=rest, default=default)
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
         raise InputError(f"{one_line(told.getvalue())} (see ltm {name} --help)") from None
+    if name == "train":
+        check_options(arguments[1:])
+        options = {f"{kind}_options": given for kind, given in chosen.items()}
+        return dataclasses.replace(made, **options)
+    return made
+
+
+def named_options(
+    arguments: list[str], kinds: Sequence[str]
+) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Take `--prior.NAME VALUE` and the like out of the arguments.
+
+    Which options there are depends on the prior or guide, so they are checked once it is known. A
+    value is a number, true, false, null or a list where it reads as one in JSON, else text.
+    """
+    rest: list[str] = []
+    found: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
+    left = iter(arguments)
+    for argument in left:
+        option, equals, value = argument.partition("=")
+        kind, dot, name = option.removeprefix("--").partition(".")
+        if not (option.startswith("--") and dot and kind in found):
+            rest.append(argument)
+            continue
+        if not equals:
+            value = next(left, "--")
+            if value.startswith("--"):
+                raise InputError(f"{option} has no value: expected {option} VALUE")
+        try:
+            found[kind][name.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            found[kind][name.replace("-", "_")] = value
+    return rest, found
 
 
 def one_line(boxed: str) -> str:

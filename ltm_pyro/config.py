@@ -105,7 +105,10 @@ class Fast:
     """The fast loop: `steps` gradient steps on the local variational parameters of a batch.
 
     The rate falls along a cosine from `lr` to `lr * final`. `optimizer` names a `torch.optim`
-    class (from Python, any callable from parameters and lr to an optimizer). `noise="fixed"` and
+    class (from Python, any callable from parameters and lr to an optimizer). `tokens` is the
+    fraction of each document's tokens that a step scores, another draw each step, scaled so that
+    the gradient stays unbiased; figures are always of all tokens. `precision` is that of the
+    decoder's matrix products; log-probabilities and figures are fp32. `noise="fixed"` and
     `leak=True` exist to reproduce the released protocol: one draw for all steps, and decoder
     gradients of the fast loop left for the slow step. Neither gives a bound.
     """
@@ -114,6 +117,8 @@ class Fast:
     lr: float = 0.3
     final: float = 0.1
     particles: int = 1
+    tokens: float = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
     optimizer: Any = "Adam"
     options: Mapping[str, Any] = field(default_factory=dict)
     noise: Literal["fresh", "fixed"] = "fresh"
@@ -121,8 +126,11 @@ class Fast:
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "steps", "lr", "final")
-        _positive(self, "particles")
+        _positive(self, "particles", "tokens")
+        if self.tokens > 1:
+            raise InputError(f"tokens is {self.tokens}: a fraction of each document, at most 1")
         _one_of(self, "noise", ("fresh", "fixed"))
+        _one_of(self, "precision", ("fp32", "bf16"))
 
     @classmethod
     def released(cls, steps: int = 16) -> "Fast":
@@ -136,7 +144,8 @@ class Slow:
 
     The rate rises linearly over `warmup` iterations, then falls along a cosine to `lr * final`.
     Gradients are of nats per token, clipped to norm `clip`; `accumulate` cuts a batch into that
-    many parts whose gradients are summed. `decay` is weight decay on matrices; AdamW's betas are
+    many parts whose gradients are summed. `precision` is that of the decoder's matrix products,
+    the weights themselves are fp32. `decay` is weight decay on matrices; AdamW's betas are
     0.9 and 0.95, as in the paper, unless `options` says otherwise.
     """
 
@@ -147,12 +156,14 @@ class Slow:
     clip: float = 1.0
     accumulate: int = 1
     decay: float = 0.1
+    precision: Literal["fp32", "bf16"] = "fp32"
     optimizer: Any = "AdamW"
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "lr", "final", "warmup", "decay")
         _positive(self, "steps", "clip", "accumulate")
+        _one_of(self, "precision", ("fp32", "bf16"))
 
 
 @dataclass(frozen=True)
@@ -190,13 +201,15 @@ class Training:
     """How long, on how much at a time, from which seed, and how often to look.
 
     `steps` and the `_every` count iterations, `batch` and `check_rows` rows. `baseline` also
-    trains the decoder without latents, on the same batches.
+    trains the decoder without latents, on the same batches. With `warm_start` the fast loop of a
+    document begins where it ended an epoch before, not at the prior.
     """
 
     steps: int = 1000
     batch: int = 16
     seed: int = 0
     baseline: bool = False
+    warm_start: bool = False
     check_every: int = 100
     check_rows: int = 64
     save_every: int = 100

@@ -115,17 +115,22 @@ class Block(nn.Module):
         return h + self.text(self.text_norm(h), cache)
 
     def read_thoughts(self, h: Tensor, z: Tensor | None, start: int = 0) -> Tensor:
-        """The rest of the layer, given this layer's thoughts (B, S, E), if it has any."""
-        if z is not None:
-            h = h + self.thought(self.thought_norm(h), z, start)
+        """Look at this layer's thoughts (B, S, E), if it has any."""
+        return h if z is None else h + self.thought(self.thought_norm(h), z, start)
+
+    def think(self, h: Tensor) -> Tensor:
+        """The part that looks at nothing but the position itself: (..., D) -> same."""
         return h + self.feed(self.feed_norm(h))
 
 
 class Decoder(nn.Module):
     """Hidden states of a token sequence given its thoughts; the head is tied to the embedding.
 
-    `thoughts=None` leaves the cross-attention out: the same decoder without latents.
+    `thoughts=None` leaves the cross-attention out: the same decoder without latents. `low` is the
+    dtype of matrix products where it is not that of the weights; see `ltm_pyro.precision`.
     """
+
+    low: torch.dtype | None = None
 
     def __init__(self, config: Architecture, thoughts: Thoughts | None):
         super().__init__()
@@ -142,6 +147,11 @@ class Decoder(nn.Module):
     def head(self) -> Tensor:
         """Output weights, shape (vocabulary, D)."""
         return self.embedding.weight
+
+    def precision(self) -> torch.autocast:
+        """A block that computes as `low` says."""
+        device = self.head.device.type
+        return torch.autocast(device, self.low or torch.bfloat16, enabled=self.low is not None)
 
     def inputs(self, tokens: Tensor) -> Tensor:
         """What each position reads: begin-of-text, then the tokens but the last. (B, N) -> same.
@@ -166,15 +176,27 @@ class Decoder(nn.Module):
         """Everything before the first look at z: (B, N) token ids -> (B, N, D)."""
         return self.blocks[0].read_text(self.embedding(inputs), cache)  # type: ignore[operator]
 
-    def body(self, h: Tensor, z: Tensor | None, cache: Cache | None = None) -> Tensor:
-        """From the prelude (B, N, D) and thoughts (B, L, S, E) to hidden states (B, N, D)."""
-        start = cache.position if cache else 0
+    def body(
+        self,
+        h: Tensor,
+        z: Tensor | None,
+        cache: Cache | None = None,
+        positions: Tensor | None = None,
+    ) -> Tensor:
+        """From the prelude (B, N, D) and thoughts (B, L, S, E) to hidden states (B, N, D).
+
+        Where only some are wanted, of indices `positions` (M,) into the B * N, they are (M, D).
+        """
+        start, length = cache.position if cache else 0, h.shape[1]
         for i, block in enumerate(self.blocks):
             if i > 0:
                 h = block.read_text(h, cache)  # type: ignore[operator]
             h = block.read_thoughts(h, None if z is None else z[:, i], start)  # type: ignore[operator]
+            if positions is not None and i == len(self.blocks) - 1:
+                h = h.flatten(0, 1).index_select(0, positions)  # nothing looks at the others now
+            h = block.think(h)  # type: ignore[operator]
         if cache is not None:
-            cache.position += h.shape[1]
+            cache.position += length
         return self.norm(h)
 
     def forward(

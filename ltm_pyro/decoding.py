@@ -1,18 +1,20 @@
 """Drawing token sequences from the decoder, one position at a time, with a cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from ltm_pyro.decoder import Cache, Decoder
 
-Choose = Callable[[Tensor], Tensor]
-"""Picks a token for each row: logits (B, V) -> ids (B,)."""
+Choose = Callable[[Tensor, Tensor, int], Tensor]
+"""Picks tokens: logits (B, V), which rows they are of (B,), and the position -> ids (B,)."""
+Ended = Callable[[Tensor, Tensor, int], Sequence[bool]]
+"""Which rows end: ids (B,), which rows got them (B,), and the position -> one answer each."""
 
 
-def sample_logits(logits: Tensor) -> Tensor:
-    """Draw from the model's own distribution: logits (B, V) -> ids (B,)."""
+def sample_logits(logits: Tensor, rows: Tensor, position: int) -> Tensor:
+    """Draw from the model's own distribution and torch's generator: logits (B, V) -> ids (B,)."""
     return torch.multinomial(logits.softmax(-1), 1)[:, 0]
 
 
@@ -25,24 +27,44 @@ def decode(
     choose: Choose = sample_logits,
     prompt: Tensor | None = None,
     prompt_lengths: Tensor | None = None,
-    stop: Callable[[Tensor, int], bool] | None = None,
+    ended: Ended | None = None,
+    cached: bool = True,
 ) -> Tensor:
     """Token ids of shape (rows, length), drawn left to right given thoughts (rows, L, S, E).
 
     Where a row's prompt (rows, P), of `prompt_lengths` (rows,) real tokens, still runs, its token
-    is kept instead of drawn. `stop(tokens, n)`, asked after each of the n tokens, ends early; the
-    result is then (rows, n).
+    is kept instead of drawn; what all prompts have is read in one pass. `ended`, asked after each
+    position, says which rows end there: they are computed no further, and hold zeros from there
+    on. Once all have ended, the result is cut to the tokens there are.
+
+    With `cached=False` every position computes its whole row again: the reference.
+
+    Raises:
+        InputError: for a token id outside the vocabulary, or more tokens than a row of the decoder.
     """
-    cache, device = Cache(), decoder.head.device
+    device = decoder.head.device
     tokens = torch.zeros(rows, length, dtype=torch.long, device=device)
-    inputs = torch.full((rows, 1), decoder.config.begin, device=device)
-    for n in range(length):
+    given = torch.zeros(rows, dtype=torch.long, device=device)
+    if prompt is not None:
+        known = prompt[:, :length].to(device)
+        given += known.shape[1] if prompt_lengths is None else prompt_lengths.to(device)
+        real = torch.arange(known.shape[1], device=device) < given[:, None]
+        tokens[:, : known.shape[1]] = torch.where(real, known, 0)
+    start = min(given.tolist(), default=0)
+    inputs = decoder.inputs(tokens)[:, : start + 1]
+    cache, live = Cache() if cached else None, torch.arange(rows, device=device)
+    for n in range(start, length):
         hidden = decoder(inputs, z, cache)[:, -1]
-        drawn = choose((hidden @ decoder.head.T).float())
-        if prompt is not None and prompt_lengths is not None and n < prompt.shape[1]:
-            drawn = torch.where(n < prompt_lengths, prompt[:, n], drawn)
-        tokens[:, n] = drawn
-        inputs = drawn[:, None]
-        if stop is not None and stop(tokens, n + 1):
+        drawn = choose((hidden @ decoder.head.T).float(), live, n)
+        drawn = torch.where(n < given[live], tokens[live, n], drawn)
+        tokens[live, n] = drawn
+        inputs = drawn[:, None] if cached else torch.cat([inputs, drawn[:, None]], 1)
+        over = [] if ended is None else ended(drawn, live, n)
+        if over and all(over):
             return tokens[:, : n + 1]
+        if any(over):
+            stay = torch.tensor([not o for o in over], device=device)
+            live, inputs, z = live[stay], inputs[stay], None if z is None else z[stay]
+            if cache is not None:
+                cache.layers = {i: (k[stay], v[stay]) for i, (k, v) in cache.layers.items()}
     return tokens

@@ -1,7 +1,9 @@
 """Log densities of model and guide at given latents, and documents drawn from a model.
 
 Latents are a dictionary from site name to value, (particles, documents, *event), so that priors and
-guides of one site or of many are handled alike.
+guides of one site or of many are handled alike. Thoughts stand in one site `z` of event shape
+(layers, slots, dim), or in a site for each layer, `z_0`, `z_1`, ..., of event shape (slots, dim);
+where a program has the one and the latents have the other, they are stacked or cut into layers.
 """
 
 from collections.abc import Callable
@@ -10,11 +12,13 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from ltm_pyro import seeds
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.errors import InputError
 
 Latents = dict[str, Tensor]
 Program = Callable[[Rows], Any]
@@ -23,7 +27,7 @@ Program = Callable[[Rows], Any]
 def draw_latents(program: Program, batch: Rows, particles: int) -> Latents:
     """Draws of a guide's (or a prior's) sites, each (particles, documents, *event)."""
     trace = poutine.trace(with_particles(program, particles)).get_trace(batch)
-    return {name: node["value"] for name, node in _sites(trace).items()}
+    return {name: node["value"] for name, node in sites(trace).items()}
 
 
 def log_joint(model: Program, latents: Latents, batch: Rows) -> tuple[Tensor, Tensor]:
@@ -31,12 +35,12 @@ def log_joint(model: Program, latents: Latents, batch: Rows) -> tuple[Tensor, Te
     trace = _conditioned(model, latents, batch)
     zero = torch.zeros(_particles(latents), len(batch), device=batch.lengths.device)
     prior, likelihood = zero, zero
-    for name, node in _sites(trace).items():
+    for node in sites(trace).values():
         log_prob = node["fn"].log_prob(node["value"])
-        if name in latents:
-            prior = prior + log_prob
-        else:
+        if node["is_observed"]:
             likelihood = likelihood + log_prob
+        else:
+            prior = prior + log_prob
     return prior, likelihood
 
 
@@ -44,7 +48,7 @@ def log_density(program: Program, latents: Latents, batch: Rows) -> Tensor:
     """Log density of a guide (or a prior) at given latents, (particles, documents), nats."""
     trace = _conditioned(program, latents, batch)
     zero = torch.zeros(_particles(latents), len(batch), device=batch.lengths.device)
-    return sum((n["fn"].log_prob(n["value"]) for n in _sites(trace).values()), zero)
+    return sum((n["fn"].log_prob(n["value"]) for n in sites(trace).values()), zero)
 
 
 def log_weights(model: Program, guide: Program, batch: Rows, particles: int) -> Tensor:
@@ -56,7 +60,7 @@ def log_weights(model: Program, guide: Program, batch: Rows, particles: int) -> 
 
 def token_log_prob(model: Program, latents: Latents, batch: Rows) -> Tensor:
     """log p(x_n | z, x_<n) of each token, 0 at padding: (particles, documents, tokens), nats."""
-    fn = _sites(_conditioned(model, latents, batch))["tokens"]["fn"]
+    fn = sites(_conditioned(model, latents, batch))["tokens"]["fn"]
     if hasattr(fn, "token_log_prob"):
         return fn.token_log_prob(batch.tokens)
     return fn.base_dist.log_prob(batch.tokens)
@@ -72,16 +76,16 @@ def simulate(model: Program, lengths: Tensor, seed: int = 0) -> tuple[Rows, Late
     empty = Rows(blank, lengths, places, torch.zeros_like(lengths))
     with torch.no_grad(), seeds.seeded(seed):
         free = with_particles(poutine.uncondition(model), 1)
-        sites = _sites(poutine.trace(free).get_trace(empty))
-    tokens = sites.pop("tokens")["value"][0]
-    latents = {name: node["value"] for name, node in sites.items()}
+        nodes = sites(poutine.trace(free).get_trace(empty))
+    tokens = nodes.pop("tokens")["value"][0]
+    latents = {name: node["value"] for name, node in nodes.items()}
     return Rows(tokens, lengths, places, torch.zeros_like(lengths)), latents
 
 
 def site_distributions(program: Program, batch: Rows) -> dict[str, Any]:
     """The distribution of each site of a program, batch shape (1, documents)."""
     trace = poutine.trace(with_particles(program, 1)).get_trace(batch)
-    return {name: node["fn"] for name, node in _sites(trace).items()}
+    return {name: node["fn"] for name, node in sites(trace).items()}
 
 
 def with_particles(program: Program, particles: int) -> Program:
@@ -94,6 +98,12 @@ def with_particles(program: Program, particles: int) -> Program:
     return call
 
 
+def joined(model: Any, latents: Latents, batch: Rows) -> Tensor:
+    """z as the prior puts it together: (particles, documents, layers, slots, dim)."""
+    z: Tensor = at(prior_of(model), latents)(batch)
+    return z
+
+
 def prior_of(model: Any) -> Program:
     """The prior of a model as a program of its own, in the plate of documents."""
 
@@ -104,16 +114,68 @@ def prior_of(model: Any) -> Program:
     return program
 
 
+def at(program: Program, latents: Latents, particles: int = 1) -> Program:
+    """The program, its latent sites given, in as many particles as the latents have.
+
+    `particles` counts where there are no latents.
+
+    Raises (when called):
+        InputError: for a site that the latents do not determine.
+    """
+    number = _particles(latents) if latents else particles
+
+    def call(batch: Rows) -> Any:
+        with _At(latents):
+            return with_particles(program, number)(batch)
+
+    return call
+
+
+class _At(Messenger):
+    """Gives latent sites their values; observed ones stay as they are."""
+
+    def __init__(self, latents: Latents):
+        super().__init__()
+        self.latents = latents
+
+    def _pyro_sample(self, msg: Any) -> None:
+        observed = msg["is_observed"] or msg["infer"].get("was_observed", False)
+        if not (observed or isinstance(msg["fn"], _Subsample)):
+            msg["value"], msg["done"] = _value(self.latents, msg["name"]), True
+
+
+def _value(latents: Latents, site: str) -> Tensor:
+    layers = [name for name in latents if _layer(name) is not None]
+    layer = _layer(site)
+    if site in latents:
+        return latents[site]
+    if site == "z" and layers:
+        return torch.stack([latents[f"z_{i}"] for i in range(len(layers))], dim=-3)
+    if layer is not None and "z" in latents and layer < latents["z"].shape[-3]:
+        return latents["z"][..., layer, :, :]
+    raise InputError(
+        f"no value for site {site!r}: the other side has {', '.join(latents) or 'no site'}; "
+        "a prior and a guide need sites of the same names, or z on one side and z_0, z_1, ... "
+        "on the other"
+    )
+
+
+def _layer(site: str) -> int | None:
+    """The layer of a site `z_0`, `z_1`, ..., else None."""
+    start, _, number = site.partition("_")
+    return int(number) if start == "z" and number.isdecimal() else None
+
+
 def _conditioned(program: Program, latents: Latents, batch: Rows) -> Any:
-    fixed = poutine.condition(with_particles(program, _particles(latents)), data=latents)
-    return poutine.trace(fixed).get_trace(batch)
+    return poutine.trace(at(program, latents)).get_trace(batch)
 
 
 def _particles(latents: Latents) -> int:
     return len(next(iter(latents.values()))) if latents else 1
 
 
-def _sites(trace: Any) -> dict[str, Any]:
+def sites(trace: Any) -> dict[str, Any]:
+    """The sample sites of a trace, plates left out."""
     return {
         name: node
         for name, node in trace.nodes.items()

@@ -1,17 +1,25 @@
 """The ELBO of each document, in its parts, from one pair of Pyro traces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.poutine.subsample_messenger import _Subsample
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import prior_of, with_particles
+from ltm_pyro.densities import (
+    Latents,
+    Program,
+    at,
+    draw_latents,
+    joined,
+    sites,
+    with_particles,
+)
 from ltm_pyro.errors import InputError, NotFinite
 
 
@@ -64,21 +72,32 @@ def elbo_terms(
     """One evaluation of the ELBO, differentiable in guide and model (reparameterised draws).
 
     A site's KL is analytic where torch knows it for the pair of distributions, else the draw's
-    log q(z) - log p(z) (Kingma & Welling 2014, their estimators B and A). Draws come from torch's
-    global generators: see `ltm_pyro.seeds`.
+    log q(z) - log p(z) (Kingma & Welling 2014, their estimators B and A), its gradient taken along
+    the draw alone. Where one side has a site `z` and the other a site for each layer, it is the
+    draw's, of all layers together. Draws come from torch's global generators: see `ltm_pyro.seeds`.
     """
     q_trace = poutine.trace(with_particles(guide, particles)).get_trace(batch)
-    replayed = poutine.replay(with_particles(model, particles), trace=q_trace)
-    p_trace = poutine.trace(replayed).get_trace(batch)
-    kl_by_site: dict[str, Tensor] = {}
+    q_sites = sites(q_trace)
+    latents = {name: node["value"] for name, node in q_sites.items()}
+    p_trace = poutine.trace(at(model, latents, particles)).get_trace(batch)
+    p_sites = {n: node for n, node in sites(p_trace).items() if not node["is_observed"]}
     log_likelihood = torch.zeros(particles, len(batch), device=batch.tokens.device)
-    for name, site in p_trace.nodes.items():
-        if site["type"] != "sample" or isinstance(site["fn"], _Subsample):
-            continue
-        if site["is_observed"]:
-            log_likelihood = log_likelihood + site["fn"].log_prob(site["value"])
+    for node in sites(p_trace).values():
+        if node["is_observed"]:
+            log_likelihood = log_likelihood + node["fn"].log_prob(node["value"])
+    same = q_sites.keys() == p_sites.keys()
+    kl_by_site: dict[str, Any] = {
+        name: _analytic(q_sites[name]["fn"], node["fn"]) for name, node in p_sites.items() if same
+    }
+    if not same or any(kl is None for kl in kl_by_site.values()):
+        anew = torch.is_grad_enabled() and getattr(guide, "path_gradient", True)
+        log_q = _along_the_draw(guide, latents, batch) if anew else _log_prob(q_sites)
+        log_p = _log_prob(p_sites)
+        if same:
+            kl_by_site = {s: log_q[s] - log_p[s] if kl is None else kl
+                          for s, kl in kl_by_site.items()}  # fmt: skip
         else:
-            kl_by_site[name] = _kl(q_trace.nodes[name]["fn"], site["fn"], site["value"])
+            kl_by_site = {"z": sum(log_q.values()) - sum(log_p.values())}
     return ElboTerms(log_likelihood, kl_by_site, p_trace.nodes["_RETURN"]["value"])
 
 
@@ -87,17 +106,13 @@ def sample_thoughts(
 ) -> Tensor:
     """Draws of z from a guide, shape (draws, documents, layers, slots, dim).
 
-    The guide's sites are replayed through the model's prior, so that a prior of several sites puts
-    them together as it does in the model.
-
     Raises:
         InputError: if the model has no thoughts.
     """
     if getattr(model, "prior", None) is None:
         raise InputError(f"{type(model).__name__} has no thoughts to sample")
 
-    trace = poutine.trace(with_particles(guide, draws)).get_trace(batch)
-    return poutine.replay(with_particles(prior_of(model), draws), trace=trace)(batch)
+    return joined(model, draw_latents(guide, batch, draws), batch)
 
 
 def assert_finite(terms: ElboTerms, where: str) -> None:
@@ -109,8 +124,38 @@ def assert_finite(terms: ElboTerms, where: str) -> None:
             raise NotFinite(f"site {name!r} is not finite for rows {rows[:8]} of {where}")
 
 
-def _kl(q: Any, p: Any, z: Tensor) -> Tensor:
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """A block in which the module's parameters require no gradient."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _analytic(q: Any, p: Any) -> Tensor | None:
     try:
         return kl_divergence(q, p)
     except NotImplementedError:
-        return q.log_prob(z) - p.log_prob(z)
+        return None
+
+
+def _log_prob(nodes: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: node["fn"].log_prob(node["value"]) for name, node in nodes.items()}
+
+
+def _along_the_draw(guide: Program, latents: Latents, batch: Rows) -> dict[str, Tensor]:
+    """log q of each site at the guide's own draws, without its gradient at a fixed draw.
+
+    That part is zero in expectation and only adds noise: with it left out, the ELBO's gradient has
+    none where q is the posterior ("sticking the landing", Roeder et al. 2017).
+    """
+    with ExitStack() as stack:
+        for module in (guide, getattr(guide, "shared", None)):
+            if isinstance(module, nn.Module):
+                stack.enter_context(frozen(module))
+        return _log_prob(sites(poutine.trace(at(guide, latents)).get_trace(batch)))

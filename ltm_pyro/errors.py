@@ -18,3 +18,9 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return InputError(f"unknown {kind} {given!r}: {hint}known are {', '.join(names)}")
+
+
+def first_line(error: Exception) -> str:
+    """The first line that says something: torch begins with a title, and ends with advice."""
+    lines = [line.strip() for line in str(error).splitlines() if not line.endswith(":")]
+    return lines[0].split(". ")[0] if lines and lines[0] else type(error).__name__

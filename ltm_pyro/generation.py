@@ -1,22 +1,32 @@
-"""Text from thoughts: drawn from the prior, or fitted to a prompt."""
+"""Text from thoughts: drawn from the prior, fitted to a prompt, or given."""
 
-from collections.abc import Sequence
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pyro
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from ltm_pyro.choosing import Sampling
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import rows_of_documents
 from ltm_pyro.data.tokenizer import Tokenizer
-from ltm_pyro.decoding import Choose, decode
+from ltm_pyro.decoding import decode
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
-from ltm_pyro.seeds import generator, seeded
+from ltm_pyro.seeds import derive, generator, seeded
+
+PRIOR, POSTERIOR, TOKENS = 0, 1, 2  # streams of one seed
+
+Why = Literal["end", "stop", "length"]
+"""A text ends with the end-of-text token, before a stop string, or with its row."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +36,19 @@ class Generation:
     Attributes:
         prompts: the prompt of each text ("" where there was none).
         continuations: what was decoded after the prompt, one for each text.
-        tokens: token ids of prompt and continuation, shape (texts, tokens).
+        ended: why each text ended: "end" of text, a "stop" string, or the "length".
+        tokens: token ids of prompt and continuation, shape (texts, tokens); what stands behind a
+            text's length is padding.
+        lengths: tokens of each text, shape (texts,), those of an end of text or of a stop string,
+            which the continuation leaves out, included.
         thoughts: z of each text, shape (texts, layers, slots, dim).
     """
 
     prompts: list[str]
     continuations: list[str]
+    ended: list[Why]
     tokens: Tensor
+    lengths: Tensor
     thoughts: Tensor
 
     @property
@@ -52,25 +68,42 @@ def generate(
     *,
     length: int | None = None,
     temperature: float = 1.0,
+    top_k: int | None = None,
     top_p: float = 1.0,
+    stop: str | Sequence[str] = (),
+    thoughts: Tensor | None = None,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
     seed: int = 0,
+    cached: bool = True,
+    on_text: Callable[[int, str], None] | None = None,
+    on_end: Callable[[int], None] | None = None,
 ) -> Generation:
-    """Decode `n` texts, or `n` continuations of each prompt.
+    """Decode `n` texts, or `n` continuations of each prompt, all in one batch.
 
     Without a prompt z comes from the prior; with one, from q(z | prompt), fitted to the prompt
-    alone. Each text has thoughts of its own. A text ends at the end-of-text token or at `length`
-    tokens, prompt included (the decoder's row length unless given).
+    alone. Each text has thoughts of its own, and a stream of random numbers of its own that
+    follows from `seed`, the prompt and the text's number among those of that prompt. So, up to
+    rounding, a text does not depend on the texts it is decoded with.
 
     Args:
         model, tokenizer: a trained model and its tokenizer.
-        prompt: a text, or several.
+        prompt: a text, or several; "" is no prompt.
         n: texts for each prompt.
+        length: tokens at which a text ends at the latest, its prompt included (a row of the
+            decoder unless given).
         temperature: logits are divided by it; 0 takes the likeliest token.
-        top_p: draw from the likeliest tokens that together hold this probability.
+        top_k: draw from this many of the likeliest tokens.
+        top_p: of these, draw from the likeliest that together hold this probability.
+        stop: a string, or several; a text ends before the first of them in its continuation.
+        thoughts: decode with these instead, shape (texts, layers, slots, dim); `Generation` has
+            what was used in the same form, to be edited.
         guide, fast: what is fitted to a prompt, and how.
         seed: where thoughts and tokens come from.
+        cached: keep the window's keys and values; False computes each row anew for each token.
+        on_text: called with a text's index and what was added to its continuation, as soon as
+            that is certain: whole characters, and nothing that may yet become a stop string.
+        on_end: called with a text's index when it has ended.
 
     Raises:
         InputError: for a prompt that leaves no room, or a setting out of its range.
@@ -81,84 +114,181 @@ def generate(
         raise InputError(f"length {length}: this decoder writes 1 to {longest} tokens")
     if n < 1:
         raise InputError(f"n is {n}: expected 1 or more texts")
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt or [""])
-    encoded = [tokenizer.encode(text) for text in prompts]
-    for text, ids in zip(prompts, encoded, strict=True):
-        if len(ids) >= length:
-            raise InputError(
-                f"prompt {text[:30]!r} has {len(ids)} tokens and leaves no room: texts end at "
-                f"{length} tokens"
-            )
-    thoughts = _thoughts(model, encoded, n, guide, fast or Fast(), seed)
-    given = torch.zeros(len(thoughts), max(map(len, encoded)), dtype=torch.long)
-    lengths = torch.tensor([len(ids) for ids in encoded for _ in range(n)])
-    for row, ids in zip(given, (ids for ids in encoded for _ in range(n)), strict=True):
-        row[: len(ids)] = torch.tensor(ids, dtype=torch.long)
-    given, lengths = given.to(thoughts.device), lengths.to(thoughts.device)
-
-    def ended(tokens: Tensor, count: int) -> bool:
-        places = torch.arange(count, device=tokens.device)
-        written = (tokens[:, :count] == tokenizer.end) & (places >= lengths[:, None])
-        return bool(written.any(1).all())
-
-    tokens = decode(
-        model.decoder,
-        thoughts,
-        len(thoughts),
-        length,
-        chooser(temperature, top_p, generator(seed, 1)),
-        prompt=given,
-        prompt_lengths=lengths,
-        stop=ended,
+    if seed < 0:
+        raise InputError(f"seed {seed}: expected 0 or more")
+    sampling = Sampling(temperature, top_k, top_p)
+    prompts, stops = _strings("prompt", "" if prompt is None else prompt), _strings("stop", stop)
+    if not prompts:
+        raise InputError("prompt is an empty list: leave it out to write from the prior")
+    if "" in stops:
+        raise InputError("stop holds an empty string: every text would end before it began")
+    encoded = {text: _encoded(tokenizer, text, length, longest) for text in prompts}
+    texts = _numbered(prompts, n)
+    if thoughts is None:
+        z = _thoughts(model, encoded, texts, guide, fast or Fast(), seed)
+    else:
+        z = _given(thoughts, (len(texts), *model.thoughts.shape)).to(model.decoder.head)
+    # As many as the decoder's row has tokens, whatever `length`: a shorter text is a beginning.
+    uniforms = torch.stack(
+        [
+            torch.rand(longest, generator=generator(seed, TOKENS, *name), dtype=torch.float64)
+            for name in map(_name, texts)
+        ]
     )
-    continuations = []
-    for ids, first in zip(tokens.tolist(), lengths.tolist(), strict=True):
-        after = ids[first:]
-        after = after[: after.index(tokenizer.end)] if tokenizer.end in after else after
-        continuations.append(tokenizer.decode(after))
-    return Generation([text for text in prompts for _ in range(n)], continuations, tokens, thoughts)
+    written = [Continuation(tokenizer, encoded[text], stops) for text, _ in texts]
+
+    def choose(logits: Tensor, rows: Tensor, position: int) -> Tensor:
+        return sampling.choose(logits, uniforms[rows.cpu(), position])
+
+    def ended(drawn: Tensor, rows: Tensor, position: int) -> list[bool]:
+        live = rows.tolist()
+        for i, token in zip(live, drawn.tolist(), strict=True):
+            if position < len(written[i].prompt):
+                continue
+            piece = written[i].add(token, last=position + 1 == length)
+            if piece and on_text is not None:
+                on_text(i, piece)
+            if written[i].ended is not None and on_end is not None:
+                on_end(i)
+        return [written[i].ended is not None for i in live]
+
+    rows = pad_sequence([torch.tensor(text.prompt).long() for text in written], batch_first=True)
+    sizes = torch.tensor([len(text.prompt) for text in written])
+    tokens = decode(model.decoder, z, len(texts), length, choose, rows, sizes, ended, cached)
+    return Generation(
+        [text for text, _ in texts],
+        [text.text for text in written],
+        [text.ended or "length" for text in written],
+        tokens,
+        torch.tensor([text.count for text in written], device=tokens.device),
+        z,
+    )
+
+
+class Continuation:
+    """A text while it is written: tokens come in; whole characters go out, up to a stop string.
+
+    Attributes:
+        prompt: token ids of the prompt.
+        text: what may be shown of the continuation; it only ever grows.
+        ended: why it has ended, or None.
+        count: tokens so far, the prompt's included.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prompt: list[int], stops: Sequence[str] = ()):
+        self.tokenizer, self.prompt, self.stops = tokenizer, prompt, stops
+        self.text, self.count = "", len(prompt)
+        self.ended: Why | None = None
+        # `settled` is the text of the ids before the last `open` ones. A tokenizer may write a
+        # token otherwise at the start of a text, so these are decoded behind `context`.
+        self.settled, self.context, self.open = "", list(prompt), list[int]()
+
+    def add(self, token: int, last: bool = False) -> str:
+        """Take a token, the `last` there is room for or not; returns what `text` grows by."""
+        self.count += 1
+        if token == self.tokenizer.end:
+            self.ended = "end"
+        else:
+            self.open.append(token)
+            self.ended = "length" if last else None
+        before = self.tokenizer.decode(self.context)
+        fresh = self.tokenizer.decode(self.context + self.open)[len(before) :]
+        # A character whose bytes have not all come is decoded as U+FFFD.
+        whole = fresh if self.ended else fresh.rstrip("\ufffd")
+        found = self.settled + whole
+        if fresh and whole == fresh:
+            self.settled, self.context, self.open = found, self.open, []
+        places = [place for stop in self.stops if (place := found.find(stop)) >= 0]
+        if places:
+            self.ended, found = "stop", found[: min(places)]
+        elif not self.ended:
+            found = found[: len(found) - self._pending(found)]
+        shown, self.text = len(self.text), found
+        return found[shown:]
+
+    def _pending(self, text: str) -> int:
+        """Characters at the end of a text that are the beginning of a stop string."""
+        sizes = [k for stop in self.stops for k in range(1, len(stop)) if text.endswith(stop[:k])]
+        return max(sizes, default=0)
+
+
+def _strings(name: str, given: str | Sequence[str]) -> list[str]:
+    """One string or several, as a list."""
+    strings = [given] if isinstance(given, str) else given
+    if not isinstance(strings, Sequence) or not all(isinstance(s, str) for s in strings):
+        raise InputError(f"{name} is {given!r:.60}: expected a text, or a list of texts")
+    return list(strings)
+
+
+def _encoded(tokenizer: Tokenizer, text: str, length: int, longest: int) -> list[int]:
+    """Token ids of a prompt, if there is room behind it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"prompt {text[:30]!r} is not text: it cannot be UTF-8") from None
+    ids = tokenizer.encode(text)
+    if len(ids) >= length:
+        longer = f"allow more tokens (up to {longest})"
+        raise InputError(
+            f"prompt {text[:30]!r} has {len(ids)} tokens and leaves no room in a row of {length}: "
+            f"shorten it, or {longer if length < longest else 'train with a larger --length'}"
+        )
+    return ids
+
+
+def _numbered(prompts: list[str], n: int) -> list[tuple[str, int]]:
+    """The prompt of each text, and the text's number among those of that prompt."""
+    seen: Counter[str] = Counter()
+    texts = []
+    for text in (text for text in prompts for _ in range(n)):
+        texts.append((text, seen[text]))
+        seen[text] += 1
+    return texts
+
+
+def _name(text: tuple[str, int]) -> tuple[int, int]:
+    """What a text's random numbers follow from: its prompt's content, and its number."""
+    return zlib.crc32(text[0].encode()), text[1]
 
 
 def _thoughts(
     model: LatentThoughtModel,
-    encoded: list[list[int]],
-    n: int,
+    encoded: dict[str, list[int]],
+    texts: list[tuple[str, int]],
     guide: MakeGuide,
     fast: Fast,
     seed: int,
 ) -> Tensor:
-    """z of each text, (prompts * n, layers, slots, dim); from the prior without a prompt."""
-    with torch.no_grad(), seeded(seed), pyro.plate("documents", len(encoded) * n, dim=-1):
-        z: Tensor = model.prior()
-    fitted = [i for i, ids in enumerate(encoded) if ids]
+    """z of each text, (texts, layers, slots, dim); from the prior where there is no prompt."""
+    found: dict[tuple[str, int], Tensor] = {}
+    fitted = [text for text, ids in encoded.items() if ids]
     if fitted:
-        documents = [(encoded[i], [0] * len(encoded[i])) for i in fitted]
+        documents = [(encoded[text], [0] * len(encoded[text])) for text in fitted]
         rows = rows_of_documents(documents, model.config.architecture.length, packed=False)
-        drawn = infer(model, rows, guide, fast, seed).sample(n)  # (n, fitted, ...)
-        z = z.clone()
-        z[[i * n + j for i in fitted for j in range(n)]] = drawn.transpose(0, 1).flatten(0, 1)
-    return z
+        posterior = infer(model, rows, guide, fast, seed)
+        for number in range(1 + max(number for text, number in texts if encoded[text])):
+            # One at a time, so that a text's thoughts do not depend on how many texts there are.
+            drawn = posterior.sample(1, derive(seed, POSTERIOR, number))[0]
+            found |= {(text, number): z for text, z in zip(fitted, drawn, strict=True)}
+    for text in texts:
+        if text not in found:
+            with (
+                torch.no_grad(),
+                seeded(seed, PRIOR, *_name(text)),
+                pyro.plate("documents", 1, dim=-1),
+            ):
+                found[text] = model.prior()[0]
+    return torch.stack([found[text] for text in texts])
 
 
-def chooser(temperature: float, top_p: float, source: torch.Generator) -> Choose:
-    """A rule that picks tokens: tempered, and restricted to a nucleus (Holtzman et al. 2020).
-
-    Raises:
-        InputError: if temperature is negative or top_p is not in (0, 1].
-    """
-    if temperature < 0:
-        raise InputError(f"temperature {temperature}: expected 0 (greedy) or more")
-    if not 0 < top_p <= 1:
-        raise InputError(f"top_p {top_p}: expected more than 0 and at most 1")
-
-    def choose(logits: Tensor) -> Tensor:
-        if temperature == 0:
-            return logits.argmax(-1)
-        probabilities = (logits / temperature).softmax(-1).cpu()
-        ranked, order = probabilities.sort(-1, descending=True)
-        outside = ranked.cumsum(-1) - ranked >= top_p
-        ranked = ranked.masked_fill(outside, 0.0)
-        rank = torch.multinomial(ranked, 1, generator=source)
-        return order.gather(-1, rank)[:, 0].to(logits.device)
-
-    return choose
+def _given(thoughts: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Thoughts from outside, if they are of this shape."""
+    thoughts = torch.as_tensor(thoughts)
+    if tuple(thoughts.shape) != shape:
+        raise InputError(
+            f"thoughts have shape {tuple(thoughts.shape)}: expected {shape}, that is "
+            "(texts, layers, slots, dim)"
+        )
+    if not thoughts.isfinite().all():
+        raise InputError("thoughts hold a NaN or an infinity")
+    return thoughts.detach()

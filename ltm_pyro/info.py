@@ -1,14 +1,38 @@
-"""What a preset or a run is, in facts."""
+"""What a preset or a run is, in facts and in words."""
 
-from collections.abc import Mapping
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ltm_pyro.checkpoint import Run
-from ltm_pyro.config import Config
+from ltm_pyro import checkpoint, files, folder
+from ltm_pyro.config import Config, Named
+from ltm_pyro.held_out import BOUND
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.presets import preset
+
+SOFTWARE = "ltm_pyro: latent-thought language models as Pyro programs"
+PAPER = (
+    "Kong, D., Zhao, M., Xu, D., Pang, B., Wang, S., Honig, E., Si, Z., Li, C., Xie, J., Xie, S., "
+    "Wu, Y. N. (2025). Scalable Language Models with Posterior Inference of Latent Thought "
+    "Vectors. arXiv:2502.01567. https://arxiv.org/abs/2502.01567"
+)
+LOOKS = 12
+"""Lines of the table of looks at held-out text."""
+COLUMNS = {
+    "step": ("step", "{:,}"),
+    "tokens_seen": ("tokens seen", "{:,}"),
+    BOUND: ("bound", "{:.4f}"),
+    "held_out_standard_error": ("± s.e.", "{:.4f}"),
+    "held_out_kl": ("KL", "{:.4f}"),
+    "held_out_prior": ("prior", "{:.4f}"),
+    "held_out_baseline": ("no latents", "{:.4f}"),
+    "held_out_bits_per_byte": ("bits/byte", "{:.4f}"),
+    "minutes": ("minutes", "{:.2f}"),
+}
 
 
 def info_preset(name: str) -> dict[str, Any]:
@@ -16,26 +40,110 @@ def info_preset(name: str) -> dict[str, Any]:
     return {"preset": name, **_sizes(preset(name))}
 
 
-def info_run(run: Run) -> dict[str, Any]:
-    """What a run's folder holds."""
-    lines = run.log()
-    seen = [line for line in lines if "held_out_elbo" in line]
-    facts = {
-        "run": str(run.path),
-        "data": run.config.data.source,
-        "iterations": run.step,
-        "of": run.config.training.steps,
-        "tokens_seen": sum(line["tokens"] for line in lines),
-        **_sizes(run.config),
-        "prior": run.config.prior.name,
-        "guide": run.config.guide.name,
-        "baseline": run.baseline is not None,
-        "ltm_pyro": run.record["versions"]["ltm_pyro"],
+def info_run(path: Path) -> dict[str, Any]:
+    """What a run's folder holds, as plain JSON types.
+
+    `history` has an entry for each look at held-out text: `step`, `tokens_seen`, `minutes` spent
+    training, and the figures in nats per token. `straight` says whether all resumes were for the
+    number of iterations it began with: if not, its schedules changed on the way, and a repeat is
+    not the same run.
+
+    Raises:
+        InputError: if it is no run, or a file of it is damaged.
+    """
+    config, record = folder.read_config(path)
+    saved = (path / folder.MODEL).exists()
+    step = int(checkpoint.read_weights(path, facts_only=True)[0]["step"]) if saved else 0
+    best = None
+    if (path / folder.BEST).exists():
+        facts, _ = checkpoint.read_weights(path, "best", facts_only=True)
+        best = {"step": int(facts["step"]), BOUND: float(facts[BOUND])}
+    seen, minutes, last = 0, 0.0, 0
+    lines, history = files.json_lines(path / folder.LOG), []
+    for line in lines:
+        last = line["step"]
+        seen += line.get("tokens", 0)
+        minutes += line.get("seconds", 0.0) / 60
+        if BOUND in line:
+            figures = {k: v for k, v in line.items() if k.startswith("held_out_")}
+            history.append({"step": last, "tokens_seen": seen, "minutes": minutes, **figures})
+    rows = record["data"]["splits"]["train"]["rows"]
+    looked = {k: history[-1].get(k) for k in (BOUND, "held_out_standard_error") if history}
+    return {
+        "run": str(path),
+        "iterations": step,
+        "of": config.training.steps,
+        "logged": last if (path / folder.LOG).exists() else None,
+        "data": record["data"],
+        "layout": config.data.layout,
+        "tokens_seen": sum(line.get("tokens", 0) for line in lines if line["step"] <= step),
+        "epochs": step * config.training.batch / rows,
+        **_sizes(config),
+        "prior": config.prior.name,
+        "prior_options": dict(config.prior.options),
+        "guide": config.guide.name,
+        "guide_options": dict(config.guide.options),
+        "fast": dataclasses.asdict(config.fast),
+        "slow": dataclasses.asdict(config.slow),
+        "objective": dataclasses.asdict(config.objective),
+        "training": dataclasses.asdict(config.training),
+        "baseline": config.training.baseline,
+        **looked,
+        "history": history,
+        "best": best,
+        "straight": all(one["of"] == record.get("of") for one in record["resumed"]),
+        "started": record.get("started"),
+        "command": record.get("command"),
+        "resumed": record["resumed"],
+        "versions": record["versions"],
+        "resume": folder.resume_command(path),
+        "repeat": f"ltm train --config {shlex.quote(str(path / folder.CONFIG))} "
+        f"--out {shlex.quote(str(path) + '-again')}",
+        "cite": [
+            f"The ltm_pyro developers. {SOFTWARE}, version {record['versions']['ltm_pyro']}.",
+            PAPER,
+        ],
     }
-    if seen:
-        facts["held_out_elbo"] = seen[-1]["held_out_elbo"]
-        facts["held_out_standard_error"] = seen[-1]["held_out_standard_error"]
-    return facts
+
+
+def run_text(facts: Mapping[str, Any]) -> str:
+    """The facts of `info_run` for a reader."""
+    data, fast, slow = facts["data"], facts["fast"], facts["slow"]
+    splits = (
+        f"{name} {one['rows']:,} rows ({one['tokens']:,} tokens)"
+        for name, one in data["splits"].items()
+    )
+    lines = {
+        "run": f"{facts['run']}: {_progress(facts)}",
+        "data": f"{data['source']}, {facts['layout']} rows of up to {facts['length']} tokens",
+        "": ", ".join(splits),
+        "text": f"SHA-256 {data['fingerprint']}",
+        "seen": f"{facts['tokens_seen']:,} tokens, {facts['epochs']:.2f} epochs",
+        "model": f"{facts['parameters']:,} parameters ({facts['parameters_without_latents']:,} "
+        f"without latents): {facts['layers']} layers of width {facts['width']}, "
+        f"{facts['latents']} latents of {facts['latent_dim']}, vocabulary {facts['vocabulary']:,}, "
+        f"window {facts['window']}",
+        "prior": _named(facts, "prior"),
+        "guide": _named(facts, "guide"),
+        "fast": f"{_steps(fast)}, {fast['noise']} noise, particles: {fast['particles']}"
+        + (", gradients leak into the slow step" if fast["leak"] else ""),
+        "slow": f"{_steps(slow)} on each batch of {facts['training']['batch']}, "
+        f"warm-up {slow['warmup']}, clip {slow['clip']:g}, decay {slow['decay']:g}",
+        "KL": _kl(facts["objective"]),
+        "seed": str(facts["training"]["seed"]),
+        "started": f"{facts['started']} by {_command(facts['command'])}",
+        "with": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
+    }
+    blocks = ["\n".join(f"{name:<9}{text}" for name, text in lines.items())]
+    for one in facts["resumed"]:
+        blocks[0] += f"\n{'resumed':<9}{one['at']} at step {one['step']} to reach {one['of']}"
+    blocks.append(_table(facts))
+    ways = [("resume", facts["resume"]), ("repeat", facts["repeat"])]
+    if not facts["straight"]:
+        ways.append(("", "(not the same: a resume changed the number of iterations on the way)"))
+    ways += zip(("cite", *[""] * len(facts["cite"])), facts["cite"], strict=False)
+    blocks.append("\n".join(f"{name:<9}{text}" for name, text in ways))
+    return "\n\n".join(blocks)
 
 
 def presets_table(facts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -66,3 +174,61 @@ def _sizes(config: Config) -> dict[str, Any]:
         "latent_dim": thoughts.dim,
         "fast_steps": config.fast.steps,
     }
+
+
+def _progress(facts: Mapping[str, Any]) -> str:
+    done, of, logged = facts["iterations"], facts["of"], facts["logged"]
+    text = f"{done:,} of {of:,} iterations saved" if done else f"0 of {of:,} iterations saved yet"
+    if logged is None:
+        return f"{text}; its {folder.LOG} is missing, so what it saw over time is not known"
+    if logged > done:
+        return f"{text}; the log reaches {logged:,}: it is still running, or was stopped unasked"
+    return text if done >= of else f"{text}: it was stopped"
+
+
+def _table(facts: Mapping[str, Any]) -> str:
+    """Some of the looks at held-out text, the last and the best among them, a line each."""
+    history, best = facts["history"], facts["best"]
+    if not history:
+        return "No look at held-out text is logged."
+    last = len(history) - 1
+    shown = {round(i * last / (LOOKS - 2)) for i in range(LOOKS - 1)}
+    at = best["step"] if best else None
+    shown |= {i for i, look in enumerate(history) if look["step"] == at}
+    looks = [history[i] for i in sorted(shown)]
+    columns = {k: v for k, v in COLUMNS.items() if any(k in look for look in looks)}
+    text = ["Held-out text, nats/token unless said otherwise (lower is better):"]
+    text.append("".join(f"{title:>12}" for title, _ in columns.values()))
+    for look in looks:
+        cells = (shape.format(look[k]) if k in look else "-" for k, (_, shape) in columns.items())
+        mark = "  best" if look["step"] == at else ""
+        text.append("".join(f"{cell:>12}" for cell in cells) + mark)
+    if best:
+        text.append(f"best: {best[BOUND]:.4f} at step {at:,} (ltm evaluate --checkpoint best)")
+    return "\n".join(text)
+
+
+def _named(facts: Mapping[str, Any], kind: str) -> str:
+    named = Named(facts[kind], facts[f"{kind}_options"])
+    return " ".join([named.name, *(f"{k}={v}" for k, v in named.options.items())])
+
+
+def _kl(objective: Mapping[str, Any]) -> str:
+    text = f"weight {objective['beta']:g}"
+    if objective["warmup"]:
+        text += f", rising from {objective['start']:g} over {objective['warmup']:.0%} of training"
+    if objective["free_bits"]:
+        text += f", {objective['free_bits']:g} nats of each row free"
+    return text
+
+
+def _steps(loop: Mapping[str, Any]) -> str:
+    count = f"{loop['steps']} step{'' if loop['steps'] == 1 else 's'} of {loop['optimizer']}"
+    return f"{count}, lr {loop['lr']:g} to {loop['lr'] * loop['final']:g}"
+
+
+def _command(command: Sequence[str] | None) -> str:
+    if not command:
+        return "a command that was not recorded"
+    name = "ltm" if Path(command[0]).name in ("ltm", "__main__.py") else command[0]
+    return shlex.join([name, *command[1:]])

@@ -5,14 +5,10 @@ from typing import Any, ClassVar
 import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
 
 from ltm_pyro.decoder import Decoder
 from ltm_pyro.decoding import decode
-
-MOST_LOGITS = 2**25
-"""Above this many (128 MB in fp32), logits are made piece by piece and made again for gradients."""
+from ltm_pyro.head import head_log_prob
 
 
 class TokenSequence(TorchDistribution):
@@ -28,6 +24,9 @@ class TokenSequence(TorchDistribution):
         lengths: number of tokens of each document, shape broadcastable to `batch`.
         length: tokens in a row (the event), at least the longest of `lengths`.
         prelude: `decoder.prelude` of the tokens that will be scored, if it is known already.
+        positions: the tokens to score where not all are, as `draw_positions` draws them, boolean,
+            shape broadcastable to (*batch, length). A document's log-probability is then estimated
+            from its share of them, n / m times their sum.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -41,22 +40,26 @@ class TokenSequence(TorchDistribution):
         lengths: Tensor,
         length: int,
         prelude: Tensor | None = None,
+        positions: Tensor | None = None,
     ):
         batch = lengths.shape if z is None else torch.broadcast_shapes(z.shape[:-3], lengths.shape)
-        self.decoder, self.z, self.lengths, self.prelude = decoder, z, lengths, prelude
+        self.decoder, self.z, self.lengths = decoder, z, lengths
+        self.prelude, self.positions = prelude, positions
         super().__init__(torch.Size(batch), torch.Size([length]), validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "TokenSequence":
         """The same distribution with its batch broadcast."""
         z = None if self.z is None else self.z.expand(*batch_shape, *self.z.shape[-3:])
         lengths, length = self.lengths.expand(batch_shape), self.event_shape[0]
-        return TokenSequence(self.decoder, z, lengths, length, self.prelude)
+        return TokenSequence(self.decoder, z, lengths, length, self.prelude, self.positions)
 
     def token_log_prob(self, tokens: Tensor) -> Tensor:
-        """Log-probability of each token, 0 at padding: (*batch, length) -> same, nats."""
+        """Log-probability of each token that is scored, else 0: (*batch, length) -> same, nats."""
         shape = self.batch_shape + self.event_shape
-        positions = torch.arange(shape[-1], device=tokens.device)
-        counted = (positions < self.lengths[..., None]).expand(shape).reshape(-1, shape[-1])
+        scored = self._counted(tokens.device)
+        if self.positions is not None:
+            scored = scored & self.positions
+        scored = scored.expand(shape).flatten().nonzero()[:, 0]
         h = self.prelude  # it does not depend on z, so particles of one document share it
         if h is None:
             h = self.decoder.prelude(self.decoder.inputs(tokens.reshape(-1, shape[-1])))
@@ -64,18 +67,23 @@ class TokenSequence(TorchDistribution):
         z = self.z
         if z is not None:
             z = z.expand(*self.batch_shape, *z.shape[-3:]).reshape(-1, *z.shape[-3:])
-        hidden = self.decoder.body(h, z)
-        targets = tokens.expand(shape).reshape(-1, shape[-1])
-        scores = head_log_prob(hidden[counted], self.decoder.head, targets[counted])
-        return (
-            hidden.new_zeros(counted.shape, dtype=scores.dtype)
-            .masked_scatter(counted, scores)
-            .reshape(shape)
-        )
+        targets = tokens.expand(shape).flatten()[scored]
+        with self.decoder.precision():
+            hidden = self.decoder.body(h, z, positions=scored)
+            scores = head_log_prob(hidden, self.decoder.head, targets)
+        return scores.new_zeros(shape.numel()).index_copy(0, scored, scores).reshape(shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each document in nats: (*batch, length) -> (*batch)."""
-        return self.token_log_prob(value).sum(-1)
+        total = self.token_log_prob(value).sum(-1)
+        if self.positions is None:
+            return total
+        counted = self._counted(value.device)
+        return total * counted.sum(-1) / (counted & self.positions).sum(-1).clamp(min=1)
+
+    def _counted(self, device: torch.device) -> Tensor:
+        """The positions that are not padding, (*lengths, length)."""
+        return torch.arange(self.event_shape[0], device=device) < self.lengths[..., None]
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
         """Documents drawn token by token, padding zero: (*sample_shape, *batch, length)."""
@@ -89,14 +97,15 @@ class TokenSequence(TorchDistribution):
         return torch.where(positions < self.lengths[..., None], tokens, 0)
 
 
-def head_log_prob(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability of target tokens, fp32: hidden (M, D), head (V, D), targets (M,) -> (M,)."""
-    rows = max(1, MOST_LOGITS // len(head))
-    if len(hidden) <= rows:
-        return _piece(hidden, head, targets)
-    pieces = zip(hidden.split(rows), targets.split(rows), strict=True)
-    return torch.cat([checkpoint(_piece, h, head, t, use_reentrant=False) for h, t in pieces])
+def draw_positions(mask: Tensor, fraction: float) -> Tensor:
+    """A random share of each document's tokens, all equally likely: (documents, length) boolean.
 
-
-def _piece(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-    return -cross_entropy((hidden @ head.T).float(), targets, reduction="none")
+    Args:
+        mask: which positions hold a token, (documents, length).
+        fraction: of a document's n tokens, ceil(fraction * n) are drawn, without replacement,
+            from torch's global generator.
+    """
+    order = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, 2.0)
+    drawn = (fraction * mask.sum(-1, keepdim=True)).ceil().long().clamp(min=1)
+    last = order.sort(-1).values.gather(-1, drawn - 1)
+    return mask & (order <= last)

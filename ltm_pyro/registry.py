@@ -4,7 +4,7 @@ import functools
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -13,17 +13,23 @@ import torch
 from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError, unknown
 
+GIVEN = ("thoughts", "batch_size", "shared")
+"""Arguments of priors and guides that are no options: they come from the model and the batch."""
+
 
 def names(module: ModuleType, base: type) -> dict[str, type]:
     """The classes below `base` that a module shows, by name: StandardNormal is standard-normal."""
     return {
         _kebab(cls.__name__): cls
         for cls in vars(module).values()
-        if inspect.isclass(cls) and issubclass(cls, base) and cls is not base
+        if inspect.isclass(cls)
+        and issubclass(cls, base)
+        and cls is not base
+        and not inspect.isabstract(cls)
     }
 
 
-def find(kind: str, named: Named, module: ModuleType, base: type) -> Callable[..., Any]:
+def find(kind: str, named: Named, module: ModuleType, base: type) -> "functools.partial[Any]":
     """The class a `Named` stands for, its options bound.
 
     Raises:
@@ -38,7 +44,7 @@ def find(kind: str, named: Named, module: ModuleType, base: type) -> Callable[..
         if named.name not in known:
             raise unknown(kind, named.name, known)
         cls = known[named.name]
-    options = set(inspect.signature(cls.__init__).parameters) - {"self"}
+    options = set(inspect.signature(cls.__init__).parameters) - {"self", *GIVEN}
     for option in named.options:
         if option not in options:
             raise unknown(f"option of {kind} {named.name}", option, options)
@@ -52,21 +58,22 @@ def name_of(cls: type, module: ModuleType, base: type) -> str:
     return name if known.get(name) is cls else f"{cls.__module__}:{cls.__qualname__}"
 
 
-def describe(made: Any, module: ModuleType, base: type, given: tuple[str, ...]) -> Named:
+def describe(made: Any, module: ModuleType, base: type) -> Named:
     """A `Named` for an instance, a class, or a `functools.partial` of a class.
 
     An instance's options are read back from the attributes named like its constructor's
-    arguments; `given` are the arguments that do not count as options.
+    arguments.
     """
     if isinstance(made, functools.partial):
-        return Named(name_of(made.func, module, base), dict(made.keywords))  # type: ignore[arg-type]
+        options = {k: v for k, v in made.keywords.items() if k not in GIVEN}
+        return Named(name_of(made.func, module, base), options)  # type: ignore[arg-type]
     if inspect.isclass(made):
         return Named(name_of(made, module, base))
     cls = type(made)
     arguments = inspect.signature(cls.__init__).parameters
-    options: dict[str, Any] = {}
+    options = {}
     for name in arguments:
-        if name in ("self", *given):
+        if name in ("self", *GIVEN):
             continue
         if not hasattr(made, name):
             raise InputError(
@@ -87,9 +94,15 @@ def imported(path: str) -> Any:
 
 
 def new_optimizer(
-    optimizer: Any, parameters: Any, lr: float, options: Mapping[str, Any]
+    optimizer: Any,
+    parameters: Any,
+    lr: float,
+    options: Mapping[str, Any],
+    also: Mapping[str, Any] | None = None,
 ) -> torch.optim.Optimizer:
     """An optimizer from a torch.optim class name, a `module:callable`, or a callable itself.
+
+    `also` are names that are known beside those of torch.optim.
 
     Raises:
         InputError: for a name that is not known, or options it does not take.
@@ -106,7 +119,7 @@ def new_optimizer(
             and cls is not torch.optim.Optimizer
         }
         if optimizer not in known:
-            raise unknown("optimizer", optimizer, known)
+            raise unknown("optimizer", optimizer, {**known, **(also or {})})
         make = known[optimizer]
     try:
         made: torch.optim.Optimizer = make(parameters, lr=lr, **options)

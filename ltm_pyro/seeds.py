@@ -1,15 +1,21 @@
 """Explicit randomness: every draw follows from a seed and the place it is made at.
 
-Pyro samples from torch's global generators. Here each draw happens inside `seeded`, which sets
-them for the length of a block and puts the caller's state back. Nothing needs to be carried from
-one step to the next, so a run that resumes at step k draws what it would have drawn anyway.
+Pyro samples from torch's global generators. Here each draw happens inside `seeded` or `Noise`,
+which set them for the length of a block and put the caller's state back. Nothing needs to be
+carried from one step to the next, so a run that resumes at step k draws what it would have drawn
+anyway. What `Noise` draws for a document follows from the document, not from its batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def derive(seed: int, *keys: int) -> int:
@@ -28,26 +34,124 @@ def seeded(seed: int, *keys: int) -> Iterator[None]:
     """Run a block under `derive(seed, *keys)`, and leave the global generators untouched."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(derive(seed, *keys))
+        _set(derive(seed, *keys))
         yield
 
 
-class Noise:
-    """The draws of one fit: a stream of seeds, one for each evaluation of the ELBO.
+def _set(seed: int) -> None:
+    """`torch.manual_seed`, without its visits to devices that are not there."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
-    With `fixed=True` every evaluation sees the same draw. That is the released protocol: the fit
+
+class Noise:
+    """The draws of a batch of documents: one stream for each, and one step along it a block.
+
+    A document's stream follows from `seed` and its key (`Rows.key`), so what is drawn for it does
+    not depend on the batch it is in. Without keys there is one stream for all.
+
+    With `fixed=True` every block sees the same draw. That is the released protocol: the fit
     adapts to that one draw, and the number it ends with is not a bound.
     """
 
-    def __init__(self, seed: int, fixed: bool = False):
-        self.seed = seed
-        self.fixed = fixed
-        self._draws = 0
+    def __init__(self, seed: int, keys: Tensor | None = None, fixed: bool = False):
+        self.seed, self.fixed = seed, fixed
+        self.keys = np.array([] if keys is None else keys.tolist(), np.uint64)
+        self._blocks = 0
 
     @contextmanager
     def draw(self) -> Iterator[None]:
-        """A block whose draws are the stream's next (or, if fixed, its only ones)."""
-        key = 0 if self.fixed else self._draws
-        self._draws += 1
-        with seeded(self.seed, key):
+        """A block whose Pyro sites, of batch shape (particles, documents), draw from the streams.
+
+        Their distributions must sample elementwise, as all of torch's reparameterised ones do.
+        """
+        with self._block() as streams, _AtSites(streams):
             yield
+
+    @contextmanager
+    def tensors(self, dim: int = 1) -> Iterator[None]:
+        """A block for torch's own random functions; documents are dimension `dim` of each."""
+        with self._block() as streams:
+            streams.dim = dim
+            with streams:
+                yield
+
+    @contextmanager
+    def _block(self) -> Iterator["_Streams"]:
+        block = 0 if self.fixed else self._blocks
+        self._blocks += 1
+        seed = derive(self.seed, block)
+        with seeded(seed):
+            yield _Streams(_mixed(seed, self.keys))
+
+
+def _mixed(seed: int, keys: NDArray[np.uint64]) -> list[int]:
+    """A seed for each key: `derive` for many at once (the finaliser of splitmix64, Steele 2014)."""
+    x = keys + np.uint64(seed)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: list[int] = ((x ^ (x >> np.uint64(31))) >> np.uint64(1)).tolist()
+    return mixed
+
+
+_NOT_ELEMENTWISE = {"multinomial", "randperm"}
+
+
+class _Streams(TorchDispatchMode):
+    """Lets random operations draw each document's slice from the document's own seed."""
+
+    def __init__(self, seeds: Sequence[int], dim: int = 1):
+        super().__init__()
+        self.seeds, self.dim, self.calls = seeds, dim, 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        if torch.Tag.nondeterministic_seeded not in func.tags or name in _NOT_ELEMENTWISE:
+            return func(*args, **kwargs)
+        alone = len(self.seeds) == 1  # Pyro leaves out dimensions of plates of one
+        if not alone and not any(self._has_documents(argument) for argument in args):
+            return func(*args, **kwargs)
+        self.calls += 1
+        if alone:
+            _set(self.seeds[0] + self.calls)
+            return func(*args, **kwargs)
+        parts = []
+        for document, seed in enumerate(self.seeds):
+            _set(seed + self.calls)
+            parts.append(func(*(self._slice(a, document) for a in args), **kwargs))
+        drawn = torch.cat(parts, self.dim)
+        return args[0].copy_(drawn) if name.endswith("_") else drawn
+
+    def _has_documents(self, argument: Any) -> bool:
+        shape = argument.shape if isinstance(argument, Tensor) else argument
+        if not isinstance(shape, list | tuple | torch.Size) or len(shape) <= self.dim:
+            return False
+        return len(self.seeds) > 0 and bool(shape[self.dim] == len(self.seeds))
+
+    def _slice(self, argument: Any, document: int) -> Any:
+        if not self._has_documents(argument):
+            return argument
+        if isinstance(argument, Tensor):
+            # The order in which a tensor is filled depends on its strides.
+            return argument.narrow(self.dim, document, 1).contiguous()
+        return [1 if i == self.dim else size for i, size in enumerate(argument)]
+
+
+class _AtSites(Messenger):
+    """Samples latent sites within streams; the rest of the program runs as it would."""
+
+    def __init__(self, streams: _Streams):
+        super().__init__()
+        self.streams = streams
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["done"] or msg["is_observed"] or msg["value"] is not None:
+            return
+        if type(msg["fn"]).__name__ == "_Subsample":
+            return
+        with self.streams:
+            msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])

@@ -1,64 +1,84 @@
 """Training a run: the loop, a log, looks at held-out text, checkpoints."""
 
+import dataclasses
 import json
-import math
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ltm_pyro import checkpoint
-from ltm_pyro.bounds import evaluate
+import torch
+
+from ltm_pyro import checkpoint, files, folder
 from ltm_pyro.build import build_guide, build_model
 from ltm_pyro.checkpoint import Run
 from ltm_pyro.config import Config
-from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
+from ltm_pyro.data import Corpus, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import NoGuide
+from ltm_pyro.held_out import BOUND, describe, held_out, look
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
+from ltm_pyro.inference.local import MakeGuide
+from ltm_pyro.inference.memory import Memory
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.seeds import seeded
+from ltm_pyro.signals import stop_signals
 
 
 class Trainer:
     """One run in its folder, from its configuration and a corpus.
 
-    `run()` trains to `config.training.steps`; what it needs to go on is saved every
-    `save_every` iterations and at the end.
+    `run()` trains to `config.training.steps`; what it needs to go on is saved every `save_every`
+    iterations, at each look at held-out text that is the best so far, and at the end.
+
+    Attributes:
+        best: `step` of the look with the lowest held-out bound, and that bound in nats per token.
+        saved: the iteration of the last checkpoint, or None.
     """
 
     def __init__(self, corpus: Corpus, config: Config, out: str | Path):
+        check_corpus(corpus, config)
         self.corpus, self.config, self.out = corpus, config, Path(out)
         seed = config.training.seed
-        self.svi = DualRateSVI(
-            build_model(config),
-            build_guide(config.guide),
-            config.fast,
-            config.slow,
-            config.objective,
-            seed,
-        )
+        model = build_model(config)
+        guide = build_guide(config.guide, model, seed)
+        check_guide(config, guide)
+        self.svi = DualRateSVI(model, guide, config.fast, config.slow, config.objective, seed)
         self.baseline: DualRateSVI | None = None
         if config.training.baseline:
             with seeded(seed):
-                model = AutoregressiveModel(config)
-            self.baseline = DualRateSVI(model, NoGuide, slow=config.slow, seed=seed)
+                plain = AutoregressiveModel(config)
+            self.baseline = DualRateSVI(plain, NoGuide, slow=config.slow, seed=seed)
+        self.best: dict[str, Any] | None = None
+        self.saved: int | None = None
+        self._resumed = False
 
     def resume(self) -> None:
-        """Go on from the folder's last checkpoint.
+        """Go on from the folder's last checkpoint; from the beginning if it was not that far yet.
 
         Raises:
-            InputError: if there is none, or the text or the configuration are not those of the run.
+            InputError: if it is damaged, or the text or the configuration are not those of the run.
         """
-        _, kept = checkpoint.read_config(self.out)
-        if kept["data_fingerprint"] != self.corpus.fingerprint:
+        _, record = folder.read_config(self.out)
+        if record["data"]["fingerprint"] != self.corpus.fingerprint:
             raise InputError(
                 f"{self.out} was trained on other text than {self.corpus.name}: resume with the "
-                "data it began with, or train into another folder"
+                f"data it began with ({record['data']['source']}), or train into another folder"
             )
         state = checkpoint.load_trainer(self.out)
+        if state is not None:
+            self._load(state)
+        self._remember()
+        lines = files.json_lines(self.out / folder.LOG)
+        kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= self.svi.done]
+        files.write(self.out / folder.LOG, "".join(kept).encode())
+        folder.note_resume(self.out, self.config, self.svi.done)
+        if state is not None:
+            self._save_weights()  # it may have been killed after trainer.pt, before the others
+            self.saved = self.svi.done
+        self._resumed = True
+
+    def _load(self, state: dict[str, Any]) -> None:
         if self.baseline is not None and "baseline" not in state:
             raise InputError(f"{self.out} was trained without a baseline; it cannot gain one")
         try:
@@ -67,15 +87,14 @@ class Trainer:
             if self.baseline is not None:
                 self.baseline.model.load_state_dict(state["baseline"])
                 self.baseline.load_state_dict(state["baseline_svi"])
+            if self.svi.shared is not None:
+                self.svi.shared.load_state_dict(state["shared"])
         except (RuntimeError, ValueError, KeyError):
             raise InputError(
                 f"{self.out} was trained with another configuration: resume with that of its "
-                "config.json"
+                f"{folder.CONFIG}"
             ) from None
-        log = self.out / checkpoint.LOG
-        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-        kept_lines = [line for line in lines if json.loads(line)["step"] <= self.svi.done]
-        checkpoint.write(log, lambda place: place.write_text("".join(kept_lines)))
+        self.best = state.get("best")
 
     def run(self, progress: bool = True, note: Callable[[str], Any] | None = None) -> Run:
         """Train to the end and return the run as loaded from its folder.
@@ -86,116 +105,118 @@ class Trainer:
             progress: whether to show a progress bar.
             note: called with a line of text for each look at held-out text.
         """
-        training = self.config.training
-        checkpoint.start(self.out, self.config, self.corpus.tokenizer, self.corpus.fingerprint)
-        left = training.steps - self.svi.done
-        total = training.steps
+        training, total = self.config.training, self.config.training.steps
+        if not self._resumed:
+            folder.start(self.out, self.config, self.corpus)
+            self._remember()
+        self._tick = time.perf_counter()
 
         def after(svi: DualRateSVI, report: StepReport) -> None:
-            line: dict[str, Any] = report.record()
-            if self.baseline is not None:
-                rows = self.corpus.train.batch(svi.done - 1, training.batch, training.seed)
-                line["baseline_nats_per_token"] = self.baseline.step(rows, total).nats_per_token
-            if svi.done % training.check_every == 0 or svi.done == total:
-                line |= self.check()
-                if note is not None:
-                    note(describe(line))
-            with open(self.out / checkpoint.LOG, "a") as log:
-                log.write(json.dumps(line) + "\n")
+            line = self._line(report)
+            if note is not None and BOUND in line:
+                note(describe(line))
+            better = self._better(line)
+            files.append(self.out / folder.LOG, json.dumps(line))
             stop = bool(asked)
-            if svi.done % training.save_every == 0 or svi.done == total or stop:
+            if better or svi.done % training.save_every == 0 or svi.done == total or stop:
                 self.save()
             if stop:
                 raise StopTraining
 
-        if left > 0:
-            try:
+        try:
+            if self.svi.done < total:
                 with stop_signals() as asked:
+                    left = total - self.svi.done
                     self.svi.fit(self.corpus.train, left, training.batch, [after], progress)
-            except NotFinite as error:
-                raise NotFinite(f"{error}; {self._last_good()}") from None
-        elif not (self.out / checkpoint.MODEL).exists():
-            self.save()
+            elif self.saved is None:
+                self.save()
+        except NotFinite as error:
+            raise NotFinite(f"{error}; {self._last_good()}") from None
+        except files.CannotWrite as error:
+            raise InputError(f"{error}; {self._last_good()}") from None
         return checkpoint.load(self.out)
 
-    def check(self) -> dict[str, float]:
-        """Figures of held-out rows: the bound, its error and KL, the prior, the baseline."""
-        rows = self._held_out()
-        if not len(rows):
-            return {}
-        report = evaluate(
-            self.svi.model,
-            rows,
-            ("elbo:4", "prior:4"),
-            guide=self.svi.guide,
-            fast=self.config.fast,
-            baseline=self.baseline.model if self.baseline is not None else None,
-            seed=self.config.training.seed,
-            progress=False,
-        )
-        found = {f"held_out_{k}": v.nats_per_token for k, v in report.figures.items()}
-        found["held_out_standard_error"] = report["elbo"].standard_error
-        found["held_out_kl"] = float(report["elbo"].parts["kl"].sum() / report["elbo"].tokens.sum())
-        return {k: v for k, v in found.items() if not math.isnan(v)}
-
     def save(self) -> None:
-        """Write the weights, and what a resumed run needs."""
-        state = {"model": self.svi.model.state_dict(), "svi": self.svi.state_dict()}
+        """Write what a resumed run needs, then the weights.
+
+        Raises:
+            NotFinite: if a weight is not finite; the checkpoint before is untouched.
+        """
+        for name, parameter in self.svi.model.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise NotFinite(f"parameter {name} is not finite after iteration {self.svi.done}")
+        state = {
+            "model": self.svi.model.state_dict(),
+            "svi": self.svi.state_dict(),
+            "best": self.best,
+        }
+        if self.svi.shared is not None:
+            state["shared"] = self.svi.shared.state_dict()
+        memory = self.svi.memory
+        if memory is not None:
+            memory.stage(self.svi.done)
         if self.baseline is not None:
             state["baseline"] = self.baseline.model.state_dict()
             state["baseline_svi"] = self.baseline.state_dict()
         checkpoint.save_trainer(self.out, state)
-        checkpoint.save_weights(self.out / checkpoint.MODEL, self.svi.model, self.svi.done)
+        if memory is not None:
+            memory.settle(self.svi.done)
+        self._save_weights()
+        self.saved = self.svi.done
+
+    def _save_weights(self) -> None:
+        modules = {
+            "": self.svi.model,
+            checkpoint.BASELINE: self.baseline.model if self.baseline is not None else None,
+            checkpoint.SHARED: self.svi.shared,
+        }
+        checkpoint.save_weights(self.out / folder.MODEL, modules, {"step": self.svi.done})
+        if self.best is not None and self.best["step"] == self.svi.done:
+            checkpoint.save_weights(self.out / folder.BEST, modules, self.best)
+
+    def _remember(self) -> None:
+        """Open the warm start's memory, as it was at the last checkpoint."""
+        if self.config.training.warm_start:
+            self.svi.memory = Memory(self.corpus.train, self.out)
+            self.svi.memory.settle(self.svi.done)
+
+    def _line(self, report: StepReport) -> dict[str, Any]:
+        """The log's line: the iteration, the baseline's step, a look if it is time for one.
+
+        `seconds` covers them all, and the saving since the line before.
+        """
+        training, total = self.config.training, self.config.training.steps
+        line: dict[str, Any] = report.record()
         if self.baseline is not None:
-            checkpoint.save_weights(
-                self.out / checkpoint.BASELINE, self.baseline.model, self.svi.done
+            rows = self.corpus.train.batch(self.svi.done - 1, training.batch, training.seed)
+            line["baseline_nats_per_token"] = self.baseline.step(rows, total).nats_per_token
+        if self.svi.done % training.check_every == 0 or self.svi.done == total:
+            line |= look(
+                self.svi,
+                held_out(self.corpus, training.check_rows),
+                self.baseline.model if self.baseline is not None else None,
+                training.seed,
             )
+        now = time.perf_counter()
+        line["seconds"], self._tick = now - self._tick, now
+        return line
+
+    def _better(self, line: dict[str, Any]) -> bool:
+        """Whether a look is the best so far. The test split never chooses a checkpoint."""
+        if BOUND not in line or not len(self.corpus.valid):
+            return False
+        if self.best is not None and line[BOUND] >= self.best[BOUND]:
+            return False
+        self.best = {"step": line["step"], BOUND: line[BOUND]}
+        return True
 
     def _last_good(self) -> str:
-        if not (self.out / checkpoint.TRAINER).exists():
+        if self.saved is None:
             return "no checkpoint was saved yet"
-        step = checkpoint.load_trainer(self.out)["svi"]["done"]
-        return f"the last good checkpoint, of iteration {step}, is in {self.out}"
-
-    def _held_out(self) -> Rows:
-        rows = self.corpus.valid if len(self.corpus.valid) else self.corpus.test
-        return rows[: self.config.training.check_rows]
-
-
-def describe(line: dict[str, Any]) -> str:
-    """A look at held-out text, in a line."""
-    text = f"step {line['step']}: held-out bound {line.get('held_out_elbo', math.nan):.3f}"
-    if "held_out_standard_error" in line:
-        text += f" ± {line['held_out_standard_error']:.3f}"
-    text += f" (KL {line.get('held_out_kl', math.nan):.3f})"
-    text += f", prior {line.get('held_out_prior', math.nan):.3f}"
-    if "held_out_baseline" in line:
-        text += f", without latents {line['held_out_baseline']:.3f}"
-    return text + " nats/token"
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """A block in which SIGINT and SIGTERM only add to a list, to be acted on between iterations.
-
-    A second signal interrupts at once. Outside the main thread signals are left alone.
-    """
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def note(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        return (
+            f"the last good checkpoint, of iteration {self.saved}, is in {self.out}; "
+            f"{folder.resume_command(self.out)} goes on from there"
+        )
 
 
 def train(
@@ -225,24 +246,65 @@ def train(
     check_folder(out, resume, overwrite)
     if corpus is None:
         corpus = load_data(config)
-    trainer = Trainer(corpus, config, out)
+    data = dataclasses.replace(config.data, source=corpus.name, layout=corpus.layout)
+    trainer = Trainer(corpus, config.replace(data=data), out)
     if resume:
         trainer.resume()
+        if note is not None and trainer.saved is None:
+            note(f"{out} has no checkpoint yet: it begins anew, with its own configuration")
     elif overwrite:
-        for name in checkpoint.FILES:
+        # The configuration first: what is left is no run.
+        for name in (*folder.FILES, *folder.MEMORY):
             (out / name).unlink(missing_ok=True)
     return trainer.run(progress, note)
 
 
 def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
     """Raises InputError if a run cannot go into this folder."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file: a run needs a folder")
-    holds = (out / checkpoint.CONFIG).exists()
-    if holds and not (resume or overwrite):
-        raise InputError(f"{out} already holds a run: add --resume to go on, or --overwrite")
-    if resume and not holds:
-        raise InputError(f"{out} holds no run to resume")
+    files.check_folder(out)
+    if resume and not (out / folder.CONFIG).exists():
+        raise InputError(f"{out} holds no run to resume: leave --resume out to begin one")
+    if folder.holds_run(out) and not (resume or overwrite):
+        raise InputError(
+            f"{out} already holds a run: add --resume to go on, or --overwrite, or give another "
+            "--out"
+        )
+
+
+def check_corpus(corpus: Corpus, config: Config) -> None:
+    """Raises InputError if a configuration cannot be trained on this corpus."""
+    if not len(corpus.train):
+        held = len(corpus.valid) + len(corpus.test)
+        raise InputError(
+            f"{corpus.name} leaves no document to train on: all {held} rows are held out for "
+            "validation or test; give more text"
+        )
+    vocabulary, begin = config.architecture.vocabulary, config.architecture.begin
+    if (corpus.vocabulary, corpus.begin) != (vocabulary, begin):
+        raise InputError(
+            f"{corpus.name} was made into tokens of {corpus.vocabulary} kinds that begin with "
+            f"{corpus.begin}, the configuration is for {vocabulary} that begin with {begin}: make "
+            "it with ltm.preset(name, corpus), or load the corpus with the tokenizer it is for"
+        )
+
+
+def check_guide(config: Config, guide: MakeGuide) -> None:
+    """Raises InputError for a guide that a run's figures cannot be made of."""
+    cls = getattr(guide, "func", guide)
+    if not getattr(cls, "has_density", True):
+        raise InputError(
+            f"guide {config.guide.name!r} has no density, so a run would have no bound to report: "
+            "train with laplace-approximation, which is the normal around the same point, or with "
+            "langevin, or fit it from Python with DualRateSVI"
+        )
+
+
+def fitted(config: Config, corpus: Corpus) -> Config:
+    """The configuration with the corpus's vocabulary."""
+    architecture = dataclasses.replace(
+        config.architecture, vocabulary=corpus.vocabulary, begin=corpus.begin
+    )
+    return config.replace(architecture=architecture)
 
 
 def load_data(config: Config, tokenizer: Tokenizer | None = None) -> Corpus:

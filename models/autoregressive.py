@@ -21,9 +21,13 @@ class AutoregressiveModel(TextModel):
         self.config = config
         self.decoder = Decoder(config.architecture, thoughts=None)
 
-    def forward(self, batch: Rows, prelude: Tensor | None = None) -> None:
+    def forward(
+        self, batch: Rows, prelude: Tensor | None = None, positions: Tensor | None = None
+    ) -> None:
         """Observes the tokens; there is nothing latent to return."""
         with pyro.plate("documents", len(batch), dim=-1):
             length = batch.tokens.shape[-1]
-            likelihood = TokenSequence(self.decoder, None, batch.lengths, length, prelude)
+            likelihood = TokenSequence(
+                self.decoder, None, batch.lengths, length, prelude, positions
+            )
             pyro.sample("tokens", likelihood, obs=batch.tokens)

@@ -31,11 +31,13 @@ class LatentThoughtModel(TextModel):
         self.prior = prior if prior is not None else StandardNormal(config.thoughts)
         self.decoder = Decoder(config.architecture, config.thoughts)
 
-    def forward(self, batch: Rows, prelude: Tensor | None = None) -> Tensor:
+    def forward(
+        self, batch: Rows, prelude: Tensor | None = None, positions: Tensor | None = None
+    ) -> Tensor:
         """Returns z, shape (*plates, documents, layers, slots, dim)."""
         with pyro.plate("documents", len(batch), dim=-1):
             z: Tensor = self.prior()
             length = batch.tokens.shape[-1]
-            likelihood = TokenSequence(self.decoder, z, batch.lengths, length, prelude)
+            likelihood = TokenSequence(self.decoder, z, batch.lengths, length, prelude, positions)
             pyro.sample("tokens", likelihood, obs=batch.tokens)
         return z

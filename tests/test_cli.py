@@ -1,8 +1,13 @@
 import json
+import re
 
 import pytest
+import torch
 
 import ltm_pyro.cli as cli
+from ltm_pyro import load
+from ltm_pyro.build import build_guide, shared_of
+from ltm_pyro.config import Named
 from ltm_pyro.errors import NotFinite
 
 SMALL = [
@@ -57,6 +62,58 @@ def test_train_evaluate_generate_info(run, text_file, capsys):
     assert facts["tokens_seen"] > 0
 
 
+def test_generating_streams_stops_and_takes_several_prompts(run, tmp_path, capsys):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_bytes("wood 2: tr\r\n\nsea é\n".encode())
+    several = ["generate", run, "--prompt", "sea", "--prompts-file", prompts, "--top-k", "50"]
+    capsys.readouterr()
+    assert ltm(*several, "--stop", "e", "--stop", "a", "--json") == 0
+    samples = json.loads(capsys.readouterr().out)["samples"]
+    assert [s["prompt"] for s in samples] == ["sea", "wood 2: tr", "sea é"]
+    assert {s["ended"] for s in samples} <= {"end", "stop", "length"}
+    assert not any(set("ea") & set(s["continuation"]) for s in samples)
+
+    line = "\n" + "-" * 72 + "\n"
+    for arguments in (several, ["generate", run, "--n", "3"], ["generate", run, "--prompt", "sea"]):
+        assert ltm(*arguments) == 0
+        whole = capsys.readouterr().out
+        assert ltm(*arguments, "--stream") == 0
+        streamed = capsys.readouterr().out
+        assert sorted(streamed[:-1].split(line)) == sorted(whole[:-1].split(line))
+    assert streamed == whole
+    assert whole.startswith("sea")
+
+
+def test_one_text_is_printed_as_it_comes(run, monkeypatch):
+    printed = []
+    monkeypatch.setattr("builtins.print", lambda *text, **options: printed.append((text, options)))
+    assert ltm("generate", run, "--prompt", "sea", "--stream") == 0
+    *pieces, end = printed
+    assert len(pieces) > 2
+    assert pieces[0][0][0].startswith("sea")
+    assert all(options == {"end": "", "flush": True} for _, options in pieces)
+    assert end[0] == ("",)
+
+
+def test_bad_questions_to_generate(run, tmp_path, capsys):
+    (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    for arguments, message in [
+        (["--top-k", "0"], "top_k 0"),
+        (["--stop", ""], "stop holds an empty string"),
+        (["--stream", "--json"], "choose one"),
+        (["--prompts-file", "nowhere.txt"], "cannot read prompts from nowhere.txt: No such file"),
+        (["--prompts-file", tmp_path], "Is a directory"),
+        (["--prompts-file", tmp_path / "blank.txt"], "holds no prompt: expected one a line"),
+        (["--prompts-file", tmp_path / "latin.txt"], "is not UTF-8 (byte 3 is 0xe9)"),
+    ]:
+        capsys.readouterr()
+        assert ltm("generate", run, *arguments) == 2
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert message in told.err
+
+
 def test_evaluating_takes_the_test_split_of_its_own_text_and_all_of_another(
     run, text_file, tmp_path, capsys
 ):
@@ -83,6 +140,78 @@ def test_a_resumed_run_keeps_its_own_configuration(run, text_file, capsys):
     assert "holds no run to resume" in capsys.readouterr().err
 
 
+def test_a_run_is_repeated_from_its_configuration(run, text_file, tmp_path, capsys):
+    def weights(folder):
+        return (folder / "model.safetensors").read_bytes()
+
+    again, other, plain = (tmp_path / name for name in ("again", "other", "plain"))
+    assert ltm("train", "--config", run / "config.json", "--out", again, "--quiet") == 0
+    assert weights(again) == weights(run)
+    assert (again / "tokenizer.json").read_bytes() == (run / "tokenizer.json").read_bytes()
+    whole, repeated = (json.loads((f / "config.json").read_text()) for f in (run, again))
+    assert repeated["config"] == whole["config"]
+    assert ltm("train", "--config", run, "--out", other, "--seed", 3, "--steps=2", "--quiet") == 0
+    assert weights(other) != weights(run)
+    config = json.loads((other / "config.json").read_text())["config"]
+    assert (config["training"]["seed"], config["training"]["steps"]) == (3, 2)
+    (tmp_path / "plain.json").write_text(json.dumps(whole["config"]))
+    arguments = ["train", "--config", tmp_path / "plain.json", "--out", plain, "--quiet"]
+    assert ltm(*arguments) == 0
+    assert weights(plain) == weights(run)
+    capsys.readouterr()
+
+    text_file.write_text(text_file.read_text() + '{"text": "one more"}\n')
+    whole["versions"]["torch"] = "1.0"
+    (run / "config.json").write_text(json.dumps(whole))
+    assert ltm("train", "--config", run, "--out", plain, "--quiet", "--overwrite") == 0
+    told = capsys.readouterr().err
+    assert "torch was 1.0, now it is 2" in told
+    assert "is not the text it was trained on" in told
+    assert ltm(*arguments, "--resume") == 0  # the same with --resume goes on
+
+
+@pytest.mark.parametrize("option", ["--batch=3", "--preset", "--fast.steps", "--baseline",
+                                    "--no-baseline", "--check_every"])  # fmt: skip
+def test_what_a_configuration_sets_cannot_stand_beside_it(run, option, capsys):
+    values = {"--preset": ["small"], "--fast.steps": ["2"], "--check_every": ["5"]}
+    arguments = [option, *values.get(option, [])]
+    assert ltm("train", "--config", run / "config.json", "--out", "x", *arguments) == 2
+    name = option.partition("=")[0].replace("_", "-").replace("no-", "")
+    assert f"{name} is given beside --config" in capsys.readouterr().err
+
+
+def test_the_best_checkpoint_is_scored(run, capsys):
+    assert ltm("train", "--out", run, "--resume", "--steps", "5", "--quiet") == 0
+    capsys.readouterr()
+    figures = {}
+    for name in ("best", "last"):
+        assert ltm("evaluate", run, "--split", "valid", "--json", "--checkpoint", name) == 0
+        told = capsys.readouterr()
+        step = load(run, name).step
+        assert f"the {name} checkpoint, of iteration {step}" in told.err
+        figures[name] = json.loads(told.out)
+    assert set(figures["best"]) == {"elbo", "prior", "baseline"}
+    same = load(run, "best").step == load(run, "last").step
+    assert (figures["best"]["elbo"] == figures["last"]["elbo"]) in (same, False)
+    assert ltm("evaluate", run, "--checkpoint", "best", "--against", run, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["against"]["elbo"]["difference"] == 0
+
+
+def test_the_progress_bar_tells_nats_and_time_left_and_notes_keep_off_it(
+    text_file, tmp_path, capsys
+):
+    settings = [*SMALL[:-1], "--check-every", "1"]
+    assert ltm("train", "--data", text_file, "--out", tmp_path / "run", *settings) == 0
+    told = capsys.readouterr().err
+    assert re.search(r"training: 100%.* 3/3 \[\d\d:\d\d<\d\d:\d\d, .*\d\.\d{3} nats/token\]", told)
+    lines = [line.split("\r")[-1] for line in told.split("\n")]
+    notes = [line for line in lines if line.startswith("step ")]
+    assert len(notes) == 3
+    whole = r"step \d: held-out bound \S+ ± \S+ \(KL \S+\), prior \S+ nats/token"
+    assert all(re.fullmatch(whole, note) for note in notes)
+    assert all("held-out" not in part for part in re.split(r"[\r\n]", told) if "training:" in part)
+
+
 def test_presets_are_told_with_their_sizes(capsys):
     assert ltm("info", "small", "--json") == 0
     assert json.loads(capsys.readouterr().out)["parameters"] == pytest.approx(38.4e6, rel=0.01)
@@ -97,46 +226,6 @@ def test_a_preset_fills_in_what_is_not_given():
     released = cli.parse(["train", "--out", "x", "--protocol", "released"]).config()
     assert released.fast.leak
     assert released.guide.options == {"log_variance": -5.0}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["trian"], "unknown command 'trian': did you mean 'train'"),
-        (["train", "--out", "x", "--preset", "tny"], "unknown preset 'tny': did you mean 'tiny'"),
-        (["train", "--out", "x", "--prior", "normal"], "unknown prior 'normal'"),
-        (
-            ["train", "--out", "x", "--guide", "meanfield"],
-            "unknown guide 'meanfield': did you mean",
-        ),
-        (["train", "--out", "x", "--guide", "no.such:Guide"], "cannot import 'no.such:Guide'"),
-        (["train", "--out", "x", "--data", "missing.txt"], "no file or folder at missing.txt"),
-        (["train", "--out", "x", "--data", "TEXT", "--field", "txt"], "unknown field of"),
-        (["train", "--out", "x", "--data", "EMPTY"], "is empty"),
-        (["train", "--out", "x", "--data", "LATIN"], "is not UTF-8"),
-        (["train", "--out", "x", "--fast.optimizer", "Adm", "--data", "TEXT"], "unknown optimizer"),
-        (["train", "--out", "x", "--slow.lr", "-1"], "lr is -1.0"),
-        (["train", "--out", "x", "--stps", "3"], "Unrecognized options: --stps"),
-        (["train"], "Missing from ltm train: --out"),
-        (["evaluate", "nowhere"], "nowhere is not a run"),
-        (["generate", "nowhere"], "nowhere is not a run"),
-        (["info", "smal"], "unknown preset or run 'smal': did you mean 'small'"),
-    ],
-)
-def test_bad_input_ends_with_2_and_one_line(
-    arguments, message, text_file, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty.txt").write_text("")
-    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    files = {"TEXT": str(text_file), "EMPTY": "empty.txt", "LATIN": "latin.txt"}
-    assert ltm(*[files.get(a, a) for a in arguments]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    last = told.err.strip().splitlines()[-1]
-    assert last.startswith("ltm: error: ")
-    assert message in last
-    assert "Traceback" not in told.err
 
 
 def test_bad_questions_to_a_run(run, capsys):
@@ -166,3 +255,41 @@ def test_not_finite_ends_with_1(monkeypatch, capsys):
     monkeypatch.setattr(cli.Info, "run", explode)
     assert ltm("info") == 1
     assert "ltm: stopped: site 'tokens'" in capsys.readouterr().err
+
+
+def test_priors_and_guides_take_options(text_file, tmp_path, capsys):
+    out = tmp_path / "mixed"
+    assert ltm(
+        "train", "--data", text_file, "--out", out, *SMALL, "--prior", "mixture",
+        "--prior.components", "3", "--guide=covariance", "--guide.scope=layer",
+    ) == 0  # fmt: skip
+    config = load(out).config
+    assert config.prior == Named("mixture", {"components": 3})
+    assert config.guide == Named("covariance", {"scope": "layer"})
+    assert ltm("evaluate", out, "--bounds", "elbo:2,iwae:4", "--json") == 0
+    capsys.readouterr()
+    for arguments, message in (
+        (["--prior", "mixture", "--prior.component", "3"], "did you mean 'components'"),
+        (["--prior", "mixture", "--prior.components", "0"], "components is 0"),
+        (["--prior.components"], "--prior.components has no value"),
+        (["--guide.rank", "3"], "unknown option of guide mean-field 'rank'"),
+        (["--guide", "point"], "guide 'point' has no density"),
+    ):
+        assert ltm("train", "--data", text_file, "--out", tmp_path / "x", *arguments) == 2
+        assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_what_guides_share_is_trained_saved_and_loaded(text_file, tmp_path, capsys):
+    out = tmp_path / "amortized"
+    arguments = ["--data", text_file, *SMALL, "--guide", "amortized", "--guide.width", "8"]
+    assert ltm("train", "--out", out, *arguments) == 0
+    capsys.readouterr()
+    figures = []
+    for _ in range(2):
+        assert ltm("evaluate", out, "--json") == 0
+        figures.append(json.loads(capsys.readouterr().out)["elbo"]["nats_per_token"])
+    assert figures[0] == figures[1]
+    run = load(out)
+    fresh = build_guide(run.config.guide, run.model, run.config.training.seed)
+    before, after = (shared_of(g).state_dict() for g in (fresh, run.guide))
+    assert any(not torch.equal(before[name], after[name]) for name in before)

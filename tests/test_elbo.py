@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pyro
@@ -7,14 +8,17 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
+from ltm_pyro.densities import draw_latents, joined, log_density, log_joint, prior_of
 from ltm_pyro.elbo import assert_finite, elbo_terms, sample_thoughts
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import Guide, MeanField, NoGuide
 from ltm_pyro.likelihood import TokenSequence
 from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.models.priors import StandardNormal
 from ltm_pyro.seeds import seeded
 
 from .conftest import some_rows
+from .exact import linear_gaussian
 
 
 @pytest.fixture
@@ -95,3 +99,121 @@ def test_a_nan_names_its_site_and_rows(model, guide, rows):
     terms.log_likelihood[0, 3] = math.inf
     with pytest.raises(NotFinite, match=r"site 'tokens' is not finite for rows \[3\] of batch 9"):
         assert_finite(terms, "batch 9")
+
+
+def flat_guide(model, rows):
+    """One normal over all dimensions, at the exact posterior: its KL here has no closed form."""
+    mean, covariance = model.posterior(rows)
+    normal = dist.MultivariateNormal(mean.detach(), covariance.detach())
+
+    class Flat(Guide):
+        def __init__(self):
+            super().__init__(model.thoughts, len(rows))
+            self.loc = torch.nn.Parameter(normal.loc.clone())
+            self.factor = torch.nn.Parameter(normal.scale_tril.clone())
+
+        def distribution(self):
+            flat = dist.MultivariateNormal(self.loc, scale_tril=self.factor, validate_args=False)
+            shape = torch.Size(self.thoughts.shape)
+            reshape = dist.transforms.ReshapeTransform(torch.Size([shape.numel()]), shape)
+            return dist.TransformedDistribution(flat, [reshape])
+
+    return Flat()
+
+
+def test_at_the_posterior_a_drawn_kl_has_no_gradient():
+    """Sticking the landing: every draw's gradient vanishes, not only their mean."""
+    model, rows = linear_gaussian(0, documents=6)
+    guide = flat_guide(model, rows)
+    with seeded(0):
+        elbo_terms(model, guide, rows, 3).elbo.sum().backward()
+    assert guide.loc.grad.abs().max() < 1e-3
+    assert guide.factor.grad.tril().abs().max() < 1e-3
+    with seeded(0):  # and with the part that only adds noise, it does not
+        latents = draw_latents(guide, rows, 3)
+        loud = sum(log_joint(model, latents, rows)) - log_density(guide, latents, rows)
+    (gradient,) = torch.autograd.grad(loud.sum(), guide.loc)
+    assert gradient.abs().max() > 0.1
+
+
+def test_a_drawn_kl_has_the_gradient_of_the_analytic_one():
+    model, rows = linear_gaussian(1, documents=3)
+    exact = MeanField(model.thoughts, 3)
+    with torch.no_grad():
+        exact.loc.normal_()
+        exact.log_variance.normal_()
+
+    class Drawn(MeanField):
+        """The same normal, as a distribution that torch knows no KL of."""
+
+        def distribution(self):
+            plain = super().distribution()
+            return dist.TransformedDistribution(plain, [dist.transforms.AffineTransform(0.0, 1.0)])
+
+    drawn = Drawn(model.thoughts, 3)
+    drawn.load_state_dict(exact.state_dict())
+    elbo_terms(model, exact, rows, 1).kl.sum().backward()
+    gradients = []
+    for seed in range(300):
+        with seeded(seed):
+            kl = elbo_terms(model, drawn, rows, 16).kl.mean(0).sum()
+        gradients.append(torch.stack(torch.autograd.grad(kl, [drawn.loc, drawn.log_variance])))
+    found = torch.stack(gradients)
+    error = found.std(0) / len(found) ** 0.5
+    z = (found.mean(0) - torch.stack([exact.loc.grad, exact.log_variance.grad])) / error
+    assert z.abs().max() < 4.5
+
+
+def test_sites_of_a_layer_each_and_one_site_are_the_same_thing():
+    model, rows = linear_gaussian(2, documents=5)
+
+    class Layers(MeanField):
+        """The mean-field guide, a site for each layer."""
+
+        def forward(self, batch):
+            scale = (0.5 * self.log_variance).exp()
+            with pyro.plate("documents", self.batch_size, dim=-1):
+                layers = [
+                    pyro.sample(f"z_{i}", dist.Normal(self.loc[:, i], scale[:, i]).to_event(2))
+                    for i in range(self.thoughts.layers)
+                ]
+            return torch.stack(layers, dim=-3)
+
+    class LayerPrior(StandardNormal):
+        def forward(self):
+            normal = dist.Normal(self.anchor, 1.0)
+            layers = [
+                pyro.sample(f"z_{i}", normal.expand(self.shape[1:]).to_event(2))
+                for i in range(self.shape[0])
+            ]
+            return torch.stack(layers, dim=-3)
+
+    layered = copy.deepcopy(model)
+    layered.prior = LayerPrior(model.thoughts)
+    one, many = MeanField(model.thoughts, 5), Layers(model.thoughts, 5)
+    with torch.no_grad():
+        one.loc.normal_()
+        one.log_variance.normal_()
+    many.load_state_dict(one.state_dict())
+    exact = elbo_terms(model, one, rows, 2).kl[0]
+    assert set(elbo_terms(layered, many, rows).kl_by_site) == {"z_0", "z_1"}
+    torch.testing.assert_close(elbo_terms(layered, many, rows).kl[0], exact)
+    for p in (model, layered):
+        for q in (one, many):
+            with torch.no_grad(), seeded(4):
+                terms = elbo_terms(p, q, rows, 20_000)
+                latents = draw_latents(q, rows, 6)
+            error = terms.kl.std(0) / len(terms.kl) ** 0.5 + 1e-5
+            assert ((terms.kl.mean(0) - exact).abs() < 4.5 * error).all()
+            assert terms.z.shape == (20_000, 5, *model.thoughts.shape)
+            z = joined(p, latents, rows)
+            torch.testing.assert_close(
+                log_density(prior_of(p), latents, rows),
+                StandardNormal(model.thoughts).distribution().log_prob(z),
+            )
+
+
+def test_latents_that_do_not_determine_a_site_are_named():
+    model, rows = linear_gaussian(0, documents=3)
+    with pytest.raises(InputError, match=r"no value for site 'z': the other side has topic"):
+        log_joint(model, {"topic": torch.zeros(1, 3, 2, 1, 3)}, rows)

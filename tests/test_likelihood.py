@@ -3,9 +3,8 @@ import itertools
 import pytest
 import torch
 
-from ltm_pyro import likelihood
 from ltm_pyro.config import Architecture, Config, Thoughts
-from ltm_pyro.likelihood import TokenSequence, head_log_prob
+from ltm_pyro.likelihood import TokenSequence
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.seeds import seeded
 
@@ -91,19 +90,6 @@ def test_a_prelude_computed_before_changes_nothing(model, rows):
     fresh = TokenSequence(model.decoder, z, rows.lengths, 12)
     known = TokenSequence(model.decoder, z, rows.lengths, 12, model.read(rows))
     torch.testing.assert_close(known.log_prob(rows.tokens), fresh.log_prob(rows.tokens))
-
-
-def test_pieces_of_the_head_equal_the_whole(monkeypatch):
-    hidden = torch.randn(37, 16, requires_grad=True)
-    head = torch.randn(20, 16, requires_grad=True)
-    targets = torch.randint(20, (37,))
-    whole = head_log_prob(hidden, head, targets)
-    grads = torch.autograd.grad(whole.sum(), (hidden, head))
-    monkeypatch.setattr(likelihood, "MOST_LOGITS", 100)
-    pieces = head_log_prob(hidden, head, targets)
-    torch.testing.assert_close(pieces, whole)
-    for a, b in zip(torch.autograd.grad(pieces.sum(), (hidden, head)), grads, strict=True):
-        torch.testing.assert_close(a, b)
 
 
 def test_log_probabilities_stay_fp32_under_autocast(model, rows):

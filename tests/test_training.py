@@ -2,12 +2,15 @@ import dataclasses
 import json
 import os
 import signal
+import time
+from datetime import UTC, datetime
 
 import pytest
+import safetensors.torch
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro import checkpoint
+from ltm_pyro import folder, held_out, training
 from ltm_pyro.config import Config, Named, from_dict, to_dict
 from ltm_pyro.errors import InputError
 from ltm_pyro.training import Trainer
@@ -32,7 +35,7 @@ def equal(a, b):
 def test_a_run_is_all_in_its_folder(run_config, tmp_path):
     notes = []
     run = train(with_training(run_config, baseline=True), tmp_path / "run", note=notes.append)
-    assert {p.name for p in run.path.iterdir()} == set(checkpoint.FILES)
+    assert {p.name for p in run.path.iterdir()} == set(folder.FILES)
     assert run.step == 4
     log = run.log()
     assert [line["step"] for line in log] == [1, 2, 3, 4]
@@ -83,6 +86,43 @@ def test_resuming_equals_never_having_stopped(run_config, corpus, tmp_path):
     assert lines(whole) == lines(resumed)
 
 
+def test_a_warm_start_and_what_guides_share_go_on_too(run_config, tmp_path):
+    """Stopped between checkpoints, both end as the run that was not."""
+    amortized = run_config.replace(guide=Named("semi-amortized", {"width": 8}))
+    for name, config in {
+        "warm": with_training(run_config, warm_start=True),
+        "shared": amortized,
+        "both": with_training(amortized, warm_start=True),
+    }.items():
+        # Two epochs and more, so that documents come again.
+        config = with_training(config, steps=12, batch=16, check_every=1, save_every=4)
+        whole = train(config, tmp_path / name)
+
+        def stop(line):
+            if line.startswith("step 10"):
+                raise KeyError
+
+        halted = tmp_path / f"{name}-halted"
+        with pytest.raises(KeyError):
+            train(config, halted, note=stop)
+        resumed = train(config, halted, resume=True)
+        assert equal(weights(whole.model), weights(resumed.model))
+        for file in ("model.safetensors", "memory.npy"):
+            if (whole.path / file).exists():
+                assert (whole.path / file).read_bytes() == (halted / file).read_bytes()
+        cold = train(with_training(config, warm_start=False), tmp_path / f"{name}-cold")
+        if config.training.warm_start:
+            assert (halted / "memory.npy").exists()
+            assert not equal(weights(whole.model), weights(cold.model))
+    assert any(k.startswith("guide.") for k in safetensors.torch.load_file(
+        tmp_path / "shared" / "model.safetensors"))  # fmt: skip
+
+
+def test_a_point_guide_is_refused(run_config, tmp_path):
+    with pytest.raises(InputError, match="guide 'point' has no density, so a run would have no"):
+        train(run_config.replace(guide=Named("point")), tmp_path / "run")
+
+
 def test_a_folder_with_a_run_is_not_overwritten_unasked(run_config, tmp_path):
     run = train(run_config, tmp_path / "run")
     before = weights(run.model)
@@ -112,44 +152,6 @@ def test_other_text_cannot_resume_a_run(run_config, text_file, tmp_path):
     text_file.write_text(text_file.read_text() + '{"text": "one more"}\n')
     with pytest.raises(InputError, match="was trained on other text"):
         train(run_config, tmp_path / "run", resume=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "damage", "message"),
-    [
-        ("config.json", None, "is not a run: it has no config.json"),
-        ("config.json", b'{"format": 1', "config.json is damaged"),
-        ("config.json", b'{"format": 99, "config": {}}', "written in format 99; this version"),
-        ("model.safetensors", None, "model.safetensors is missing"),
-        ("model.safetensors", b"\x08\x00\x00", "model.safetensors is damaged"),
-        ("tokenizer.json", b"{}", "cannot load tokenizer"),
-    ],
-)
-def test_a_damaged_run_is_named(run_config, tmp_path, name, damage, message):
-    run = train(run_config, tmp_path / "run")
-    path = run.path / name
-    path.unlink() if damage is None else path.write_bytes(damage)
-    with pytest.raises(InputError, match=message):
-        ltm.load(run.path)
-
-
-def test_a_run_with_anothers_tokenizer_is_refused(run_config, tmp_path):
-    run = train(run_config, tmp_path / "run")
-    ltm.Tokenizer.train(["abc"], 290).save(run.path / "tokenizer.json")
-    with pytest.raises(InputError, match="it belongs to another run"):
-        ltm.load(run.path)
-
-
-def test_a_pickle_is_not_run(run_config, tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "pwned"), "w"))
-
-    run = train(run_config, tmp_path / "run")
-    torch.save({"model": Evil()}, run.path / "trainer.pt")
-    with pytest.raises(InputError, match=r"trainer.pt is damaged or not a trainer state"):
-        train(run_config, run.path, resume=True)
-    assert not (tmp_path / "pwned").exists()
 
 
 def test_configurations_survive_json(run_config):
@@ -188,16 +190,85 @@ def test_a_signal_saves_and_leaves_and_a_resume_ends_the_same(run_config, tmp_pa
 
 
 def test_a_nan_names_site_batch_and_the_last_good_checkpoint(run_config, corpus, tmp_path):
-    trainer = Trainer(
-        corpus, with_training(run_config, check_every=1, save_every=2), tmp_path / "r"
-    )
+    config = with_training(run_config, check_every=3, save_every=2)
+    trainer = Trainer(corpus, config, tmp_path / "r")
+    save = trainer.save
+
+    def poison():
+        save()
+        if trainer.svi.done == 3:
+            with torch.no_grad():
+                trainer.svi.model.decoder.norm.weight.fill_(torch.nan)
+
+    trainer.save = poison
+    with pytest.raises(ltm.NotFinite, match=r"site 'tokens' .* rows \[0.*last good checkpoint, of "
+                       "iteration 3, is in .*--resume"):  # fmt: skip
+        trainer.run(progress=False)
+    assert ltm.load(tmp_path / "r").step == 3
+
+
+def test_weights_that_are_not_finite_are_not_saved(run_config, corpus, tmp_path):
+    trainer = Trainer(corpus, with_training(run_config, check_every=1), tmp_path / "r")
 
     def poison(line):
         if line.startswith("step 3"):
             with torch.no_grad():
                 trainer.svi.model.decoder.norm.weight.fill_(torch.nan)
 
-    with pytest.raises(ltm.NotFinite, match=r"site 'tokens' .* rows \[0.*last good checkpoint, of "
-                       "iteration 2, is in"):  # fmt: skip
+    with pytest.raises(
+        ltm.NotFinite,
+        match=r"parameter decoder.norm.weight is not finite after iteration 3; .*iteration 2",
+    ):
         trainer.run(progress=False, note=poison)
-    assert ltm.load(tmp_path / "r").step == 2
+    run = ltm.load(tmp_path / "r")
+    assert run.step == 2
+    assert all(p.isfinite().all() for p in run.model.parameters())
+
+
+def test_a_corpus_of_other_tokens_is_refused(run_config, text_file, tmp_path):
+    other = ltm.load_corpus(text_file, length=12, vocabulary=270)
+    with pytest.raises(InputError, match=r"tokens of 270 kinds .* the configuration is for 300"):
+        train(run_config, tmp_path / "run", corpus=other)
+    train(run_config, tmp_path / "run")
+    other.tokenizer.save(tmp_path / "run" / "tokenizer.json")
+    with pytest.raises(InputError, match=r"tokens of 270 kinds"):
+        train(run_config, tmp_path / "run", corpus=other, resume=True)
+
+
+def test_the_record_tells_where_a_run_came_from(run_config, corpus, tmp_path):
+    run = train(run_config, tmp_path / "run", corpus=corpus)
+    record = run.record
+    assert set(record["versions"]) == {"ltm_pyro", "torch", "pyro", "tokenizers", "python"}
+    assert (record["seed"], record["of"]) == (0, 4)
+    assert record["threads"] == torch.get_num_threads()
+    assert record["command"]
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(record["started"])).seconds < 100
+    assert record["data"]["source"] == corpus.name
+    assert record["data"]["fingerprint"] == corpus.fingerprint
+    assert record["data"]["splits"]["train"] == {
+        "rows": len(corpus.train),
+        "tokens": corpus.train.token_count,
+        "bytes": int(corpus.train.bytes.sum()),
+    }
+    assert record["resumed"] == []
+    train(with_training(run_config, steps=5), run.path, resume=True)
+    again = ltm.load(run.path)
+    [resumed] = again.record["resumed"]
+    assert (resumed["step"], resumed["of"]) == (4, 5)
+    assert resumed["command"]
+    assert resumed["versions"] == record["versions"]
+    assert again.config.training.steps == 5
+    kept = ("versions", "command", "started", "data", "seed")
+    assert {k: again.record[k] for k in kept} == {k: record[k] for k in kept}
+
+
+def test_seconds_cover_looks_and_saving(run_config, tmp_path, monkeypatch):
+    look = held_out.look
+
+    def slowly(*arguments):
+        time.sleep(0.2)
+        return look(*arguments)
+
+    monkeypatch.setattr(training, "look", slowly)
+    run = train(run_config, tmp_path / "run")
+    assert [line["seconds"] > 0.2 for line in run.log()] == [False, True, False, True]

@@ -12,9 +12,9 @@ from ltm_pyro.bounds.estimate import Estimate, Task
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.densities import Latents, Program, draw_latents, log_density, log_joint, prior_of
-from ltm_pyro.inference.local import frozen
+from ltm_pyro.elbo import frozen
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.seeds import seeded
+from ltm_pyro.seeds import Noise, derive
 
 CHAINS = 4
 LEAPFROGS = 2
@@ -74,15 +74,15 @@ class Path:
         # Sigmoidal: most temperatures where the path leaves one end and nears the other.
         places = torch.linspace(-4.0, 4.0, temperatures + 1).sigmoid()
         self.betas: list[float] = ((places - places[0]) / (places[-1] - places[0])).tolist()
-        with torch.no_grad(), seeded(seed, PILOT, 0):
+        with torch.no_grad(), Noise(derive(seed, PILOT, 0), rows.key).draw():
             spread = draw_latents(start, rows, 64)
         self.scale = {site: z.std(0, keepdim=True) + 1e-6 for site, z in spread.items()}
         self.steps = self._adapt()
 
     def forward(self, chains: int) -> Tensor:
         """log weights of chains from f_0 to f_1, (chains, documents): mean of exp is p(x)."""
-        with seeded(self.seed, FORWARD):
-            log_w, _ = self._run(draw_latents(self.start, self.rows, chains), self.steps)
+        noise = Noise(derive(self.seed, FORWARD), self.rows.key)
+        log_w, _ = self._run(self._draw(noise, chains), self.steps, noise)
         return log_w
 
     def reverse(self, exact: Latents, chains: int) -> Tensor:
@@ -90,13 +90,13 @@ class Path:
 
         The mean of exp(-log weight) is 1 / p(x), so minus its log bounds log p(x) from above.
         """
+        noise = Noise(derive(self.seed, REVERSE), self.rows.key)
         z = {site: value.expand(chains, *value.shape[1:]) for site, value in exact.items()}
-        with seeded(self.seed, REVERSE):
-            state = self._state(z)
-            log_w = torch.zeros_like(state.end)
-            for t in self._bar(range(len(self.betas) - 1, 0, -1), "reverse annealing"):
-                state, _ = self._move(state, self.betas[t], self.steps[t])
-                log_w = log_w + state.log_f(self.betas[t]) - state.log_f(self.betas[t - 1])
+        state = self._state(z)
+        log_w = torch.zeros_like(state.end)
+        for t in self._bar(range(len(self.betas) - 1, 0, -1), "reverse annealing"):
+            state, _ = self._move(state, self.betas[t], self.steps[t], noise)
+            log_w = log_w + state.log_f(self.betas[t]) - state.log_f(self.betas[t - 1])
         return log_w
 
     def _adapt(self) -> Tensor:
@@ -105,13 +105,19 @@ class Path:
         Found by chains whose weights are thrown away: chains that count use step sizes fixed
         beforehand, or their weights would not be valid.
         """
-        with seeded(self.seed, PILOT, 1):
-            log_step = torch.full((len(self.rows),), -1.0, device=self.rows.lengths.device)
-            z = draw_latents(self.start, self.rows, 2)
-            _, steps = self._run(z, log_step.exp().expand(len(self.betas), -1), adapt=True)
+        noise = Noise(derive(self.seed, PILOT, 1), self.rows.key)
+        log_step = torch.full((len(self.rows),), -1.0, device=self.rows.lengths.device)
+        steps = log_step.exp().expand(len(self.betas), -1)
+        _, steps = self._run(self._draw(noise, 2), steps, noise, adapt=True)
         return steps
 
-    def _run(self, z: Latents, steps: Tensor, adapt: bool = False) -> tuple[Tensor, Tensor]:
+    def _draw(self, noise: Noise, chains: int) -> Latents:
+        with noise.draw():
+            return draw_latents(self.start, self.rows, chains)
+
+    def _run(
+        self, z: Latents, steps: Tensor, noise: Noise, adapt: bool = False
+    ) -> tuple[Tensor, Tensor]:
         state = self._state({site: value.detach() for site, value in z.items()})
         log_w = torch.zeros_like(state.end)
         used = [steps[0]]
@@ -121,17 +127,19 @@ class Path:
             log_w = log_w + state.log_f(self.betas[t]) - state.log_f(self.betas[t - 1])
             step = step if adapt else steps[t]
             used.append(step)
-            state, accepted = self._move(state, self.betas[t], step)
+            state, accepted = self._move(state, self.betas[t], step, noise)
             if adapt:
                 step = step * (0.5 * (accepted.mean(0) - TARGET_ACCEPTANCE)).exp()
         return log_w, torch.stack(used)
 
-    def _move(self, state: State, beta: float, step: Tensor) -> tuple[State, Tensor]:
+    def _move(self, state: State, beta: float, step: Tensor, noise: Noise) -> tuple[State, Tensor]:
         """One HMC transition that leaves the path at `beta` invariant (Neal 2011).
 
         Returns the state and the acceptance probability, (chains, documents).
         """
-        momentum = {site: torch.randn_like(value) for site, value in state.z.items()}
+        with noise.tensors():
+            momentum = {site: torch.randn_like(value) for site, value in state.z.items()}
+            uniform = torch.rand_like(state.end)
         kinetic = _energy(momentum)
         new, p = state, momentum
         for _ in range(LEAPFROGS):
@@ -144,7 +152,7 @@ class Path:
             p = self._kick(p, new.force(beta), step)
         log_accept = new.log_f(beta) - _energy(p) - state.log_f(beta) + kinetic
         log_accept = torch.where(torch.isfinite(log_accept), log_accept, -torch.inf)
-        accept = torch.rand_like(log_accept).log() < log_accept
+        accept = uniform.log() < log_accept
         return _where(accept, new, state), log_accept.clamp(max=0.0).exp()
 
     def _bar(self, temperatures: range, what: str) -> Iterable[int]:
@@ -179,7 +187,7 @@ def ais(task: Task, temperatures: int = 100) -> Estimate:
     For each document -log of the mean weight of 4 chains: in expectation at least -log p(x), and
     tighter the more temperatures.
     """
-    guide, rows = task.posterior.chunks[0]
+    guide, rows = task.fitted()
     with frozen(task.model), frozen(guide):
         path = Path(task.model, guide, rows, temperatures, task.seed, task.progress)
         log_w = path.forward(CHAINS)

@@ -12,7 +12,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.local import fit_guide, new_guide
 from ltm_pyro.inference.posterior import pieces
-from ltm_pyro.seeds import Noise, derive, seeded
+from ltm_pyro.seeds import Noise, derive
 
 
 def elbo(task: Task, draws: int = 16) -> Estimate:
@@ -32,8 +32,9 @@ def prior(task: Task, draws: int = 16) -> Estimate:
     The negative ELBO of the guide q(z) = p(z), whose KL is zero, so a bound too.
     """
     scores = []
-    for i, number in enumerate(pieces(draws)):
-        with seeded(task.seed, 10, i):
+    noise = Noise(derive(task.seed, 10), task.rows.key)
+    for number in pieces(draws):
+        with noise.draw():
             latents = draw_latents(prior_of(task.model), task.rows, number)
         scores.append(-log_joint(task.model, latents, task.rows)[1])
     nats = torch.cat(scores)
@@ -57,8 +58,8 @@ def same_noise(task: Task, draws: int = 1) -> Estimate:
     Not a bound: the guide has adapted to the draw it is scored with.
     """
     guide = new_guide(task.model, task.guide, task.rows)
-    noise = Noise(derive(task.seed, 2), fixed=True)
-    fast = dataclasses.replace(task.fast, noise="fixed", particles=draws)
+    noise = Noise(derive(task.seed, 2), task.rows.key, fixed=True)
+    fast = dataclasses.replace(task.fast, noise="fixed", particles=draws, leak=False)
     fit_guide(task.model, guide, task.rows, fast, noise)
     with torch.no_grad(), noise.draw():
         terms = elbo_terms(task.model, guide, task.rows, draws)

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import Guide
 from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.inference.posterior import Posterior, infer
+from ltm_pyro.inference.posterior import NO_BOUND, Posterior, infer
 from ltm_pyro.models import TextModel
 
 
@@ -63,3 +65,14 @@ class Task:
             )
             self.fit_seconds = time.perf_counter() - start
         return self._posterior
+
+    def fitted(self) -> tuple[Guide, Rows]:
+        """The chunk's fitted guide, and its rows.
+
+        Raises:
+            InputError: if the guide has no density, so that no bound can be made of it.
+        """
+        guide, rows = self.posterior.chunks[0]
+        if not guide.has_density:
+            raise InputError(f"{type(guide).__name__} is a point, without density: {NO_BOUND}")
+        return guide, rows

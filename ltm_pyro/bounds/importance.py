@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from ltm_pyro.bounds.estimate import Estimate, Task
-from ltm_pyro.densities import draw_latents, log_joint, log_weights, prior_of
+from ltm_pyro.densities import log_joint, log_weights
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.seeds import seeded
+from ltm_pyro.seeds import Noise, derive
 
 AT_ONCE = 8
 """Draws of every row that are scored together; bounds the memory."""
@@ -18,10 +18,10 @@ AT_ONCE = 8
 @torch.no_grad()
 def importance_weights(task: Task, draws: int) -> Tensor:
     """log p(x, z) - log q(z) at fresh draws of the fitted guide, (draws, rows), nats."""
-    guide, rows = task.posterior.chunks[0]
-    found = []
+    guide, rows = task.fitted()
+    noise, found = Noise(derive(task.seed, 3), rows.key), []
     for start in range(0, draws, AT_ONCE):
-        with seeded(task.seed, 3, start):
+        with noise.draw():
             found.append(log_weights(task.model, guide, rows, min(AT_ONCE, draws - start)))
     return torch.cat(found)
 
@@ -64,10 +64,9 @@ def grid(task: Task, points: int = 64) -> Estimate:
         raise InputError(f"grid: needs 1 or 2 latent dimensions in all, this model has {size}")
     line = torch.linspace(-7.0, 7.0, points)
     places = torch.cartesian_prod(*[line] * size).reshape(-1, 1, *shape)
-    (site,) = draw_latents(prior_of(model), task.rows, 1)
     found = []
     for part in places.split(64):
-        latents = {site: part.expand(-1, len(task.rows), *shape)}
+        latents = {"z": part.expand(-1, len(task.rows), *shape)}
         log_prior, log_likelihood = log_joint(model, latents, task.rows)
         found.append(log_prior + log_likelihood)
     cell = size * math.log(14.0 / (points - 1))

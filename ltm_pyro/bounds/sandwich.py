@@ -16,9 +16,10 @@ from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.bounds.report import Array, Report
 from ltm_pyro.config import Fast
 from ltm_pyro.densities import prior_of, simulate
+from ltm_pyro.elbo import frozen
 from ltm_pyro.errors import unknown
 from ltm_pyro.guides import MeanField
-from ltm_pyro.inference.local import MakeGuide, frozen
+from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.seeds import derive
 
@@ -132,7 +133,7 @@ def sandwich(
     rows, latents = simulate(model, lengths, derive(seed, 0))
     program = prior_of(model)
     if start == "guide":
-        program = Task(model, rows, guide, fast, derive(seed, 1)).posterior.chunks[0][0]
+        program = Task(model, rows, guide, fast, derive(seed, 1)).fitted()[0]
     with frozen(model):
         path = Path(model, program, rows, temperatures, derive(seed, 2), progress)
         lower, _ = log_mean_exp(path.forward(chains))

@@ -26,6 +26,8 @@ class Evaluate:
     run_folder: Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """Folder of a run."""
     text: FlatText = field(default_factory=Text)
+    checkpoint: Literal["best", "last"] = "last"
+    """The last weights, or those of the look with the lowest held-out bound."""
     split: Literal["train", "valid", "test", "all"] | None = None
     """Default: the test split of the text the run was trained on, or all of another text."""
     bounds: str = "elbo,prior"
@@ -47,12 +49,13 @@ class Evaluate:
 
     def run(self) -> None:
         """Score and print."""
-        run = ltm.load(self.run_folder)
+        run = ltm.load(self.run_folder, self.checkpoint)
         config = run.config.replace(data=self.text.over(run.config.data))
         corpus = ltm.load_data(config, run.tokenizer)
-        own = corpus.fingerprint == run.record["data_fingerprint"]
+        own = corpus.fingerprint == run.record["data"]["fingerprint"]
         split = self.split or ("test" if own else "all")
         rows = corpus.rows(split)
+        say(f"run: {run.path}, the {self.checkpoint} checkpoint, of iteration {run.step}")
         say(f"data: {corpus.name}, split {split}: {len(rows)} rows")
         fast = run.config.fast
         if self.fast_steps is not None:
@@ -60,7 +63,7 @@ class Evaluate:
         report = self.score(run, rows, fast)
         found, texts = report.to_dict(), [str(report)]
         if self.against is not None:
-            other = ltm.load(self.against)
+            other = ltm.load(self.against, self.checkpoint)
             if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
                 raise InputError(f"{self.against} has another tokenizer than {self.run_folder}")
             gaps = differences(report, self.score(other, rows, fast))

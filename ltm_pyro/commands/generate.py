@@ -7,57 +7,125 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 import ltm_pyro as ltm
+from ltm_pyro.errors import InputError
 
 
 @dataclass(frozen=True)
 class Generate:
-    """Write text: from the prior, or on from a prompt whose thoughts are inferred."""
+    """Write text: from the prior, or on from prompts whose thoughts are inferred."""
 
     run_folder: Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """Folder of a run."""
-    prompt: str | None = None
-    """A text to go on from."""
+    prompt: UseAppendAction[tuple[str, ...]] = ()
+    """A text to go on from; may be given several times."""
+    prompts_file: Path | None = None
+    """A file of prompts, one a line."""
     n: int = 1
-    """How many texts."""
+    """How many texts, of each prompt if there are any."""
     length: int | None = None
     """Tokens, prompt included (default: a full row)."""
     temperature: float = 1.0
     """Logits are divided by it; 0 takes the likeliest token."""
+    top_k: int | None = None
+    """Draw from this many of the likeliest tokens."""
     top_p: float = 1.0
-    """Draw from the likeliest tokens that together hold this probability."""
+    """Of these, draw from the likeliest that together hold this probability."""
+    stop: UseAppendAction[tuple[str, ...]] = ()
+    """A text ends before this string; may be given several times."""
     fast_steps: int | None = None
     """Fast steps on the prompt (default: as in training)."""
     seed: int = 0
     """Every draw follows from it."""
+    stream: bool = False
+    """Print a text as it is written; of several texts, each as soon as it has ended."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
     def run(self) -> None:
         """Generate and print."""
+        if self.stream and self.json:
+            raise InputError("--stream prints text as it comes, --json one object: choose one")
+        prompts = list(self.prompt)
+        if self.prompts_file is not None:
+            prompts += read_prompts(self.prompts_file)
         run = ltm.load(self.run_folder)
         fast = run.config.fast
         if self.fast_steps is not None:
             fast = dataclasses.replace(fast, steps=self.fast_steps)
+        printer = Printer([text for text in prompts or [""] for _ in range(self.n)])
         found = ltm.generate(
             run.model,
             run.tokenizer,
-            self.prompt,
+            prompts or None,
             self.n,
             length=self.length,
             temperature=self.temperature,
+            top_k=self.top_k,
             top_p=self.top_p,
+            stop=self.stop,
             guide=run.guide,
             fast=fast,
             seed=self.seed,
+            on_text=printer.on_text if self.stream else None,
+            on_end=printer.on_end if self.stream else None,
         )
         if self.json:
             samples = [
-                {"prompt": p, "continuation": c, "text": p + c}
-                for p, c in zip(found.prompts, found.continuations, strict=True)
+                {"prompt": prompt, "continuation": continuation, "text": text, "ended": ended}
+                for prompt, continuation, text, ended in zip(
+                    found.prompts, found.continuations, found.texts, found.ended, strict=True
+                )
             ]
             print(json.dumps({"samples": samples, "seed": self.seed}, indent=2))
-        else:
+        elif not self.stream:
             print(found)
+
+
+class Printer:
+    """Prints texts while they are written, given the prompt of each.
+
+    One text appears piece by piece. Several are written side by side, so each appears whole when
+    it has ended.
+    """
+
+    def __init__(self, prompts: list[str]):
+        self.waiting = list(prompts)
+        self.ended = 0
+
+    def on_text(self, index: int, piece: str) -> None:
+        """A text has grown."""
+        self.waiting[index] += piece
+        if len(self.waiting) == 1:
+            print(self.waiting[0], end="", flush=True)
+            self.waiting[0] = ""
+
+    def on_end(self, index: int) -> None:
+        """A text has ended."""
+        if self.ended:
+            print("-" * 72)
+        print(self.waiting[index], flush=True)
+        self.ended += 1
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of a file that are not blank.
+
+    Raises:
+        InputError: if it cannot be read, is not UTF-8, or has none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read prompts from {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}): "
+            "convert it, e.g. iconv -f latin1 -t utf-8"
+        ) from None
+    prompts = [line for line in text.split("\n") if line.strip()]
+    if not prompts:
+        raise InputError(f"{path} holds no prompt: expected one a line")
+    return prompts

@@ -7,9 +7,8 @@ from typing import Any
 
 from tyro.conf import Positional
 
-import ltm_pyro as ltm
 from ltm_pyro.errors import unknown
-from ltm_pyro.info import info_preset, info_run, presets_table
+from ltm_pyro.info import info_preset, info_run, presets_table, run_text
 from ltm_pyro.presets import PRESETS
 
 
@@ -31,11 +30,13 @@ class Info:
         if self.name in PRESETS:
             facts = info_preset(self.name)
         elif Path(self.name).exists():
-            facts = info_run(ltm.load(self.name))
+            facts = info_run(Path(self.name))
         else:
             raise unknown("preset or run", self.name, PRESETS)
         if self.json:
             print(json.dumps(facts, indent=2))
+        elif "run" in facts:
+            print(run_text(facts))
         else:
             width = max(map(len, facts))
             print("\n".join(f"{key:<{width}}  {value}" for key, value in facts.items()))

@@ -1,12 +1,16 @@
 """`ltm train` and `ltm demo`."""
 
 import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
 
 import ltm_pyro as ltm
-from ltm_pyro import checkpoint
+from ltm_pyro import checkpoint, folder
 from ltm_pyro.build import build_guide, build_prior
 from ltm_pyro.commands.text import FlatText, Text, say
 from ltm_pyro.config import (
@@ -18,9 +22,17 @@ from ltm_pyro.config import (
     Objective,
     Slow,
     Thoughts,
+    Training,
 )
 from ltm_pyro.demo import demo
+from ltm_pyro.errors import InputError
 from ltm_pyro.presets import PRESETS
+from ltm_pyro.training import check_guide, fitted
+
+BESIDE_CONFIG = {"config", "out", "steps", "seed", "overwrite", "resume", "quiet"} | {
+    option.name for option in dataclasses.fields(Text)
+}
+"""Options of `ltm train` that a configuration given with --config leaves open."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +42,17 @@ class Train:
     out: Path
     """Folder of the run."""
     text: FlatText = field(default_factory=Text)
+    repeat: Annotated[Path | None, tyro.conf.arg(name="config", metavar="JSON")] = None
+    """Repeat a run from its config.json, or train a configuration written as JSON; may stand
+    beside --out, --steps, --seed, --overwrite, --resume, --quiet and the options of the text."""
     preset: str = "tiny"
     """tiny, small, medium or large."""
     steps: int | None = None
     """Iterations."""
     batch: int | None = None
     """Rows in a batch."""
-    seed: int = 0
-    """Every draw follows from it."""
+    seed: int | None = None
+    """Every draw follows from it (default: 0)."""
     layout: Literal["document", "packed"] = "document"
     """Thoughts belong to a document, or to a packed window of a full row as in the paper."""
     length: int | None = None
@@ -47,15 +62,21 @@ class Train:
     vocabulary: int = 2048
     """Tokens of the tokenizer trained here."""
     prior: str = "standard-normal"
-    """A prior's name, or package.module:Class."""
+    """A prior's name, or package.module:Class; its options are --prior.NAME VALUE."""
     guide: str = "mean-field"
-    """A guide's name, or package.module:Class."""
+    """A guide's name, or package.module:Class; its options are --guide.NAME VALUE."""
+    prior_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
+    guide_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     protocol: Literal["fresh", "released"] = "fresh"
     """"released" repeats the authors' released code for comparison: its numbers are no bounds."""
     baseline: bool = False
     """Also train the same decoder without latents, on the same batches."""
+    warm_start: bool = False
+    """Begin a document's fast steps where they ended an epoch before, not at the prior."""
     check_every: int | None = None
     """Iterations between looks at held-out text."""
+    save_every: int | None = None
+    """Iterations between checkpoints."""
     resume: bool = False
     """Go on from the last checkpoint as the run was configured; --steps and --data may be given."""
     overwrite: bool = False
@@ -69,58 +90,66 @@ class Train:
     objective: Objective = PRESETS["tiny"].objective
 
     def config(self, corpus: ltm.Corpus | None = None) -> Config:
-        """The run's configuration; with its corpus, the vocabulary is the corpus's."""
-        of_preset = ltm.preset(self.preset)
-        training: dict[str, Any] = {
-            "steps": self.steps,
-            "batch": self.batch,
-            "check_every": self.check_every,
-            "seed": self.seed,
-            "baseline": self.baseline,
-        }
+        """The configuration of a new run; with its corpus, the vocabulary is the corpus's."""
         length = self.length or self.architecture.length
         architecture = dataclasses.replace(
             self.architecture, length=length, window=min(self.architecture.window, length)
         )
-        if corpus is not None:
-            architecture = dataclasses.replace(
-                architecture, vocabulary=corpus.vocabulary, begin=corpus.begin
-            )
         data = Data(layout=self.layout, tokenizer=self.tokenizer, vocabulary=self.vocabulary)
         config = Config(
             architecture=architecture,
             thoughts=self.thoughts,
             data=self.text.over(data),
-            prior=Named(self.prior),
-            guide=Named(self.guide),
+            prior=Named(self.prior, self.prior_options),
+            guide=Named(self.guide, self.guide_options),
             fast=self.fast,
             slow=self.slow,
             objective=self.objective,
-            training=dataclasses.replace(
-                of_preset.training, **{k: v for k, v in training.items() if v is not None}
-            ),
+            training=self._training(ltm.preset(self.preset).training),
         )
-        return ltm.released_protocol(config) if self.protocol == "released" else config
+        config = ltm.released_protocol(config) if self.protocol == "released" else config
+        return config if corpus is None else fitted(config, corpus)
 
-    def resumed(self) -> Config:
+    def repeated(self, file: Path) -> tuple[Config, ltm.Tokenizer | None, Mapping[str, Any] | None]:
+        """The configuration in a file; of a run, its tokenizer and its record too."""
+        given, record = folder.config_from(file)
+        training = self._training(given.training)
+        config = given.replace(data=self.text.over(given.data), training=training)
+        beside = file if file.is_dir() else file.parent
+        own = record is not None and config.data == given.data  # not for other text
+        if own and (beside / folder.TOKENIZER).exists():
+            return config, checkpoint.load_tokenizer(beside), record
+        return config, None, record
+
+    def resumed(self) -> tuple[Config, ltm.Tokenizer]:
         """The run's own configuration; only the number of steps and the text's place may change."""
-        config, _ = checkpoint.read_config(self.out)
+        config, _ = folder.read_config(self.out)
         say(f"resuming {self.out} with its own configuration")
-        training = config.training
-        if self.steps is not None:
-            training = dataclasses.replace(training, steps=self.steps)
-        return config.replace(data=self.text.over(config.data), training=training)
+        steps = config.training.steps if self.steps is None else self.steps
+        training = dataclasses.replace(config.training, steps=steps)
+        config = config.replace(data=self.text.over(config.data), training=training)
+        return config, checkpoint.load_tokenizer(self.out)
 
     def run(self) -> None:
         """Train, and say where the run is and how to go on."""
         ltm.check_folder(self.out, self.resume, self.overwrite)
-        config = self.resumed() if self.resume else self.config()
-        build_prior(config.prior, config.thoughts)  # a wrong name is told before the long part
-        build_guide(config.guide)
-        corpus = ltm.load_data(config, ltm.Tokenizer.load(self.out) if self.resume else None)
+        tokenizer = record = None
+        if self.resume:
+            config, tokenizer = self.resumed()
+        elif self.repeat is not None:
+            config, tokenizer, record = self.repeated(self.repeat)
+        else:
+            config = self.config()
+        # A wrong name or option is told before the long part.
+        build_prior(config.prior, config.thoughts)
+        check_guide(config, build_guide(config.guide))
+        corpus = ltm.load_data(config, tokenizer)
         say(f"data: {corpus}")
+        if record is not None:
+            for difference in unlike(record, corpus):
+                say(f"not the same as {self.repeat}: {difference}")
         run = ltm.train(
-            config if self.resume else self.config(corpus),
+            config if self.resume else fitted(config, corpus),
             self.out,
             corpus,
             resume=self.resume,
@@ -129,8 +158,43 @@ class Train:
             note=say,
         )
         if run.step < config.training.steps:
-            say(f"stopped and saved after {run.step} iterations; the same with --resume goes on")
+            on = folder.resume_command(run.path)
+            say(f"stopped and saved after {run.step} iterations; {on} goes on")
         say(f"run: {run.path}, {run.step} iterations; next: ltm evaluate {run.path}")
+
+    def _training(self, training: Training) -> Training:
+        given: dict[str, Any] = {
+            "steps": self.steps,
+            "batch": self.batch,
+            "check_every": self.check_every,
+            "save_every": self.save_every,
+            "seed": self.seed,
+            "baseline": self.baseline or None,
+            "warm_start": self.warm_start or None,
+        }
+        return dataclasses.replace(training, **{k: v for k, v in given.items() if v is not None})
+
+
+def unlike(record: Mapping[str, Any], corpus: ltm.Corpus) -> Iterator[str]:
+    """What keeps a run on this corpus, here and now, from being the one recorded."""
+    if record["data"]["fingerprint"] != corpus.fingerprint:
+        yield f"{corpus.name} is not the text it was trained on"
+    before = {**record["versions"], "threads": record.get("threads")}
+    for name, now in {**folder.versions(), "threads": torch.get_num_threads()}.items():
+        if before.get(name) != now:
+            yield f"{name} was {before.get(name)}, now it is {now}; weights may differ"
+
+
+def check_options(arguments: Sequence[str]) -> None:
+    """Raises InputError for an option that cannot stand beside --config."""
+    given = [a.partition("=")[0].removeprefix("--") for a in arguments if a.startswith("--")]
+    names = [name.replace("_", "-").removeprefix("no-") for name in given]
+    for name in names if "config" in names else ():
+        if name not in BESIDE_CONFIG:
+            raise InputError(
+                f"--{name} is given beside --config, which sets it: leave it out, or change the "
+                "file; only --" + ", --".join(sorted(BESIDE_CONFIG)) + " may be given"
+            )
 
 
 @dataclass(frozen=True)

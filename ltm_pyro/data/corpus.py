@@ -115,9 +115,10 @@ def load_corpus(
     if tokenizer is None:
         texts = parts["train"]
         if not texts:
+            count = sum(map(len, documents.values()))
             raise InputError(
-                f"{source} leaves no document to train on: it holds "
-                f"{sum(map(len, documents.values()))}; give more, or a `separator` between them"
+                f"{source} leaves no document to train on: it holds {count}, held out for "
+                "validation or test; give more, or a `separator` between them"
             )
         tokenizer = Tokenizer.train(texts, vocabulary)
     elif not isinstance(tokenizer, Tokenizer):

@@ -1,7 +1,9 @@
 """Rows of tokens: each row is the text that one set of thoughts explains."""
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,12 +22,19 @@ class Rows:
         document: which document a row belongs to, shape (R,). A document longer than a row is cut
             into several, each with thoughts of its own; errors are computed over documents.
         bytes: UTF-8 bytes of text a row stands for, shape (R,).
+        key: a number made of a row's tokens, shape (R,): what is drawn for a row follows from it,
+            not from the batch the row is in. Copies of a row have keys of their own.
     """
 
     tokens: Tensor
     lengths: Tensor
     document: Tensor
     bytes: Tensor
+    key: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+
+    def __post_init__(self) -> None:
+        if len(self.key) != len(self.lengths):
+            object.__setattr__(self, "key", _keys(self.tokens, self.lengths))
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -37,7 +46,7 @@ class Rows:
         lengths = self.lengths[rows]
         longest = int(lengths.max()) if len(lengths) else 0
         tokens = self.tokens[rows][:, :longest]
-        return Rows(tokens, lengths, self.document[rows], self.bytes[rows])
+        return Rows(tokens, lengths, self.document[rows], self.bytes[rows], self.key[rows])
 
     @property
     def mask(self) -> Tensor:
@@ -52,7 +61,8 @@ class Rows:
 
     def to(self, device: torch.device | str) -> "Rows":
         """The same rows on another device."""
-        return Rows(*(x.to(device) for x in (self.tokens, self.lengths, self.document, self.bytes)))
+        parts = (self.tokens, self.lengths, self.document, self.bytes, self.key)
+        return Rows(*(x.to(device) for x in parts))
 
     def split(self, size: int) -> Iterator["Rows"]:
         """Batches of `size` rows in order, the last one perhaps smaller."""
@@ -74,6 +84,18 @@ class Rows:
             here = epochs == epoch
             chosen[here] = order[within[here]]
         return self[chosen]
+
+
+def _keys(tokens: Tensor, lengths: Tensor) -> Tensor:
+    """A number for each row from its tokens, and from how many rows before it were the same."""
+    seen: Counter[bytes] = Counter()
+    keys = []
+    for row, length in zip(tokens.cpu().numpy(), lengths.tolist(), strict=True):
+        content = row[:length].tobytes()
+        digest = hashlib.blake2b(content, digest_size=8, salt=seen[content].to_bytes(8)).digest()
+        seen[content] += 1
+        keys.append(int.from_bytes(digest) >> 1)
+    return torch.tensor(keys, dtype=torch.long, device=lengths.device)
 
 
 def rows_of_documents(

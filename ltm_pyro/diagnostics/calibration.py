@@ -26,7 +26,7 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.seeds import derive, seeded
+from ltm_pyro.seeds import derive
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,9 @@ def calibrate(
         here = slice(i * chunk, i * chunk + len(part))
         true = Draws(model, {site: z[:, here] for site, z in latents.items()}, part)
         targets = {name: evaluate_functional(name, f, true) for name, f in functionals.items()}
+        noise = posterior.noise(part, seed, stream=2)
         for start in range(0, draws, AT_ONCE):
-            with torch.no_grad(), seeded(seed, 2, i, start):
+            with torch.no_grad(), noise.draw():
                 drawn = draw_latents(fitted, part, min(AT_ONCE, draws - start))
             for name, f in functionals.items():
                 values = evaluate_functional(name, f, Draws(model, drawn, part))

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import Latents, log_joint, prior_of, with_particles
+from ltm_pyro.densities import Latents, joined, log_joint
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.models.base import TextModel
 
@@ -31,9 +30,7 @@ class Draws:
     @property
     def z(self) -> Tensor:
         """Shape (draws, documents, layers, slots, dim)."""
-        n = len(next(iter(self.latents.values())))
-        prior = with_particles(prior_of(self.model), n)
-        return poutine.condition(prior, data=self.latents)(self.rows)
+        return joined(self.model, self.latents, self.rows)
 
     @property
     def log_likelihood(self) -> Tensor:

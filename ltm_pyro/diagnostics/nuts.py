@@ -18,9 +18,10 @@ from ltm_pyro.bounds.report import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.densities import Latents, draw_latents
+from ltm_pyro.elbo import frozen
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
-from ltm_pyro.inference.local import MakeGuide, frozen
+from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.seeds import derive, seeded
@@ -159,8 +160,8 @@ def compare_with_nuts(
     fast = fast or Fast()
     posterior = infer(model, rows, guide, fast, derive(seed, 0))
     guided = []
-    for i, (fitted, part) in enumerate(posterior.chunks):
-        with torch.no_grad(), seeded(seed, 1, i):
+    for fitted, part in posterior.chunks:
+        with torch.no_grad(), posterior.noise(part, seed, stream=1).draw():
             guided.append(draw_latents(fitted, part, guide_draws))
     sampled, divergences = [], 0
     for i, part in enumerate(posterior.rows.split(chunk)):

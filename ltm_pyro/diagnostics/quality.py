@@ -16,7 +16,6 @@ from ltm_pyro.bounds.report import Array
 from ltm_pyro.densities import draw_latents, log_weights
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.posterior import Posterior
-from ltm_pyro.seeds import seeded
 
 FEWEST = 25
 """Draws below which no Pareto tail is fitted: it would have fewer than five of them."""
@@ -210,14 +209,15 @@ def plot_guide_quality(quality: GuideQuality, ax: Axes) -> Axes:
 def _log_weights(posterior: Posterior, draws: int, seed: int) -> tuple[Tensor, int]:
     """Log weights in fp64 on the CPU, (draws, rows), nats; and latent dimensions of a row."""
     found, dimensions = [], 0
-    for i, (guide, rows) in enumerate(posterior.chunks):
+    for guide, rows in posterior.chunks:
         model = functools.partial(posterior.model, prelude=posterior.model.read(rows))
-        with seeded(seed, STREAM, i):
+        noise = posterior.noise(rows, seed, STREAM)
+        with noise.draw():
             one = draw_latents(guide, rows, 1)
         dimensions = sum(z[0, 0].numel() for z in one.values())
         parts = []
         for start in range(0, draws, AT_ONCE):
-            with seeded(seed, STREAM, i, start):
+            with noise.draw():
                 parts.append(log_weights(model, guide, rows, min(AT_ONCE, draws - start)))
         found.append(torch.cat(parts).double().cpu())
     log_w = torch.cat(found, 1)

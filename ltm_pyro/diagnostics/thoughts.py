@@ -14,18 +14,18 @@ from torch.distributions import kl_divergence
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.densities import (
-    Latents,
     draw_latents,
+    joined,
     log_density,
     log_joint,
     prior_of,
     site_distributions,
 )
+from ltm_pyro.elbo import sample_thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.seeds import seeded
 
 ACTIVE = 0.01
 """A unit is active if the variance over documents of its posterior mean exceeds this."""
@@ -203,16 +203,18 @@ def _part(posterior: Posterior, chunk: int, draws: int, seed: int) -> _Part:
     """KL and mean of each dimension (rows, ...), ablation scores (layers + 1, rows)."""
     guide, rows = posterior.chunks[chunk]
     prior = prior_of(posterior.model)
-    with seeded(seed, 8, chunk):
-        latents = draw_latents(guide, rows, max(draws, MOMENTS))
-        p = _only(draw_latents(prior, rows, max(draws, MOMENTS)))
+    noise = posterior.noise(rows, seed, stream=8)
+    with noise.draw():
+        q = sample_thoughts(posterior.model, guide, rows, max(draws, MOMENTS))
+    with noise.draw():
+        p = joined(posterior.model, draw_latents(prior, rows, max(draws, MOMENTS)), rows)
+    with noise.draw():
         q_fn = site_distributions(guide, rows)
         p_fn = site_distributions(prior, rows)
-    site, q = _site(latents), _only(latents)
     try:  # exact where both are products over dimensions that torch knows
-        kl = kl_divergence(_factors(q_fn[site]), _factors(p_fn[site]))[0]
-        mean, factorised = _factors(q_fn[site]).mean[0], True
-    except (NotImplementedError, AttributeError):
+        kl = kl_divergence(_factors(q_fn["z"]), _factors(p_fn["z"]))[0]
+        mean, factorised = _factors(q_fn["z"]).mean[0], True
+    except (NotImplementedError, AttributeError, KeyError):
         mean, variance = q.mean(0), q.var(0)
         ratio = variance / p.var(0)
         kl = 0.5 * (ratio + (mean - p.mean(0)) ** 2 / p.var(0) - 1 - ratio.log())
@@ -220,7 +222,7 @@ def _part(posterior: Posterior, chunk: int, draws: int, seed: int) -> _Part:
     scores = []
     for kept in range(q.shape[2] + 1):
         z = torch.cat([q[:draws, :, :kept], p[:draws, :, kept:]], dim=2)
-        _, likelihood = log_joint(posterior.model, {site: z}, rows)
+        _, likelihood = log_joint(posterior.model, {"z": z}, rows)
         scores.append(kl[:, :kept].flatten(1).sum(1) - likelihood.mean(0))
     return _Part(kl, mean, factorised, torch.stack(scores))
 
@@ -237,31 +239,21 @@ def _surgery(posterior: Posterior, draws: int, seed: int) -> tuple[float, float]
     """I(x; z) and KL(aggregated q || p), with the aggregate over these rows."""
     log_q_own, log_q_all, log_p = [], [], []
     total = len(posterior.rows)
-    for i, (guide, rows) in enumerate(posterior.chunks):
-        with seeded(seed, 9, i):
-            z = draw_latents(guide, rows, draws)
-        site = _site(z)
-        values = z[site]  # (draws, rows, layers, slots, dim)
+    for guide, rows in posterior.chunks:
+        with posterior.noise(rows, seed, stream=9).draw():
+            values = sample_thoughts(posterior.model, guide, rows, draws)
+        z = {"z": values}  # (draws, rows, layers, slots, dim)
         log_q_own.append(log_density(guide, z, rows))
         log_p.append(log_density(prior_of(posterior.model), z, rows))
         flat = values.reshape(-1, 1, *values.shape[2:])
         against = [
-            log_density(other, {site: flat.expand(-1, len(its), *flat.shape[2:])}, its)
+            log_density(other, {"z": flat.expand(-1, len(its), *flat.shape[2:])}, its)
             for other, its in posterior.chunks
         ]
         mixture = torch.logsumexp(torch.cat(against, dim=1), 1) - math.log(total)
         log_q_all.append(mixture.reshape(values.shape[:2]))
     own, aggregate, prior = (torch.cat(x, dim=1) for x in (log_q_own, log_q_all, log_p))
     return float((own - aggregate).mean()), float((aggregate - prior).mean())
-
-
-def _site(latents: Latents) -> str:
-    (site,) = latents
-    return site
-
-
-def _only(latents: Latents) -> Tensor:
-    return latents[_site(latents)]
 
 
 def _mean(values: Tensor) -> tuple[float, float]:

@@ -12,13 +12,15 @@ from tqdm.auto import tqdm
 
 from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.elbo import assert_finite, elbo_terms
-from ltm_pyro.guides import MeanField
+from ltm_pyro.elbo import assert_finite, elbo_terms, frozen
+from ltm_pyro.guides import Guide, MeanField
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
-from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, frozen, new_guide
+from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
+from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.precision import computing_in
 from ltm_pyro.presets import RELEASED_LOG_VARIANCE
 from ltm_pyro.registry import new_optimizer
 from ltm_pyro.seeds import Noise, derive
@@ -40,13 +42,15 @@ class DualRateSVI:
     store is never used.
 
     Args:
-        model: a Pyro model of text; its parameters (decoder, learned prior) are the global ones.
+        model: a Pyro model of text; its parameters (decoder, learned prior) are global ones.
         guide: a guide class, or a `functools.partial` of one, called with
-            (thoughts, batch_size) for every batch.
+            (thoughts, batch_size) for every batch. What a guide shares between documents
+            (`Guide.of`) is global, and trained with the model.
         fast: the fast loop.
         slow: the slow step.
         objective: the KL's weight over training; the ELBO unless given.
         seed: every draw is derived from it and the step's number.
+        memory: keeps documents' local parameters from one epoch to the next.
     """
 
     def __init__(
@@ -57,13 +61,17 @@ class DualRateSVI:
         slow: Slow | None = None,
         objective: Objective | None = None,
         seed: int = 0,
+        memory: Memory | None = None,
     ):
+        self.memory = memory
         self.model, self.guide, self.seed = model, guide, seed
         self.fast, self.slow = fast or Fast(), slow or Slow()
         self.objective = objective or Objective()
         self.done = 0
-        matrices = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
-        others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
+        self.shared: nn.Module | None = getattr(guide, "keywords", {}).get("shared")
+        trained = [p for p in self.global_parameters() if p.requires_grad]
+        matrices = [p for p in trained if p.dim() >= 2]
+        others = [p for p in trained if p.dim() < 2]
         groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": self.slow.decay}]
         if others:
             groups.append({"params": others, "weight_decay": 0.0})
@@ -77,6 +85,11 @@ class DualRateSVI:
         """The protocol of the authors' released code; see `ltm_pyro.config.released_protocol`."""
         guide = functools.partial(MeanField, log_variance=RELEASED_LOG_VARIANCE)
         return cls(model, guide, Fast.released(steps), slow, seed=seed)
+
+    def global_parameters(self) -> list[nn.Parameter]:
+        """What the slow step trains: decoder, learned prior, and what guides share."""
+        shared = [] if self.shared is None else list(self.shared.parameters())
+        return [*self.model.parameters(), *shared]
 
     def step(self, batch: Rows, total: int | None = None) -> StepReport:
         """One iteration on a batch.
@@ -92,18 +105,20 @@ class DualRateSVI:
         size = -(-len(batch) // self.slow.accumulate)
         weight = self.objective.weight(self.done, total)
         self.optimizer.zero_grad(set_to_none=True)
-        fitted: list[tuple[nn.Module, Rows, Noise]] = []
+        fitted: list[tuple[Guide, Rows, Noise]] = []
         loops: list[InnerLoop] = []
-        for i, part in enumerate(batch.split(size)):
+        for part in batch.split(size):
             guide = new_guide(self.model, self.guide, part)
-            noise = Noise(derive(self.seed, self.done, i), fixed=self.fast.noise == "fixed")
+            seed = derive(self.seed, self.done)
+            noise = Noise(seed, part.key, fixed=self.fast.noise == "fixed")
             inner = fit_guide(
-                self.model, guide, part, self.fast, noise, weight, self.objective.free_bits
-            )
+                self.model, guide, part, self.fast, noise, weight, self.objective.free_bits,
+                self.memory,
+            )  # fmt: skip
             loops.append(inner)
             fitted.append((guide, part, noise))
         if self.fast.leak:  # what leaked is in nats; the slow gradient is in nats per token
-            for parameter in self.model.parameters():
+            for parameter in self.global_parameters():
                 if parameter.grad is not None:
                     parameter.grad /= tokens
         if total is None:
@@ -117,7 +132,7 @@ class DualRateSVI:
             seen = self._backward(fitted, tokens, weight)
             if slow_step == 0:
                 likelihood, kl, objective = seen
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.slow.clip)
+            norm = nn.utils.clip_grad_norm_(self.global_parameters(), self.slow.clip)
             if slow_step == 0:
                 first_norm = float(norm)
             self.optimizer.step()
@@ -136,16 +151,20 @@ class DualRateSVI:
         )
 
     def _backward(
-        self, fitted: list[tuple[nn.Module, Rows, Noise]], tokens: int, weight: float
+        self, fitted: list[tuple[Guide, Rows, Noise]], tokens: int, weight: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Add the slow gradient; returns log-likelihood, KL and objective per document, nats."""
         seen = []
         for guide, part, noise in fitted:
-            with frozen(guide), noise.draw():
+            with frozen(guide), computing_in(self.slow.precision, self.model), noise.draw():
                 terms = elbo_terms(self.model, guide, part)
             assert_finite(terms, f"the slow step of iteration {self.done + 1}")
             objective = terms.objective(weight, self.objective.free_bits)
-            (-objective.mean(0).sum() / tokens).backward()
+            loss = -objective.mean(0)
+            extra = guide.shared_loss()
+            if extra is not None:
+                loss = loss + extra
+            (loss.sum() / tokens).backward()
             parts = (terms.log_likelihood, terms.kl, objective)
             seen.append([part.mean(0).detach() for part in parts])
         likelihood, kl, objective = (torch.cat(parts) for parts in zip(*seen, strict=True))

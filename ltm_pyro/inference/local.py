@@ -1,20 +1,27 @@
 """The fast loop: fit a guide's local parameters to one batch."""
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.elbo import assert_finite, elbo_terms
-from ltm_pyro.guides.base import Guide
+from ltm_pyro.densities import Program, log_joint
+from ltm_pyro.elbo import ElboTerms, assert_finite, elbo_terms, frozen
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import Guide
+from ltm_pyro.guides.sampled import Sampler
+from ltm_pyro.inference.memory import Memory
+from ltm_pyro.inference.optimizers import local_optimizer
 from ltm_pyro.inference.schedule import cosine, set_lr
+from ltm_pyro.likelihood import draw_positions
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.registry import new_optimizer
+from ltm_pyro.precision import computing_in
 from ltm_pyro.seeds import Noise
 
 MakeGuide = Callable[..., Guide]
@@ -55,9 +62,8 @@ class InnerLoop:
 
 
 def new_guide(model: TextModel, make: MakeGuide, batch: Rows) -> Guide:
-    """A fresh guide for a batch, on the model's device."""
-    device = next(model.parameters()).device
-    return make(getattr(model, "thoughts", None), len(batch)).to(device)
+    """A fresh guide for a batch, of the model's device and dtype."""
+    return make(getattr(model, "thoughts", None), len(batch)).to(next(model.parameters()))
 
 
 def fit_guide(
@@ -68,65 +74,137 @@ def fit_guide(
     noise: Noise,
     kl_weight: float = 1.0,
     free_bits: float = 0.0,
+    memory: Memory | None = None,
 ) -> InnerLoop:
     """Take `fast.steps` steps up the ELBO in the guide's parameters; the model stays as it is.
 
+    A `Sampler` moves its particles by that many steps instead.
+
     Algorithm 1 of Kong et al. (2025), its inner loop. Every step draws from `noise`. The model's
     parameters are frozen meanwhile, so no gradient of theirs is computed or kept (unless
-    `fast.leak`, as in the released code). A `kl_weight` other than 1, or `free_bits`, fit another
-    objective than the ELBO (see `Objective`); the trace still records the ELBO's parts.
+    `fast.leak`, as in the released code). With `fast.tokens` below 1 the likelihood is estimated
+    from a part of each document's tokens, in the trace too. A `kl_weight` other than 1, or
+    `free_bits`, fit another objective than the ELBO (see `Objective`); the trace still records the
+    ELBO's parts. With a `memory` documents start where they ended the last time.
 
     Raises:
         NotFinite: if a site's log-probability is NaN or infinite, naming site and documents.
+        InputError: for `fast.tokens` below 1 where model or guide needs them all.
     """
-    local = [p for p in guide.parameters() if p.requires_grad]
-    records: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    rates: list[float] = []
-    if local and fast.steps:
-        optimizer = new_optimizer(fast.optimizer, local, fast.lr, fast.options)
-    with torch.enable_grad(), nullcontext() if fast.leak else frozen(model):
+    if fast.tokens < 1:
+        _check_subsampling(model, guide)
+    with torch.enable_grad(), ExitStack() as stack:
+        if not fast.leak:
+            stack.enter_context(frozen(model))
+        if guide.shared is not None:
+            stack.enter_context(frozen(guide.shared))
         # With the weights fixed, what precedes the first look at z is the same in every step.
         fixed = model if fast.leak else functools.partial(model, prelude=model.read(batch))
-        for step in range(fast.steps if local else 0):
-            lr = cosine(step, fast.steps, fast.lr, fast.final)
-            set_lr(optimizer, lr)
-            with noise.draw():
-                terms = elbo_terms(fixed, guide, batch, fast.particles)
-            assert_finite(terms, f"a fast step ({step + 1} of {fast.steps})")
-            optimizer.zero_grad()
-            (-terms.objective(kl_weight, free_bits).mean(0).sum()).backward()
-            gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in local]
-            gradient_norm = _norm_by_document(gradients, len(batch))
-            before = [p.detach().clone() for p in local]
+        guide.start(model, batch)
+        if memory is not None:
+            memory.recall(guide, batch)
+        with computing_in(fast.precision, model, fixed=not fast.leak):
+            if isinstance(guide, Sampler):
+                inner = _sample(fixed, guide, batch, fast, noise)
+            else:
+                inner = _ascend(fixed, guide, batch, fast, noise, kl_weight, free_bits)
+        guide.finish(model, batch)
+    if memory is not None:
+        memory.remember(guide, batch)
+    return inner
+
+
+def _ascend(
+    model: Program,
+    guide: Guide,
+    batch: Rows,
+    fast: Fast,
+    noise: Noise,
+    kl_weight: float,
+    free_bits: float,
+) -> InnerLoop:
+    """Gradient steps on local parameters."""
+    local = [p for p in guide.parameters() if p.requires_grad]
+    steps = fast.steps if local else 0
+    if steps:
+        optimizer = local_optimizer(fast, guide, local)
+    trace = _Trace(len(batch))
+    for step in range(steps):
+        lr = cosine(step, steps, fast.lr, fast.final)
+        set_lr(optimizer, lr)
+        seen = model
+        if fast.tokens < 1:
+            with noise.tensors(dim=0):
+                positions = draw_positions(batch.mask, fast.tokens)
+            seen = functools.partial(model, positions=positions)
+        with noise.draw():
+            terms = elbo_terms(seen, guide, batch, fast.particles)
+        assert_finite(terms, f"a fast step ({step + 1} of {steps})")
+        optimizer.zero_grad()
+        (-terms.objective(kl_weight, free_bits).mean(0).sum()).backward()
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in local]
+        norm = _norm_by_document(gradients, len(batch))
+        before = [p.detach().clone() for p in local]
+        with noise.tensors(dim=0):
             optimizer.step()
-            moved = [p.detach() - old for p, old in zip(local, before, strict=True)]
-            records.append(
-                (
-                    terms.log_likelihood.mean(0).detach(),
-                    terms.kl.mean(0).detach(),
-                    gradient_norm,
-                    _norm_by_document(moved, len(batch)),
-                )
-            )
-            rates.append(lr)
-    if not records:
-        none = torch.zeros(0, len(batch))
-        return InnerLoop(none, none, none, none, torch.zeros(0))
-    likelihoods, kls, norms, steps = (torch.stack(x) for x in zip(*records, strict=True))
-    return InnerLoop(likelihoods, kls, norms, steps, torch.tensor(rates))
+        moved = [p.detach() - old for p, old in zip(local, before, strict=True)]
+        trace.add(terms.log_likelihood, terms.kl, norm, _norm_by_document(moved, len(batch)), lr)
+    return trace.loop()
 
 
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """A block in which the module's parameters require no gradient."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
+def _sample(model: Program, guide: Sampler, batch: Rows, fast: Fast, noise: Noise) -> InnerLoop:
+    """Moves of particles towards the posterior; its trace has -log p(z) for a KL."""
+    guide.begin(noise)
+    trace = _Trace(len(batch))
+
+    def log_joint_of(z: Tensor) -> Tensor:
+        prior, likelihood = log_joint(model, {"z": z}, batch)
+        seen.append((likelihood.detach(), -prior.detach()))
+        return prior + likelihood
+
+    for step in range(fast.steps):
+        lr = cosine(step, fast.steps, fast.lr, fast.final)
+        seen: list[tuple[Tensor, Tensor]] = []
+        before = guide.particles.clone()
+        guide.advance(log_joint_of, lr, noise)
+        likelihood, kl = seen[0]
+        terms = ElboTerms(likelihood, {"z": kl}, None)
+        assert_finite(terms, f"a fast step ({step + 1} of {fast.steps})")
+        moved = (guide.particles - before).square().mean(0).flatten(1).sum(1).sqrt()
+        trace.add(likelihood, kl, torch.full_like(moved, torch.nan), moved, lr)
+    return trace.loop()
+
+
+def _check_subsampling(model: TextModel, guide: Guide) -> None:
+    kind = None
+    if isinstance(guide, Sampler):
+        kind = f"{type(guide).__name__} needs the likelihood itself"
+    elif "positions" not in inspect.signature(model.forward).parameters:
+        kind = f"{type(model).__name__} takes no `positions`, so it observes all tokens or none"
+    if kind is not None:
+        raise InputError(f"fast.tokens is below 1, but {kind}: leave fast.tokens at 1")
+
+
+class _Trace:
+    """Gathers an `InnerLoop`, a step at a time."""
+
+    def __init__(self, documents: int):
+        self.documents = documents
+        self.records: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self.rates: list[float] = []
+
+    def add(self, likelihood: Tensor, kl: Tensor, norm: Tensor, moved: Tensor, rate: float) -> None:
+        """Likelihood and KL of shape (particles, documents); the norms (documents,)."""
+        self.records.append((likelihood.mean(0).detach(), kl.mean(0).detach(), norm, moved))
+        self.rates.append(rate)
+
+    def loop(self) -> InnerLoop:
+        """All steps so far."""
+        if not self.records:
+            none = torch.zeros(0, self.documents)
+            return InnerLoop(none, none, none, none, torch.zeros(0))
+        likelihoods, kls, norms, steps = (torch.stack(x) for x in zip(*self.records, strict=True))
+        return InnerLoop(likelihoods, kls, norms, steps, torch.tensor(self.rates))
 
 
 def _norm_by_document(values: list[Tensor], documents: int) -> Tensor:

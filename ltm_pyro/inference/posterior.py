@@ -1,5 +1,6 @@
 """What inference returns: guides fitted to some rows."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -9,13 +10,18 @@ from torch import Tensor
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.elbo import ElboTerms, elbo_terms, sample_thoughts
+from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.seeds import Noise, derive, seeded
+from ltm_pyro.seeds import Noise, derive
 
 AT_ONCE = 8
 """Particles of every row that are scored together; bounds the memory."""
+NO_BOUND = (
+    "what it scores is no bound. Ask for `prior`, `predictive` or `ais_prior`, or fit a guide with "
+    "a density, such as LaplaceApproximation around the same point"
+)
 FIT, DRAW = 0, 1  # streams of one seed: what a fit draws, and what is drawn from it afterwards
 
 
@@ -41,26 +47,39 @@ class Posterior:
     def sample(self, draws: int = 1, seed: int | None = None) -> Tensor:
         """Draws of z, shape (draws, documents, layers, slots, dim); those that `elbo` scores."""
         found = []
-        for i, (guide, rows) in enumerate(self.chunks):
-            with seeded(self.seed if seed is None else seed, DRAW, i):
-                drawn = [sample_thoughts(self.model, guide, rows, n) for n in pieces(draws)]
-                found.append(torch.cat(drawn))
+        for guide, rows in self.chunks:
+            noise = self.noise(rows, seed)
+            drawn = []
+            for n in pieces(draws):
+                with noise.draw():
+                    drawn.append(sample_thoughts(self.model, guide, rows, n))
+            found.append(torch.cat(drawn))
         return torch.cat(found, dim=1)
 
     @torch.no_grad()
     def elbo(self, particles: int = 1, seed: int | None = None) -> ElboTerms:
         """The ELBO with draws the fit never saw; shapes (particles, documents), nats."""
         parts = []
-        for i, (guide, rows) in enumerate(self.chunks):
-            with seeded(self.seed if seed is None else seed, DRAW, i):
-                parts.append(_in_pieces(self.model, guide, rows, particles))
+        for guide, rows in self.chunks:
+            if not guide.has_density:
+                raise InputError(f"{type(guide).__name__} is a point, without density: {NO_BOUND}")
+            parts.append(_in_pieces(self.model, guide, rows, particles, self.noise(rows, seed)))
         return ElboTerms.concatenate(parts)
 
+    def noise(self, rows: Rows, seed: int | None = None, stream: int = DRAW) -> Noise:
+        """What is drawn from the fitted guides of some of the rows."""
+        return Noise(derive(self.seed if seed is None else seed, stream), rows.key)
 
-def _in_pieces(model: TextModel, guide: Guide, rows: Rows, particles: int) -> ElboTerms:
+
+def _in_pieces(
+    model: TextModel, guide: Guide, rows: Rows, particles: int, noise: Noise
+) -> ElboTerms:
     """`elbo_terms`, a few particles at a time: no gradient needs them all in memory."""
     fixed = functools.partial(model, prelude=model.read(rows))
-    parts = [elbo_terms(fixed, guide, rows, n) for n in pieces(particles)]
+    parts = []
+    for n in pieces(particles):
+        with noise.draw():
+            parts.append(elbo_terms(fixed, guide, rows, n))
     z = [part.z for part in parts if part.z is not None]
     return ElboTerms(
         torch.cat([part.log_likelihood for part in parts]),
@@ -84,6 +103,9 @@ def infer(
 ) -> Posterior:
     """Fit a fresh guide to each chunk of rows; the model stays as it is.
 
+    What is found for a row depends on the row, the model and the seed: neither on the rows beside
+    it nor on how they are cut into chunks, up to rounding.
+
     Args:
         model: any model of text.
         rows: what to infer thoughts for.
@@ -94,9 +116,10 @@ def infer(
     """
     rows = rows.to(next(model.parameters()).device)
     chunks, loops = [], []
-    for i, part in enumerate(rows.split(chunk)):
+    fast = dataclasses.replace(fast, leak=False)  # nothing here takes a slow step
+    for part in rows.split(chunk):
         fitted = new_guide(model, guide, part)
-        noise = Noise(derive(seed, FIT, i), fixed=fast.noise == "fixed")
+        noise = Noise(derive(seed, FIT), part.key, fixed=fast.noise == "fixed")
         loops.append(fit_guide(model, fitted, part, fast, noise))
         chunks.append((fitted, part))
     return Posterior(model, rows, chunks, InnerLoop.concatenate(loops), seed)

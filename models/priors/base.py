@@ -1,7 +1,6 @@
-"""Priors over thoughts. A new one is a class with a `distribution`; it may own parameters."""
+"""What a prior is."""
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
@@ -12,8 +11,9 @@ from ltm_pyro.config import Thoughts
 class Prior(nn.Module):
     """p(z) of one document; the plate of documents is the model's.
 
-    A subclass defines `distribution`. Constructor arguments beyond `thoughts` are kept as
-    attributes of the same name, so that a saved model can be built again.
+    A subclass defines `distribution`, or samples one site a layer in a `forward` of its own.
+    Constructor arguments beyond `thoughts` are kept as attributes of the same name, so that a
+    saved model can be built again.
     """
 
     anchor: Tensor
@@ -36,12 +36,3 @@ class Prior(nn.Module):
     def forward(self) -> Tensor:
         """Sample the site `z` inside the model's plate: (*plates, layers, slots, dim)."""
         return pyro.sample("z", self.distribution())
-
-
-class StandardNormal(Prior):
-    """Independent N(0, 1) in every dimension, the paper's default."""
-
-    def distribution(self) -> TorchDistribution:
-        """N(0, I) of event shape (layers, slots, dim)."""
-        one = self.anchor + 1
-        return dist.Normal(self.anchor, one, validate_args=False).expand(self.shape).to_event(3)

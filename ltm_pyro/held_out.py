@@ -1,0 +1,54 @@
+"""Looks at held-out text while a model trains."""
+
+import math
+from typing import Any
+
+from ltm_pyro.bounds import evaluate
+from ltm_pyro.data import Corpus, Rows
+from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.models import TextModel
+
+BOUND = "held_out_elbo"
+"""The held-out bound in a log's line, nats per token: what the best checkpoint is chosen by."""
+
+
+def held_out(corpus: Corpus, most: int) -> Rows:
+    """The first rows of the validation split, or of the test split where there is none."""
+    return (corpus.valid if len(corpus.valid) else corpus.test)[:most]
+
+
+def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) -> dict[str, float]:
+    """Figures of held-out rows, for a log's line; {} if there are none.
+
+    `held_out_` before `elbo` (the bound), `standard_error`, `kl` (its part in the bound), `prior`
+    and `baseline`, all in nats per token, and `bits_per_byte`. Every look has the same draws.
+    """
+    if not len(rows):
+        return {}
+    report = evaluate(
+        svi.model,
+        rows,
+        ("elbo:4", "prior:4"),
+        guide=svi.guide,
+        fast=svi.fast,
+        baseline=baseline,
+        seed=seed,
+        progress=False,
+    )
+    elbo = report["elbo"]
+    found = {f"held_out_{name}": one.nats_per_token for name, one in report.figures.items()}
+    found["held_out_standard_error"] = elbo.standard_error
+    found["held_out_kl"] = float(elbo.parts["kl"].sum() / elbo.tokens.sum())
+    found["held_out_bits_per_byte"] = elbo.bits_per_byte
+    return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def describe(line: dict[str, Any]) -> str:
+    """A look at held-out text, in a line."""
+    text = f"step {line['step']}: held-out bound {line[BOUND]:.3f}"
+    if "held_out_standard_error" in line:
+        text += f" ± {line['held_out_standard_error']:.3f}"
+    text += f" (KL {line['held_out_kl']:.3f}), prior {line['held_out_prior']:.3f}"
+    if "held_out_baseline" in line:
+        text += f", without latents {line['held_out_baseline']:.3f}"
+    return text + " nats/token"

@@ -1,0 +1,103 @@
+"""Local optimizers: what takes the steps of the fast loop.
+
+One is made for every batch, as `make(parameters, lr=..., **options)`, and steps after each gradient
+of the negative ELBO, summed over documents. Any class of `torch.optim` is one, by name; so are
+those below, and `package.module:callable`.
+"""
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltm_pyro.config import Fast
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import Guide
+from ltm_pyro.registry import new_optimizer
+
+
+class NaturalGradient(torch.optim.SGD):
+    """Steps along the natural gradient, F^-1 times the plain one (Amari 1998; Salimbeni 2018).
+
+    F is the Fisher information of q, so a step does not depend on how q is parameterised. For
+    Gaussian guides, which know their F (`Guide.natural_gradient`). Where a document's step would
+    leave a trust region, it is shortened to end on its border.
+
+    Args:
+        parameters: of the guide.
+        lr: step size, at most 1.
+        guide: the guide.
+        reach: radius of the trust region: the longest step's length under F, about the root of
+            twice the KL between q before and after it.
+        options: of `torch.optim.SGD`, such as momentum.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float,
+        guide: Guide,
+        reach: float = 1.0,
+        **options: Any,
+    ):
+        if type(guide).natural_gradient is Guide.natural_gradient:
+            raise InputError(
+                f"NaturalGradient needs a guide that knows its Fisher information; "
+                f"{type(guide).__name__} does not: choose MeanField, or Adam"
+            )
+        super().__init__(parameters, lr=lr, **options)
+        self.guide, self.reach = guide, reach
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One step."""
+        group = self.param_groups[0]
+        plain = [p.grad.clone() for p in group["params"]]
+        self.guide.natural_gradient()
+        pairs = list(zip(plain, group["params"], strict=True))
+        squares = torch.stack([(g * p.grad).flatten(1).sum(1) for g, p in pairs]).sum(0)
+        length = group["lr"] * squares.clamp(min=1e-12).sqrt()  # (documents,)
+        shorter = (self.reach / length).clamp(max=1)
+        for _, p in pairs:
+            p.grad *= shorter.reshape(-1, *[1] * (p.dim() - 1))
+        return super().step(closure)
+
+
+class Langevin(torch.optim.Optimizer):
+    """Unadjusted Langevin steps: p <- p - lr * gradient + sqrt(2 lr) * noise (Parisi 1981).
+
+    With the guide `Point` this draws from p(z | x), up to the error of its step size: the paper's
+    ablation (Kong et al. 2025). `temperature` scales the noise's variance.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, temperature: float = 1.0):
+        super().__init__(parameters, {"lr": lr, "temperature": temperature})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step; noise from torch's global generator."""
+        for group in self.param_groups:
+            scale = (2 * group["lr"] * group["temperature"]) ** 0.5
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.add_(-group["lr"] * p.grad + scale * torch.randn_like(p))
+
+
+OPTIMIZERS: dict[str, Any] = {"NaturalGradient": NaturalGradient, "Langevin": Langevin}
+
+
+def local_optimizer(
+    fast: Fast, guide: Guide, parameters: Sequence[Tensor]
+) -> torch.optim.Optimizer:
+    """A new optimizer of a guide's parameters, as `fast` names it.
+
+    Raises:
+        InputError: for a name or options that are not known, or a guide it cannot serve.
+    """
+    optimizer, options = fast.optimizer, dict(fast.options)
+    optimizer = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
+    if inspect.isclass(optimizer) and "guide" in inspect.signature(optimizer).parameters:
+        options["guide"] = guide
+    return new_optimizer(optimizer, parameters, fast.lr, options, also=OPTIMIZERS)

@@ -1,0 +1,294 @@
+"""Runs that are killed, or whose disk is full, at any point, and go on as if nothing had been.
+
+Every process here is a real one, and so is every SIGKILL. A reduced set always runs; the sweep over
+all points is marked slow.
+"""
+
+import contextlib
+import itertools
+import json
+import multiprocessing
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro import checkpoint, cli, files, folder
+from ltm_pyro.training import Trainer
+
+SETTINGS = [
+    "--batch", "4", "--length", "12", "--vocabulary", "300", "--baseline", "--quiet",
+    "--architecture.width", "16", "--architecture.heads", "2", "--architecture.feedforward", "24",
+    "--architecture.window", "4", "--thoughts.slots", "2", "--thoughts.dim", "3",
+    "--fast.steps", "2", "--slow.lr", "0.02", "--slow.warmup", "1",
+]  # fmt: skip
+SHORT = ["--steps", "6", "--check-every", "2", "--save-every", "3"]
+LONG = ["--steps", "40", "--check-every", "15", "--save-every", "10"]
+WRITES = (
+    ["tokenizer.json", "log.jsonl", "config.json"]
+    + ["trainer.pt", "model.safetensors", "best.safetensors"]  # step 2: the first look
+    + ["trainer.pt", "model.safetensors"]  # step 3
+    + ["trainer.pt", "model.safetensors", "best.safetensors"] * 2  # steps 4 and 6
+)
+RESUMED_WRITES = ["log.jsonl", "config.json", "model.safetensors", *WRITES[8:]]  # from step 3
+HOW = ["before", "torn", "unmoved", "after"]
+
+processes = multiprocessing.get_context("forkserver")
+# children begin with everything imported, what optimizers import late too
+processes.set_forkserver_preload(["ltm_pyro.cli", "torch._dynamo", "typeguard"])
+
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def child(arguments, told, number, how, appends):
+    """The command line, with something happening at its `number`-th write (or log line)."""
+    name = "append" if appends else "write"
+    original, calls = getattr(files, name), itertools.count(1)
+
+    def struck(path, data):
+        if next(calls) != number:
+            return original(path, data)
+        if how == "full":  # what was written so far and a half of this fits on the disk
+            there = path.stat().st_size if appends else 0
+            before = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (there + len(data) // 2, before[1]))
+            try:
+                return original(path, data)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        if isinstance(how, signal.Signals):
+            os.kill(os.getpid(), how)
+            return original(path, data)
+        if how == "before":
+            kill()
+        if how == "torn" and appends:
+            with open(path, "a") as file:
+                file.write(data[: len(data) // 2])
+        elif how == "torn":
+            beside = path.with_name(f".{path.name}.{os.getpid()}")
+            beside.write_bytes(data[: len(data) // 2])
+        elif how == "unmoved":
+            files.os.replace = kill
+            original(path, data)
+        else:
+            original(path, data)
+        kill()
+
+    setattr(files, name, struck)
+    torch.set_num_threads(1)  # as in the undisturbed run
+    with open(told, "w") as stream, contextlib.redirect_stderr(stream):
+        sys.exit(cli.main(arguments))
+
+
+def strike(arguments, told, number, how, appends=False):
+    """Run `child` in a process, and return its exit code."""
+    process = processes.Process(target=child, args=(arguments, told, number, how, appends))
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    things = {"sea": ["wave", "fish", "sail", "salt"], "wood": ["tree", "leaf", "root", "moss"]}
+    documents = []
+    for i in range(60):
+        topic = list(things)[i % 2]
+        words = [things[topic][(i // 2 + j * (i % 5 + 1)) % 4] for j in range(4 + i % 7)]
+        documents.append(f"{topic} {i}: " + " ".join(words))
+    path = tmp_path_factory.mktemp("text") / "documents.txt"
+    path.write_text("\n\n".join(documents))
+    return path
+
+
+class Undisturbed:
+    """A run that nothing happens to, and the files of each of its checkpoints."""
+
+    def __init__(self, arguments, out):
+        self.arguments, self.models, self.writes = arguments, {}, []
+        save, write = Trainer.save, files.write
+
+        def saved(trainer):
+            save(trainer)
+            self.models[trainer.svi.done] = (out / folder.MODEL).read_bytes()
+
+        def written(path, data):
+            self.writes.append(path.name)
+            write(path, data)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "save", saved)
+            patch.setattr(files, "write", written)
+            assert cli.main([*arguments, "--out", str(out)]) == 0
+        self.ending = ending(out)
+
+
+def ending(out):
+    """What two runs that are the same end with."""
+    log = [json.loads(line) for line in (out / folder.LOG).read_text().splitlines()]
+    for line in log:
+        del line["seconds"]
+    weights = [contents((out / name).read_bytes()) for name in checkpoint.CHECKPOINTS.values()]
+    return log, weights, folder.read_config(out)[0]
+
+
+def contents(data):
+    """Header and tensors of a safetensors file; its metadata comes in any order."""
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+def arguments(text, *more):
+    return ["train", "--data", str(text), *SETTINGS, *more]
+
+
+@pytest.fixture(scope="module")
+def short(text, tmp_path_factory):
+    return Undisturbed(arguments(text, *SHORT), tmp_path_factory.mktemp("short"))
+
+
+@pytest.fixture(scope="module")
+def long(text, tmp_path_factory):
+    return Undisturbed(arguments(text, *LONG), tmp_path_factory.mktemp("long"))
+
+
+def goes_on(whole, out):
+    """The folder loads if a checkpoint was saved; resumed, the run ends as the undisturbed one."""
+    if (out / folder.MODEL).exists():
+        step = ltm.load(out).step
+        assert (out / folder.MODEL).read_bytes() == whole.models[step]
+    begun = (out / folder.CONFIG).exists()
+    assert cli.main(
+        ["train", "--out", str(out), "--resume", "--quiet"]
+        if begun
+        else [*whole.arguments, "--out", str(out)]
+    ) == 0  # fmt: skip
+    assert ending(out) == whole.ending
+    assert {p.name for p in out.iterdir()} == set(folder.FILES)
+    assert len(folder.read_config(out)[1]["resumed"]) >= begun
+
+
+def test_the_undisturbed_run_writes_what_the_sweep_goes_over(short):
+    assert short.writes == WRITES
+    assert list(short.models) == [2, 3, 4, 6]
+
+
+NORMAL = [(1, "torn"), (3, "torn"), (3, "after"), (4, "after"), (6, "unmoved"), (9, "before"),
+          (9, "torn"), (10, "before"), (10, "torn"), (11, "torn"), (13, "unmoved")]  # fmt: skip
+SWEEP = [(k, how) for k in range(1, len(WRITES) + 1) for how in HOW]
+
+
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [pytest.param(*p, marks=[] if p in NORMAL else pytest.mark.slow) for p in SWEEP],
+    ids=lambda x: WRITES[x - 1] + str(x) if isinstance(x, int) else x,
+)
+def test_killed_while_it_saves(short, tmp_path, number, how):
+    out = tmp_path / "run"
+    assert strike([*short.arguments, "--out", str(out)], tmp_path / "told", number, how) == -9
+    goes_on(short, out)
+
+
+RESUMED_SWEEP = [(k, how) for k in range(1, len(RESUMED_WRITES) + 1) for how in HOW]
+
+
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [
+        pytest.param(*p, marks=[] if p in [(1, "torn"), (3, "before")] else pytest.mark.slow)
+        for p in RESUMED_SWEEP
+    ],
+    ids=lambda x: RESUMED_WRITES[x - 1] + str(x) if isinstance(x, int) else x,
+)
+def test_killed_again_while_it_resumes(short, tmp_path, number, how):
+    out = tmp_path / "run"
+    told = tmp_path / "told"
+    assert strike([*short.arguments, "--out", str(out)], told, 9, "before") == -9  # at step 4
+    assert strike(["train", "--out", str(out), "--resume", "--quiet"], told, number, how) == -9
+    goes_on(short, out)
+
+
+@pytest.mark.parametrize("how", ["before", "torn", "after"])
+@pytest.mark.parametrize(
+    "line", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow), 6]
+)
+def test_killed_while_it_logs(short, tmp_path, line, how):
+    out = tmp_path / "run"
+    command = [*short.arguments, "--out", str(out)]
+    assert strike(command, tmp_path / "told", line, how, appends=True) == -9
+    if how == "torn":  # is passed over
+        assert len(files.json_lines(out / folder.LOG)) == line - 1
+        assert cli.main(["info", str(out)]) == 0
+    goes_on(short, out)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [1, 13, *(pytest.param(k, marks=pytest.mark.slow) for k in (2, 5, 9, 10, 11, 20, 24, 30, 36))],
+)
+def test_killed_between_saves_by_another_process(long, tmp_path, after):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "ltm_pyro", *long.arguments, "--out", str(out)]
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in the undisturbed run
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=one)
+    log = out / folder.LOG
+    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= after):
+        time.sleep(0.001)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    assert after <= len(files.json_lines(log)) < 40
+    goes_on(long, out)
+
+
+def test_killed_several_times(short, tmp_path):
+    out, told = tmp_path / "run", tmp_path / "told"
+    assert strike([*short.arguments, "--out", str(out)], told, 2, "before", appends=True) == -9
+    again = ["train", "--out", str(out), "--resume", "--quiet"]
+    for number in (2, 4, 6, 4):
+        assert strike(again, told, number, "after") == -9
+    goes_on(short, out)
+    _, record = folder.read_config(out)
+    assert record["resumed"][0]["step"] == 0  # it began anew
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_a_pause(short, tmp_path, number):
+    out, told = tmp_path / "run", tmp_path / "told"
+    assert strike([*short.arguments, "--out", str(out)], told, 5, number, appends=True) == 0
+    assert f"stopped and saved after 5 iterations; ltm train --resume --out {out}" in (
+        told.read_text()
+    )
+    assert (ltm.load(out).step, ltm.load(out, "best").step) == (5, 4)
+    short.models[5] = (out / folder.MODEL).read_bytes()
+    goes_on(short, out)
+
+
+FULL_NORMAL = [(4, False), (10, False), (11, False), (6, True)]
+SIZED = [k for k, name in enumerate(WRITES, 1) if name != "log.jsonl"]  # it is empty there
+FULL = [*((k, False) for k in SIZED), *((k, True) for k in (1, 3, 6))]
+
+
+@pytest.mark.parametrize(
+    ("number", "appends"),
+    [pytest.param(*p, marks=[] if p in FULL_NORMAL else pytest.mark.slow) for p in FULL],
+)
+def test_a_full_disk_is_told_and_nothing_is_lost(short, tmp_path, number, appends):
+    out, told = tmp_path / "run", tmp_path / "told"
+    assert strike([*short.arguments, "--out", str(out)], told, number, "full", appends) == 2
+    last = told.read_text().splitlines()[-1]
+    name = folder.LOG if appends else WRITES[number - 1]
+    assert re.match(rf"ltm: error: cannot write .*/{name}: File too large \(make room\); ", last)
+    assert "untouched" in last
+    if number > 6 and not appends:
+        assert re.search(r"last good checkpoint, of iteration [234], is in .*--resume --out", last)
+    assert not list(out.glob(".*"))
+    goes_on(short, out)
