@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test slow check format lint types clean
+.PHONY: help install demo zoo test slow check format lint types clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -19,6 +19,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 demo: install  ## train, score and sample on the embedded corpus (minutes)
 	$(BIN)/ltm demo
+
+zoo: install  ## every prior with every guide, into docs/zoo.md (half an hour)
+	mkdir -p docs
+	$(BIN)/python -m ltm_pyro.zoo --processes 2 --out docs/zoo.md
 
 test: install  ## all tests but the slow ones
 	$(BIN)/python -m pytest

@@ -27,6 +27,8 @@ COMMANDS: dict[str, Any] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; exit code 2 and one line for input that cannot be used."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # --prior mymodule:MyPrior, from the folder one is in
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(usage())

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from ltm_pyro import guides
 from ltm_pyro.bounds import Figure, evaluate, paired_difference
-from ltm_pyro.build import build_model
+from ltm_pyro.build import build_guide, build_model
 from ltm_pyro.config import Architecture, Config, Fast, Named, Objective, Slow, Thoughts
 from ltm_pyro.data import Corpus, load_corpus
 from ltm_pyro.errors import InputError, NotFinite
@@ -169,7 +169,7 @@ def _cell(corpus: Corpus, steps: int, documents: int, seed: int, pair: Pair) -> 
     config = _config(corpus, pair)
     try:
         model = build_model(config, seed)
-        make = _guide(pair[1], model)
+        make = build_guide(config.guide, model, seed)
         svi = DualRateSVI(model, make, config.fast, config.slow, config.objective, seed)
         svi.fit(corpus.train, steps, 16, progress=False)
         rows = corpus.rows("test")[:documents]
@@ -181,11 +181,6 @@ def _cell(corpus: Corpus, steps: int, documents: int, seed: int, pair: Pair) -> 
     return Cell(figure, time.perf_counter() - begun)
 
 
-def _guide(name: str, model: Any) -> Any:
-    cls: Any = names(guides, Guide)[name]
-    return cls.of(model, **OPTIONS.get(name, {}))
-
-
 def _config(corpus: Corpus, pair: Pair) -> Config:
     return Config(
         Architecture(
@@ -194,7 +189,7 @@ def _config(corpus: Corpus, pair: Pair) -> Config:
         ),
         Thoughts(layers=2, slots=1, dim=8),
         prior=Named(pair[0]),
-        guide=Named(pair[1]),
+        guide=Named(pair[1], OPTIONS.get(pair[1], {})),
         fast=RATES.get(pair[1], FAST),
         slow=Slow(lr=3e-3, warmup=10),
         objective=Objective(start=0.1, warmup=0.6),
