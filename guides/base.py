@@ -31,6 +31,9 @@ class Guide(nn.Module):
     has_density: ClassVar[bool] = True
     """Whether q has a density; if not, no bound can be made of it."""
 
+    rate: ClassVar[float | None] = None
+    """The fast loop's rate where an optimizer's would not do; the command line's default then."""
+
     path_gradient: ClassVar[bool] = True
     """Whether log q(z) may be computed anew at its own draw, for a gradient with less noise; an
     inverse that takes long, or that only the draw's own distribution remembers, speaks against."""

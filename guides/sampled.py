@@ -83,8 +83,10 @@ class Langevin(Sampler):
 
     The ablation of Kong et al. (2025). The step is not corrected, so the particles' law is off by
     the order of the rate, and a rate above 2 / curvature carries them away; the fast loop's rate
-    is to be chosen much smaller than for an optimizer (0.01 rather than 0.3).
+    is to be chosen much smaller than for an optimizer (0.005 rather than 0.3).
     """
+
+    rate = 0.005
 
     def advance(self, log_joint: LogJoint, rate: float, noise: Noise) -> None:
         """One step of every particle."""
@@ -111,6 +113,7 @@ class Hamiltonian(Sampler):
         floor: least variance of the normal that stands for the particles.
     """
 
+    rate = 0.1
     step_size: Tensor
     acceptance: Tensor
 
@@ -166,6 +169,7 @@ class Stein(Sampler):
     mean square, as in the paper. In many dimensions the particles come out too close together.
     """
 
+    rate = 0.1
     squares: Tensor
 
     def __init__(

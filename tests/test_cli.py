@@ -279,6 +279,15 @@ def test_priors_and_guides_take_options(text_file, tmp_path, capsys):
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_a_sampler_gets_a_rate_that_suits_it_unless_one_is_given():
+    def rate(*more):
+        return cli.parse(["train", "--out", "x", "--guide", "langevin", *more]).config().fast.lr
+
+    assert rate() == 0.005
+    assert rate("--fast.lr", "0.02") == 0.02
+    assert cli.parse(["train", "--out", "x"]).config().fast.lr == 0.3
+
+
 def test_what_guides_share_is_trained_saved_and_loaded(text_file, tmp_path, capsys):
     out = tmp_path / "amortized"
     arguments = ["--data", text_file, *SMALL, "--guide", "amortized", "--guide.width", "8"]

@@ -102,7 +102,7 @@ class Train:
             data=self.text.over(data),
             prior=Named(self.prior, self.prior_options),
             guide=Named(self.guide, self.guide_options),
-            fast=self.fast,
+            fast=self._fast(),
             slow=self.slow,
             objective=self.objective,
             training=self._training(ltm.preset(self.preset).training),
@@ -161,6 +161,14 @@ class Train:
             on = folder.resume_command(run.path)
             say(f"stopped and saved after {run.step} iterations; {on} goes on")
         say(f"run: {run.path}, {run.step} iterations; next: ltm evaluate {run.path}")
+
+    def _fast(self) -> Fast:
+        """The fast loop, at the rate that suits the guide unless one was given."""
+        guide: Any = build_guide(Named(self.guide, self.guide_options))
+        rate = guide.func.rate
+        if rate is None or self.fast.lr != ltm.preset(self.preset).fast.lr:
+            return self.fast
+        return dataclasses.replace(self.fast, lr=rate)
 
     def _training(self, training: Training) -> Training:
         given: dict[str, Any] = {
