@@ -49,9 +49,10 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     k, v = (torch.cat([pad(x, (0, 0, 0, 0, 1, 0))[:, :, :-1], x], dim=3) for x in (k, v))
     here = torch.arange(window, device=q.device)
     both = torch.arange(-window, window, device=q.device)
-    mask = in_window(here, both, window).expand(heads, blocks, window, 2 * window).clone()
-    mask[:, 0, :, :window] = False  # before the first block there is nothing
+    mask = in_window(here, both, window).expand(blocks, window, 2 * window).clone()
+    mask[0, :, :window] = False  # before the first block there is nothing
+    # Batch and heads share the mask, so they stand in the dimension it is broadcast over.
     out = scaled_dot_product_attention(
-        q.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2), mask.flatten(0, 1)
+        q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask[None]
     )
     return out.reshape(batch, heads, blocks * window, size)[:, :, :n]

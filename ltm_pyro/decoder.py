@@ -19,11 +19,19 @@ from ltm_pyro.errors import InputError
 class Cache:
     """Keys and values of the last `window - 1` tokens of each layer, for decoding a step at a time.
 
-    `position` counts the input tokens read so far.
+    `position` counts the input tokens read so far; `thoughts` has the keys and values of each
+    layer's thoughts, which are the same for every token.
     """
 
     position: int = 0
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    thoughts: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the rows, given as a mask or by number."""
+        for held in (self.layers, self.thoughts):
+            for layer, (k, v) in held.items():
+                held[layer] = k[rows], v[rows]
 
 
 class SelfAttention(nn.Module):
@@ -65,22 +73,30 @@ class ThoughtAttention(nn.Module):
     so that neither padding nor the length of a document changes what a thought means.
     """
 
-    def __init__(self, config: Architecture, thoughts: Thoughts):
+    def __init__(self, config: Architecture, thoughts: Thoughts, layer: int):
         super().__init__()
-        self.heads, self.length = config.heads, config.length
+        self.heads, self.length, self.layer = config.heads, config.length, layer
         self.q = nn.Linear(config.width, config.width, bias=False)
         self.kv = nn.Linear(thoughts.dim, 2 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, h: Tensor, z: Tensor, start: int = 0) -> Tensor:
-        """Text (B, N, D) from position `start` on, and thoughts (B, S, E) -> (B, N, D)."""
+    def forward(self, h: Tensor, z: Tensor, cache: Cache | None = None) -> Tensor:
+        """Text (B, N, D) from the cache's position on, and thoughts (B, S, E) -> (B, N, D)."""
         q = self.q(h).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(z).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        start = cache.position if cache else 0
         here = torch.arange(start, start + h.shape[1], device=h.device)
-        slots = z.shape[-2]
-        spread = (torch.arange(slots, device=h.device) + 0.5) * (self.length / slots)
-        mixed = scaled_dot_product_attention(rotate(q, here), rotate(k, spread), v)
+        held = cache.thoughts if cache else {}
+        if self.layer not in held:
+            held[self.layer] = self.keys_and_values(z)
+        mixed = scaled_dot_product_attention(rotate(q, here), *held[self.layer])
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def keys_and_values(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Thoughts (B, S, E) -> both (B, heads, S, size)."""
+        k, v = self.kv(z).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        slots = z.shape[-2]
+        spread = (torch.arange(slots, device=z.device) + 0.5) * (self.length / slots)
+        return rotate(k, spread), v
 
 
 class SwiGLU(nn.Module):
@@ -106,7 +122,7 @@ class Block(nn.Module):
         self.text = SelfAttention(config, layer)
         if thoughts is not None:
             self.thought_norm = nn.RMSNorm(config.width)
-            self.thought = ThoughtAttention(config, thoughts)
+            self.thought = ThoughtAttention(config, thoughts, layer)
         self.feed_norm = nn.RMSNorm(config.width)
         self.feed = SwiGLU(config.width, config.feedforward)
 
@@ -114,9 +130,9 @@ class Block(nn.Module):
         """The part that does not look at z."""
         return h + self.text(self.text_norm(h), cache)
 
-    def read_thoughts(self, h: Tensor, z: Tensor | None, start: int = 0) -> Tensor:
+    def read_thoughts(self, h: Tensor, z: Tensor | None, cache: Cache | None = None) -> Tensor:
         """Look at this layer's thoughts (B, S, E), if it has any."""
-        return h if z is None else h + self.thought(self.thought_norm(h), z, start)
+        return h if z is None else h + self.thought(self.thought_norm(h), z, cache)
 
     def think(self, h: Tensor) -> Tensor:
         """The part that looks at nothing but the position itself: (..., D) -> same."""
@@ -187,11 +203,11 @@ class Decoder(nn.Module):
 
         Where only some are wanted, of indices `positions` (M,) into the B * N, they are (M, D).
         """
-        start, length = cache.position if cache else 0, h.shape[1]
+        length = h.shape[1]
         for i, block in enumerate(self.blocks):
             if i > 0:
                 h = block.read_text(h, cache)  # type: ignore[operator]
-            h = block.read_thoughts(h, None if z is None else z[:, i], start)  # type: ignore[operator]
+            h = block.read_thoughts(h, None if z is None else z[:, i], cache)  # type: ignore[operator]
             if positions is not None and i == len(self.blocks) - 1:
                 h = h.flatten(0, 1).index_select(0, positions)  # nothing looks at the others now
             h = block.think(h)  # type: ignore[operator]
@@ -204,6 +220,7 @@ class Decoder(nn.Module):
     ) -> Tensor:
         """Token ids (B, N) and thoughts (B, L, S, E) -> hidden states (B, N, D).
 
-        With a cache, `inputs` go on from where the last call ended.
+        With a cache, `inputs` go on from where the last call ended, and the thoughts are those
+        of the first call.
         """
         return self.body(self.prelude(inputs, cache), z, cache)

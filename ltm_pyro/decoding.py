@@ -66,5 +66,5 @@ def decode(
             stay = torch.tensor([not o for o in over], device=device)
             live, inputs, z = live[stay], inputs[stay], None if z is None else z[stay]
             if cache is not None:
-                cache.layers = {i: (k[stay], v[stay]) for i, (k, v) in cache.layers.items()}
+                cache.keep(stay)
     return tokens

@@ -125,8 +125,14 @@ def at(program: Program, latents: Latents, particles: int = 1) -> Program:
     number = _particles(latents) if latents else particles
 
     def call(batch: Rows) -> Any:
-        with _At(latents):
-            return with_particles(program, number)(batch)
+        with _At(latents) as given:
+            returned = with_particles(program, number)(batch)
+        if given.unused:
+            raise InputError(
+                f"site {', '.join(sorted(given.unused))} has no counterpart: it would add its "
+                f"entropy to what is called a bound. {SITES}"
+            )
+        return returned
 
     return call
 
@@ -136,28 +142,35 @@ class _At(Messenger):
 
     def __init__(self, latents: Latents):
         super().__init__()
-        self.latents = latents
+        self.latents, self.unused = latents, set(latents)
 
     def _pyro_sample(self, msg: Any) -> None:
         observed = msg["is_observed"] or msg["infer"].get("was_observed", False)
         if not (observed or isinstance(msg["fn"], _Subsample)):
-            msg["value"], msg["done"] = _value(self.latents, msg["name"]), True
+            msg["value"], msg["done"] = self._value(msg["name"]), True
+
+    def _value(self, site: str) -> Tensor:
+        latents, layer = self.latents, _layer(site)
+        layers = [name for name in latents if _layer(name) is not None]
+        if site in latents:
+            self.unused -= {site}
+            return latents[site]
+        if site == "z" and layers:
+            self.unused -= set(layers)
+            return torch.stack([latents[f"z_{i}"] for i in range(len(layers))], dim=-3)
+        if layer is not None and "z" in latents and layer < latents["z"].shape[-3]:
+            self.unused -= {"z"}
+            return latents["z"][..., layer, :, :]
+        raise InputError(
+            f"no value for site {site!r}: the other side has {', '.join(latents) or 'no site'}. "
+            f"{SITES}"
+        )
 
 
-def _value(latents: Latents, site: str) -> Tensor:
-    layers = [name for name in latents if _layer(name) is not None]
-    layer = _layer(site)
-    if site in latents:
-        return latents[site]
-    if site == "z" and layers:
-        return torch.stack([latents[f"z_{i}"] for i in range(len(layers))], dim=-3)
-    if layer is not None and "z" in latents and layer < latents["z"].shape[-3]:
-        return latents["z"][..., layer, :, :]
-    raise InputError(
-        f"no value for site {site!r}: the other side has {', '.join(latents) or 'no site'}; "
-        "a prior and a guide need sites of the same names, or z on one side and z_0, z_1, ... "
-        "on the other"
-    )
+SITES = (
+    "A prior and a guide need sites of the same names, or z on one side and z_0, z_1, ... on the "
+    "other"
+)
 
 
 def _layer(site: str) -> int | None:

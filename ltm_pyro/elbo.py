@@ -85,7 +85,9 @@ def elbo_terms(
     for node in sites(p_trace).values():
         if node["is_observed"]:
             log_likelihood = log_likelihood + node["fn"].log_prob(node["value"])
-    same = q_sites.keys() == p_sites.keys()
+    # Site by site only where both go through their sites in the same order: then what a site of
+    # the one is conditioned on is known to the other.
+    same = list(q_sites) == list(p_sites)
     kl_by_site: dict[str, Any] = {
         name: _analytic(q_sites[name]["fn"], node["fn"]) for name, node in p_sites.items() if same
     }

@@ -79,6 +79,8 @@ def start(path: Path, config: Config, corpus: Corpus) -> None:
         "resumed": [],
     }
     files.make_folder(path)
+    for name in MEMORY:  # another run's
+        (path / name).unlink(missing_ok=True)
     files.clean(path, (*FILES, *MEMORY))
     files.write(path / TOKENIZER, corpus.tokenizer.inner.to_str(pretty=True).encode())
     files.write(path / LOG, b"")

@@ -29,7 +29,7 @@ def head_log_prob(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
     with torch.autocast(device, enabled=False):
-        return _HeadLogProb.apply(hidden, head, targets)  # type: ignore[no-any-return]
+        return _HeadLogProb.apply(hidden, head, targets)
 
 
 class _HeadLogProb(torch.autograd.Function):
@@ -40,7 +40,7 @@ class _HeadLogProb(torch.autograd.Function):
         return scores
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> Any:
         hidden, head, targets, normalizer, slope = ctx.saved_tensors
         to_hidden = to_head = None
         if torch.is_grad_enabled():  # the gradient itself is to be differentiated

@@ -20,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 def derive(seed: int, *keys: int) -> int:
     """A seed of its own for each tuple of non-negative keys, e.g. `derive(seed, step, chunk)`."""
-    words = np.random.SeedSequence((seed, *keys)).generate_state(2, np.uint32)
+    # With their number, or trailing zeros would make no difference.
+    words = np.random.SeedSequence((seed, *keys, len(keys))).generate_state(2, np.uint32)
     return int(words[0]) << 31 ^ int(words[1])
 
 

@@ -12,13 +12,13 @@ import torch
 from ltm_pyro import checkpoint, files, folder
 from ltm_pyro.build import build_guide, build_model
 from ltm_pyro.checkpoint import Run
+from ltm_pyro.checks import check_corpus, check_guide, try_guide
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.held_out import BOUND, describe, held_out, look
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
-from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.seeds import seeded
@@ -43,6 +43,7 @@ class Trainer:
         model = build_model(config)
         guide = build_guide(config.guide, model, seed)
         check_guide(config, guide)
+        try_guide(config, model, guide, corpus.train[:1])
         self.svi = DualRateSVI(model, guide, config.fast, config.slow, config.objective, seed)
         self.baseline: DualRateSVI | None = None
         if config.training.baseline:
@@ -95,6 +96,11 @@ class Trainer:
                 f"{folder.CONFIG}"
             ) from None
         self.best = state.get("best")
+        if self.svi.done > self.config.training.steps:
+            raise InputError(
+                f"{self.out} has done {self.svi.done} iterations, more than the "
+                f"{self.config.training.steps} asked for: give more --steps, or another --out"
+            )
 
     def run(self, progress: bool = True, note: Callable[[str], Any] | None = None) -> Run:
         """Train to the end and return the run as loaded from its folder.
@@ -268,34 +274,6 @@ def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
         raise InputError(
             f"{out} already holds a run: add --resume to go on, or --overwrite, or give another "
             "--out"
-        )
-
-
-def check_corpus(corpus: Corpus, config: Config) -> None:
-    """Raises InputError if a configuration cannot be trained on this corpus."""
-    if not len(corpus.train):
-        held = len(corpus.valid) + len(corpus.test)
-        raise InputError(
-            f"{corpus.name} leaves no document to train on: all {held} rows are held out for "
-            "validation or test; give more text"
-        )
-    vocabulary, begin = config.architecture.vocabulary, config.architecture.begin
-    if (corpus.vocabulary, corpus.begin) != (vocabulary, begin):
-        raise InputError(
-            f"{corpus.name} was made into tokens of {corpus.vocabulary} kinds that begin with "
-            f"{corpus.begin}, the configuration is for {vocabulary} that begin with {begin}: make "
-            "it with ltm.preset(name, corpus), or load the corpus with the tokenizer it is for"
-        )
-
-
-def check_guide(config: Config, guide: MakeGuide) -> None:
-    """Raises InputError for a guide that a run's figures cannot be made of."""
-    cls = getattr(guide, "func", guide)
-    if not getattr(cls, "has_density", True):
-        raise InputError(
-            f"guide {config.guide.name!r} has no density, so a run would have no bound to report: "
-            "train with laplace-approximation, which is the normal around the same point, or with "
-            "langevin, or fit it from Python with DualRateSVI"
         )
 
 

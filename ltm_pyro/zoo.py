@@ -30,6 +30,7 @@ from ltm_pyro.models import priors
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.registry import names
 
+BATCH = 8
 FAST = Fast(steps=8, lr=0.1)
 RATES: Mapping[str, Fast] = {
     "langevin": Fast(steps=8, lr=0.05, final=1.0),
@@ -39,9 +40,9 @@ RATES: Mapping[str, Fast] = {
 """Fast loops of guides whose rate means something else than an optimizer's."""
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "langevin": {"particles": 8},
-    "hamiltonian": {"particles": 8, "leapfrogs": 2},
-    "stein": {"particles": 8},
+    "langevin": {"particles": 4},
+    "hamiltonian": {"particles": 4, "leapfrogs": 2},
+    "stein": {"particles": 4},
 }
 
 Pair = tuple[str, str]
@@ -118,8 +119,8 @@ class Zoo:
 
 def zoo(
     corpus: Corpus,
-    steps: int = 100,
-    documents: int = 128,
+    steps: int = 40,
+    documents: int = 64,
     of_priors: Sequence[str] = (),
     of_guides: Sequence[str] = (),
     seed: int = 0,
@@ -157,9 +158,9 @@ def zoo(
     protocol = (
         f"{corpus.name}, rows of at most {corpus.length} tokens; {config.architecture.layers} "
         f"layers of width {config.architecture.width}, thoughts of shape {config.thoughts.shape}; "
-        f"{steps} iterations of 16 rows with 8 fast steps each (samplers: 8 particles, Hamiltonian "
-        f"ones with 2 leapfrogs); scored on {documents} held-out rows after 8 fast steps with 16 "
-        f"fresh draws; seed {seed}."
+        f"{steps} iterations of {BATCH} rows with 8 fast steps each (samplers: 4 particles, "
+        f"Hamiltonian ones with 2 leapfrogs); scored on {documents} held-out rows after 8 fast "
+        f"steps with 16 fresh draws; seed {seed}."
     )
     return Zoo(dict(zip(pairs, found, strict=True)), documents, protocol)
 
@@ -171,7 +172,7 @@ def _cell(corpus: Corpus, steps: int, documents: int, seed: int, pair: Pair) -> 
         model = build_model(config, seed)
         make = build_guide(config.guide, model, seed)
         svi = DualRateSVI(model, make, config.fast, config.slow, config.objective, seed)
-        svi.fit(corpus.train, steps, 16, progress=False)
+        svi.fit(corpus.train, steps, BATCH, progress=False)
         rows = corpus.rows("test")[:documents]
         figure = evaluate(
             model, rows, ["elbo:16"], guide=make, fast=config.fast, seed=seed, progress=False
@@ -204,8 +205,8 @@ def _ordered(known: Mapping[str, Any], first: str, without: Sequence[str] = ()) 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m ltm_pyro.zoo", description=__doc__)
-    parser.add_argument("--steps", type=int, default=100, help="iterations of training")
-    parser.add_argument("--documents", type=int, default=128, help="held-out rows to score")
+    parser.add_argument("--steps", type=int, default=40, help="iterations of training")
+    parser.add_argument("--documents", type=int, default=64, help="held-out rows to score")
     parser.add_argument("--priors", nargs="*", default=(), help="names; all unless given")
     parser.add_argument("--guides", nargs="*", default=(), help="names; all unless given")
     parser.add_argument("--seed", type=int, default=0)

@@ -8,12 +8,20 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
-from ltm_pyro.densities import draw_latents, joined, log_density, log_joint, prior_of
+from ltm_pyro.config import Thoughts
+from ltm_pyro.densities import (
+    draw_latents,
+    joined,
+    log_density,
+    log_joint,
+    log_weights,
+    prior_of,
+)
 from ltm_pyro.elbo import assert_finite, elbo_terms, sample_thoughts
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import Guide, MeanField, NoGuide
 from ltm_pyro.likelihood import TokenSequence
-from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.models import AutoregressiveModel, LinearGaussianModel
 from ltm_pyro.models.priors import StandardNormal
 from ltm_pyro.seeds import seeded
 
@@ -217,3 +225,53 @@ def test_latents_that_do_not_determine_a_site_are_named():
     model, rows = linear_gaussian(0, documents=3)
     with pytest.raises(InputError, match=r"no value for site 'z': the other side has topic"):
         log_joint(model, {"topic": torch.zeros(1, 3, 2, 1, 3)}, rows)
+
+
+def test_a_site_of_the_guide_alone_is_refused():
+    """Its entropy would make the "bound" as low as one likes."""
+    model, rows = linear_gaussian(0, documents=3)
+
+    class More(MeanField):
+        def forward(self, batch):
+            with pyro.plate("documents", self.batch_size, dim=-1):
+                pyro.sample("a", dist.Normal(torch.zeros(self.batch_size), 1e6))
+                return pyro.sample("z", self.distribution())
+
+    guide = More(model.thoughts, 3)
+    with pytest.raises(InputError, match="site a has no counterpart"):
+        elbo_terms(model, guide, rows)
+    with pytest.raises(InputError, match="site a has no counterpart"):
+        log_weights(model, guide, rows, 2)
+
+
+def test_a_guide_that_goes_through_its_layers_the_other_way():
+    """A site's KL by itself is not its part of the whole: the draw's is taken."""
+
+    class Down(Guide):
+        """q(z_1), then q(z_0 | z_1) = N(z_1, 0.1)."""
+
+        def forward(self, batch):
+            with pyro.plate("documents", self.batch_size, dim=-1):
+                one = torch.zeros(self.batch_size, 1, 1)
+                second = pyro.sample("z_1", dist.Normal(one, 1.0).to_event(2))
+                first = pyro.sample("z_0", dist.Normal(second, 0.1).to_event(2))
+            return torch.stack([first, second], dim=-3)
+
+    class Up(StandardNormal):
+        """p(z_0), then p(z_1 | z_0) = N(-z_0, 1)."""
+
+        def forward(self):
+            first = pyro.sample("z_0", dist.Normal(self.anchor, 1.0).expand([1, 1]).to_event(2))
+            second = pyro.sample("z_1", dist.Normal(-first, 1.0).to_event(2))
+            return torch.stack([first, second], dim=-3)
+
+    thoughts = Thoughts(2, 1, 1)
+    model = LinearGaussianModel(thoughts, torch.ones(3, 2))
+    model.prior = Up(thoughts)
+    rows = some_rows(3, length=3)
+    rows = type(rows)(rows.tokens.float(), rows.lengths, rows.document, rows.bytes)
+    with torch.no_grad(), seeded(0):
+        kl = elbo_terms(model, Down(thoughts, 3), rows, 40_000).kl
+    # KL = E log q - E log p: entropies and second moments of normals.
+    exact = -0.5 * (1 + math.log(0.01) + 1) + 0.5 * (1 + 0.01) + 0.5 * (4 + 0.01)
+    assert ((kl.mean(0) - exact).abs() < 4.5 * kl.std(0) / 200).all()

@@ -19,7 +19,7 @@ LAYERS = [
     {"elbo"},
     {"inference", "build"},
     {"bounds"},
-    {"arviz", "diagnostics", "generation", "checkpoint", "testing", "folder", "held_out"},
+    {"arviz", "diagnostics", "generation", "checkpoint", "testing", "folder", "held_out", "checks"},
     {"training"},
     {"demo", "info", "zoo"},
     {"commands"},

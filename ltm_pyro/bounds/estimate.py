@@ -8,10 +8,9 @@ from torch import Tensor
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.inference.posterior import NO_BOUND, Posterior, infer
+from ltm_pyro.inference.posterior import Posterior, infer, with_density
 from ltm_pyro.models import TextModel
 
 
@@ -25,7 +24,8 @@ class Estimate:
         draws: draws of z for each row.
         variance: of `nats` over those draws, shape (rows,), if it is known.
         parts: named parts that `nats` is the sum of, shape (rows,) each.
-        is_bound: whether the expectation of `nats` is at least -log p(x).
+        is_bound: whether the expectation of `nats` is at least -log p(x); for `predictive`, whose
+            p(x) is that of the left-to-right predictor, whether it is a code length.
     """
 
     nats: Tensor
@@ -73,6 +73,4 @@ class Task:
             InputError: if the guide has no density, so that no bound can be made of it.
         """
         guide, rows = self.posterior.chunks[0]
-        if not guide.has_density:
-            raise InputError(f"{type(guide).__name__} is a point, without density: {NO_BOUND}")
-        return guide, rows
+        return with_density(guide), rows

@@ -17,7 +17,7 @@ from ltm_pyro.bounds.report import Array, Report
 from ltm_pyro.config import Fast
 from ltm_pyro.densities import prior_of, simulate
 from ltm_pyro.elbo import frozen
-from ltm_pyro.errors import unknown
+from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
@@ -128,6 +128,11 @@ def sandwich(
     """
     if start not in ("prior", "guide"):
         raise unknown("start", start, ("prior", "guide"))
+    if temperatures < 1 or len(lengths) < 2:
+        raise InputError(
+            f"{temperatures} temperatures and {len(lengths)} documents: a sandwich needs at least "
+            "1 temperature, and 2 documents for its standard error"
+        )
     fast = fast or Fast()
     begun = time.perf_counter()
     rows, latents = simulate(model, lengths, derive(seed, 0))

@@ -49,6 +49,9 @@ class Evaluate:
 
     def run(self) -> None:
         """Score and print."""
+        for name, least in (("seed", 0), ("chunk", 1), ("sandwich", 0), ("temperatures", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}: expected {least} or more")
         run = ltm.load(self.run_folder, self.checkpoint)
         config = run.config.replace(data=self.text.over(run.config.data))
         corpus = ltm.load_data(config, run.tokenizer)
@@ -57,16 +60,14 @@ class Evaluate:
         rows = corpus.rows(split)
         say(f"run: {run.path}, the {self.checkpoint} checkpoint, of iteration {run.step}")
         say(f"data: {corpus.name}, split {split}: {len(rows)} rows")
-        fast = run.config.fast
-        if self.fast_steps is not None:
-            fast = dataclasses.replace(fast, steps=self.fast_steps)
-        report = self.score(run, rows, fast)
+        fast = self.fast(run)
+        report = self.score(run, rows)
         found, texts = report.to_dict(), [str(report)]
         if self.against is not None:
             other = ltm.load(self.against, self.checkpoint)
             if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
                 raise InputError(f"{self.against} has another tokenizer than {self.run_folder}")
-            gaps = differences(report, self.score(other, rows, fast))
+            gaps = differences(report, self.score(other, rows))
             found["against"] = {"run": str(self.against), **gaps}
             texts += [
                 f"{name}: {gap['difference']:+.4f} ± {gap['standard_error']:.4f} nats/token below "
@@ -87,14 +88,19 @@ class Evaluate:
             texts += ["", str(certificate)]
         print(json.dumps(found, indent=2) if self.json else "\n".join(texts))
 
-    def score(self, run: ltm.Run, rows: ltm.Rows, fast: Fast) -> Report:
+    def fast(self, run: ltm.Run) -> Fast:
+        """A run's own fast loop, with the steps that were asked for."""
+        steps = run.config.fast.steps if self.fast_steps is None else self.fast_steps
+        return dataclasses.replace(run.config.fast, steps=steps)
+
+    def score(self, run: ltm.Run, rows: ltm.Rows) -> Report:
         """The figures of one run."""
         return ltm.evaluate(
             run.model,
             rows,
             self.bounds.split(","),
             guide=run.guide,
-            fast=fast,
+            fast=self.fast(run),
             baseline=run.baseline,
             seed=self.seed,
             chunk=self.chunk,

@@ -12,6 +12,7 @@ import tyro
 import ltm_pyro as ltm
 from ltm_pyro import checkpoint, folder
 from ltm_pyro.build import build_guide, build_prior
+from ltm_pyro.checks import check_guide
 from ltm_pyro.commands.text import FlatText, Text, say
 from ltm_pyro.config import (
     Architecture,
@@ -27,7 +28,7 @@ from ltm_pyro.config import (
 from ltm_pyro.demo import demo
 from ltm_pyro.errors import InputError
 from ltm_pyro.presets import PRESETS
-from ltm_pyro.training import check_guide, fitted
+from ltm_pyro.training import fitted
 
 BESIDE_CONFIG = {"config", "out", "steps", "seed", "overwrite", "resume", "quiet"} | {
     option.name for option in dataclasses.fields(Text)
@@ -91,7 +92,7 @@ class Train:
 
     def config(self, corpus: ltm.Corpus | None = None) -> Config:
         """The configuration of a new run; with its corpus, the vocabulary is the corpus's."""
-        length = self.length or self.architecture.length
+        length = self.architecture.length if self.length is None else self.length
         architecture = dataclasses.replace(
             self.architecture, length=length, window=min(self.architecture.window, length)
         )
@@ -187,6 +188,12 @@ def unlike(record: Mapping[str, Any], corpus: ltm.Corpus) -> Iterator[str]:
     """What keeps a run on this corpus, here and now, from being the one recorded."""
     if record["data"]["fingerprint"] != corpus.fingerprint:
         yield f"{corpus.name} is not the text it was trained on"
+    last = record["resumed"][-1]["of"] if record["resumed"] else record["of"]
+    if last != record["of"]:
+        yield (
+            f"it was begun for {record['of']} iterations and resumed for {last}, and the learning "
+            "rate follows the number; weights will differ"
+        )
     before = {**record["versions"], "threads": record.get("threads")}
     for name, now in {**folder.versions(), "threads": torch.get_num_threads()}.items():
         if before.get(name) != now:
@@ -194,9 +201,12 @@ def unlike(record: Mapping[str, Any], corpus: ltm.Corpus) -> Iterator[str]:
 
 
 def check_options(arguments: Sequence[str]) -> None:
-    """Raises InputError for an option that cannot stand beside --config."""
+    """Raises InputError for an option that cannot stand beside --config; tells what is ignored."""
     given = [a.partition("=")[0].removeprefix("--") for a in arguments if a.startswith("--")]
     names = [name.replace("_", "-").removeprefix("no-") for name in given]
+    ignored = [name for name in names if name not in BESIDE_CONFIG - {"seed", "config"}]
+    if "resume" in names and ignored:
+        say(f"--{', --'.join(ignored)}: ignored, a resumed run keeps its own configuration")
     for name in names if "config" in names else ():
         if name not in BESIDE_CONFIG:
             raise InputError(

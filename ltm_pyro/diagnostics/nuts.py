@@ -22,7 +22,7 @@ from ltm_pyro.elbo import frozen
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.inference.posterior import infer
+from ltm_pyro.inference.posterior import infer, with_density
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.seeds import derive, seeded
 
@@ -161,6 +161,7 @@ def compare_with_nuts(
     posterior = infer(model, rows, guide, fast, derive(seed, 0))
     guided = []
     for fitted, part in posterior.chunks:
+        with_density(fitted)
         with torch.no_grad(), posterior.noise(part, seed, stream=1).draw():
             guided.append(draw_latents(fitted, part, guide_draws))
     sampled, divergences = [], 0

@@ -15,7 +15,7 @@ from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.densities import draw_latents, log_weights
 from ltm_pyro.errors import InputError, NotFinite
-from ltm_pyro.inference.posterior import Posterior
+from ltm_pyro.inference.posterior import Posterior, with_density
 
 FEWEST = 25
 """Draws below which no Pareto tail is fitted: it would have fewer than five of them."""
@@ -210,6 +210,7 @@ def _log_weights(posterior: Posterior, draws: int, seed: int) -> tuple[Tensor, i
     """Log weights in fp64 on the CPU, (draws, rows), nats; and latent dimensions of a row."""
     found, dimensions = [], 0
     for guide, rows in posterior.chunks:
+        with_density(guide)
         model = functools.partial(posterior.model, prelude=posterior.model.read(rows))
         noise = posterior.noise(rows, seed, STREAM)
         with noise.draw():

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.elbo import assert_finite, elbo_terms, frozen
+from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide, MeanField
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
@@ -28,6 +29,8 @@ from ltm_pyro.seeds import Noise, derive
 PAPER: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
 """Options of the slow optimizer where the paper's differ from torch's."""
 
+
+TRAIN = 2  # a stream of its own: posteriors draw from 0 and 1 of the same seed
 
 Callback = Callable[["DualRateSVI", StepReport], Any]
 """Called after every iteration of `DualRateSVI.fit`; may raise `StopTraining`."""
@@ -109,7 +112,12 @@ class DualRateSVI:
         loops: list[InnerLoop] = []
         for part in batch.split(size):
             guide = new_guide(self.model, self.guide, part)
-            seed = derive(self.seed, self.done)
+            if guide.shared is not self.shared:
+                raise InputError(
+                    f"{type(guide).__name__} comes with a shared module that would not be trained: "
+                    "pass the guide as functools.partial(cls, shared=module), or cls.of(model)"
+                )
+            seed = derive(self.seed, TRAIN, self.done)
             noise = Noise(seed, part.key, fixed=self.fast.noise == "fixed")
             inner = fit_guide(
                 self.model, guide, part, self.fast, noise, weight, self.objective.free_bits,

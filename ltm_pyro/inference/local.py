@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -132,11 +133,11 @@ def _ascend(
     for step in range(steps):
         lr = cosine(step, steps, fast.lr, fast.final)
         set_lr(optimizer, lr)
-        seen = model
+        seen: Any = model
         if fast.tokens < 1:
             with noise.tensors(dim=0):
                 positions = draw_positions(batch.mask, fast.tokens)
-            seen = functools.partial(model, positions=positions)
+            seen = functools.partial(seen, positions=positions)
         with noise.draw():
             terms = elbo_terms(seen, guide, batch, fast.particles)
         assert_finite(terms, f"a fast step ({step + 1} of {steps})")

@@ -95,8 +95,9 @@ class Memory:
             shape = (len(self.keys), numbers)
             try:
                 np.lib.format.open_memmap(str(beside), mode="w+", dtype=np.float32, shape=shape)
-                with open(beside, "r+b") as file:  # a full disk is to be told here, not by SIGBUS
-                    os.posix_fallocate(file.fileno(), 0, beside.stat().st_size)
+                if hasattr(os, "posix_fallocate"):  # a full disk is to be told here, not by SIGBUS
+                    with open(beside, "r+b") as file:
+                        os.posix_fallocate(file.fileno(), 0, beside.stat().st_size)
                 os.replace(beside, path)
             except OSError as error:
                 raise CannotWrite(
@@ -136,7 +137,8 @@ class Memory:
         ):
             parameter[row] = part.reshape(parameter[row].shape).to(parameter)
 
-    def _parameters(self, guide: Guide) -> list[nn.Parameter]:
+    @staticmethod
+    def _parameters(guide: Guide) -> list[nn.Parameter]:
         parameters = list(guide.parameters())
         if not parameters or any(p.shape[:1] != (guide.batch_size,) for p in parameters):
             raise InputError(

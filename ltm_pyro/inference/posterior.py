@@ -61,8 +61,7 @@ class Posterior:
         """The ELBO with draws the fit never saw; shapes (particles, documents), nats."""
         parts = []
         for guide, rows in self.chunks:
-            if not guide.has_density:
-                raise InputError(f"{type(guide).__name__} is a point, without density: {NO_BOUND}")
+            with_density(guide)
             parts.append(_in_pieces(self.model, guide, rows, particles, self.noise(rows, seed)))
         return ElboTerms.concatenate(parts)
 
@@ -86,6 +85,17 @@ def _in_pieces(
         {s: torch.cat([part.kl_by_site[s] for part in parts]) for s in parts[0].kl_by_site},
         torch.cat(z) if z else None,
     )
+
+
+def with_density(guide: Guide) -> Guide:
+    """The guide, if a bound can be made of it.
+
+    Raises:
+        InputError: if it has no density.
+    """
+    if not guide.has_density:
+        raise InputError(f"{type(guide).__name__} is a point, without density: {NO_BOUND}")
+    return guide
 
 
 def pieces(draws: int) -> list[int]:

@@ -73,7 +73,7 @@ class EnergyTilt(Prior):
         thoughts: Thoughts,
         bound: float = 3.0,
         hidden: int = 64,
-        draws: int = 1024,
+        draws: int = 4096,
         temperatures: int = 4,
         negatives: str = "rejection",
         chains: int = 256,

@@ -9,6 +9,7 @@ import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Slow
 from ltm_pyro.elbo import elbo_terms
 from ltm_pyro.guides import MeanField, NoGuide
+from ltm_pyro.inference.dual_rate import TRAIN
 from ltm_pyro.inference.local import fit_guide
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.seeds import Noise, derive
@@ -22,7 +23,7 @@ def gradients(model):
 
 def slow_gradient_by_hand(model, rows, fast, seed=0):
     """The gradient at the fitted guide, of nats per token, and nothing else."""
-    guide, noise = MeanField(model.thoughts, len(rows)), Noise(derive(seed, 0), rows.key)
+    guide, noise = MeanField(model.thoughts, len(rows)), Noise(derive(seed, TRAIN, 0), rows.key)
     fit_guide(model, guide, rows, fast, noise)
     model.zero_grad(set_to_none=True)
     with noise.draw():

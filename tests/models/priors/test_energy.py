@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ltm_pyro.elbo import frozen
 from ltm_pyro.config import Thoughts
 from ltm_pyro.densities import log_weights, simulate
+from ltm_pyro.elbo import frozen
 from ltm_pyro.errors import NotFinite
 from ltm_pyro.guides import MeanField
 from ltm_pyro.models import LinearGaussianModel

@@ -1,0 +1,50 @@
+"""What is told before a run begins, so that nothing is lost by it."""
+
+from ltm_pyro.config import Config
+from ltm_pyro.data import Corpus, Rows
+from ltm_pyro.errors import InputError, first_line
+from ltm_pyro.inference.local import MakeGuide, new_guide
+from ltm_pyro.inference.memory import Memory
+from ltm_pyro.inference.optimizers import local_optimizer
+from ltm_pyro.models import LatentThoughtModel
+
+
+def check_corpus(corpus: Corpus, config: Config) -> None:
+    """Raises InputError if a configuration cannot be trained on this corpus."""
+    if not len(corpus.train):
+        held = len(corpus.valid) + len(corpus.test)
+        raise InputError(
+            f"{corpus.name} leaves no document to train on: all {held} rows are held out for "
+            "validation or test; give more text"
+        )
+    vocabulary, begin = config.architecture.vocabulary, config.architecture.begin
+    if (corpus.vocabulary, corpus.begin) != (vocabulary, begin):
+        raise InputError(
+            f"{corpus.name} was made into tokens of {corpus.vocabulary} kinds that begin with "
+            f"{corpus.begin}, the configuration is for {vocabulary} that begin with {begin}: make "
+            "it with ltm.preset(name, corpus), or load the corpus with the tokenizer it is for"
+        )
+
+
+def check_guide(config: Config, guide: MakeGuide) -> None:
+    """Raises InputError for a guide that a run's figures cannot be made of."""
+    cls = getattr(guide, "func", guide)
+    if not getattr(cls, "has_density", True):
+        raise InputError(
+            f"guide {config.guide.name!r} has no density, so a run would have no bound to report: "
+            "train with laplace-approximation, which is the normal around the same point, or with "
+            "langevin, or fit it from Python with DualRateSVI"
+        )
+
+
+def try_guide(config: Config, model: LatentThoughtModel, guide: MakeGuide, rows: Rows) -> None:
+    """Make what the fast loop will make, so that a wrong option is told before anything is lost."""
+    try:
+        made = new_guide(model, guide, rows)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"guide {config.guide.name!r}: {first_line(error)}") from None
+    local = list(made.parameters())
+    if local and config.fast.steps:
+        local_optimizer(config.fast, made, local)
+    if config.training.warm_start:
+        Memory(rows).remember(made, rows)
