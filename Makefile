@@ -30,7 +30,7 @@ test: install  ## all tests but the slow ones
 slow: install  ## the statistical checks at full size
 	$(BIN)/python -m pytest -m slow
 
-bench: install  ## what an iteration costs against plain torch (a minute; then ltm-s, longer)
+bench: install  ## what an iteration costs against plain torch (two minutes; then ltm-s, longer)
 	$(BIN)/python -m benchmarks --shape small
 	$(BIN)/python -m benchmarks --shape ltm-s
 

@@ -128,7 +128,7 @@ plane = torch.linalg.svd(centred, full_matrices=False).Vh[:2]
 axes[1].scatter(*(centred @ plane.T).T, c=topic_of_test, cmap="tab20", s=18)
 axes[1].set(
     xlabel="first principal axis", ylabel="second",
-    title="Posterior means under the mixture, coloured by true topic",
+    title="Posterior means, coloured by topic",
 )  # fmt: skip
 figure.tight_layout()
 plt.show()

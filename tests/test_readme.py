@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import ltm_pyro as ltm
+from benchmarks.report import section
 from ltm_pyro.cli import COMMANDS, parse
 from ltm_pyro.info import info_preset
 
@@ -33,3 +34,7 @@ def test_every_command_it_shows_is_understood():
         words = [w.strip('"') for w in re.findall(r'"[^"]*"|\S+', line.partition("#")[0])]
         assert parse(words)
     assert ltm.__version__ in (Path(__file__).parent.parent / "pyproject.toml").read_text()
+
+
+def test_its_performance_table_is_the_saved_one():
+    assert section() in README

@@ -1,0 +1,1 @@
+"""What the fast loop costs, measured against plain torch: `python -m benchmarks --help`."""

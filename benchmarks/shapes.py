@@ -1,0 +1,113 @@
+"""What is measured: a configuration, and how much of everything fits into the time."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import ltm_pyro as ltm
+from benchmarks.plain import PlainDecoder, PlainTraining
+from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.seeds import generator, seeded
+
+SUBSET = 0.25
+"""Fraction of the tokens in a fast step of `iteration_default`: in `benchmarks.steps` the bound
+after 16 steps is then 0.010 nats/token behind, a quarter of its standard error over documents."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A configuration, `batch` full rows of `tokens`, and how often iterations are repeated.
+
+    Before the `repeats` that count come `warm` others. `lengths` are the row lengths of the length
+    exponent, `generated` the tokens of a generation; `memory` is the (rows, tokens) whose peak
+    memory is measured, `target` whether there is a run to a given bound.
+    """
+
+    name: str
+    config: Config
+    batch: int
+    tokens: int
+    repeats: int
+    warm: int
+    lengths: tuple[int, ...]
+    generated: int
+    memory: tuple[int, int]
+    target: bool
+
+    @property
+    def fast(self) -> Fast:
+        """The fast loop of the exact iteration."""
+        return self.config.fast
+
+    def rows(self, batch: int | None = None, tokens: int | None = None, seed: int = 0) -> Rows:
+        """Full rows of random tokens; times do not depend on what they say."""
+        shape = (batch or self.batch, tokens or self.tokens)
+        vocabulary = self.config.architecture.vocabulary
+        found = torch.randint(vocabulary, shape, generator=generator(seed))
+        lengths = torch.full(shape[:1], shape[1])
+        return Rows(found, lengths, torch.arange(shape[0]), 4 * lengths)
+
+    def model(self, length: int | None = None) -> LatentThoughtModel:
+        """A new model, the same each time."""
+        length = length or max(self.tokens, self.generated, self.memory[1])
+        architecture = dataclasses.replace(self.config.architecture, length=length)
+        with seeded(0):
+            return LatentThoughtModel(self.config.replace(architecture=architecture))
+
+    def ours(self, fast: Fast | None = None, slow: Slow | None = None) -> DualRateSVI:
+        """The library's training of `model()`."""
+        return DualRateSVI(self.model(), fast=fast or self.fast, slow=slow or self.config.slow)
+
+    def plain(self) -> PlainTraining:
+        """The yardstick's training of the same weights."""
+        return plain_like(self.model(), self.fast, self.config.slow)
+
+
+def plain_like(model: LatentThoughtModel, fast: Fast, slow: Slow) -> PlainTraining:
+    """The yardstick with a model's weights."""
+    decoder = PlainDecoder(model.config)
+    decoder.load_state_dict(model.decoder.state_dict())
+    return PlainTraining(decoder, fast, slow, model.thoughts.shape)
+
+
+def to_ours(plain: PlainDecoder, model: LatentThoughtModel) -> LatentThoughtModel:
+    """Gives a model the yardstick's weights."""
+    state: dict[str, Tensor] = plain.state_dict()
+    model.decoder.load_state_dict(state)
+    return model
+
+
+SHAPES = {
+    "tiny": Shape(
+        "tiny",
+        Config(
+            Architecture(60, 0, 16, window=4, layers=2, width=16, heads=2, feedforward=24),
+            Thoughts(2, 2, 4),
+            fast=Fast(steps=2),
+        ),
+        batch=2, tokens=12, repeats=1, warm=0, lengths=(8, 16), generated=12, memory=(2, 12),
+        target=True,
+    ),
+    "small": Shape(
+        "small",
+        Config(
+            Architecture(2048, 0, 128, window=32, layers=2, width=128, heads=4, feedforward=344),
+            Thoughts(2, 2, 16),
+            fast=Fast(steps=16),
+        ),
+        batch=4, tokens=128, repeats=5, warm=1, lengths=(1024, 2048, 4096, 8192), generated=1024,
+        memory=(64, 256), target=True,
+    ),
+    "ltm-s": Shape(
+        "ltm-s",
+        ltm.preset("small"),
+        batch=2, tokens=256, repeats=3, warm=0, lengths=(1024, 2048, 4096, 8192), generated=1024,
+        memory=(2, 1024), target=False,
+    ),
+}  # fmt: skip
+"""`tiny` is for tests, `small` takes under a minute, `ltm-s` is the paper's LTM-S."""

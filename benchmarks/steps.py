@@ -1,0 +1,210 @@
+"""What a fast step buys: `python -m benchmarks.steps` trains a tiny model and fits its guides.
+
+For each way of taking fast steps, the valid bound of held-out documents against their number, as a
+table, a figure and JSON. The corpus is that of `benchmarks.bound`: only thoughts can tell a
+document's topic, for the decoder's window is too small to.
+"""
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib
+import torch
+from torch import Tensor
+
+from benchmarks.__main__ import RESULTS
+from benchmarks.bound import topic_rows
+from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.guides import Guide, MeanField
+from ltm_pyro.inference import DualRateSVI, fit_guide
+from ltm_pyro.inference.local import new_guide
+from ltm_pyro.inference.memory import Memory
+from ltm_pyro.inference.posterior import infer
+from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.seeds import Noise, seeded
+
+matplotlib.use("Agg")
+
+WORDS, TOKENS = 32, 65
+ADAM = Fast(lr=0.3)
+REFERENCE = "Adam 0.3"
+VISIT = 4
+"""Steps of the visit before, of a warm start."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of taking fast steps: how, from where, and whether documents were seen before."""
+
+    fast: Fast
+    guide: Callable[..., Guide] = MeanField
+    warm: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """How much is trained and fitted."""
+
+    iterations: int = 300
+    documents: int = 64
+    steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    particles: int = 16
+    config: Config = field(
+        default_factory=lambda: Config(
+            Architecture(WORDS, 0, TOKENS, window=2, layers=2, width=64, heads=4, feedforward=172),
+            Thoughts(2, 2, 4),
+        )
+    )
+
+
+class Aggregated(MeanField):
+    """Starts where the posteriors of training documents lie together: at their mean and spread."""
+
+    def __init__(self, thoughts: Thoughts, batch_size: int, start: tuple[Tensor, Tensor]):
+        super().__init__(thoughts, batch_size)
+        with torch.no_grad():
+            self.loc += start[0]
+            self.log_variance += start[1].log()
+
+
+def aggregated(svi: DualRateSVI, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the mixture of the rows' posteriors, each (layers, slots, dim)."""
+    z = svi.infer(rows, steps=32).sample(8).flatten(0, 1)
+    return z.mean(0), z.var(0)
+
+
+def ways(start: tuple[Tensor, Tensor]) -> dict[str, Way]:
+    """What is compared."""
+    from_all = functools.partial(Aggregated, start=start)
+
+    def adam(**changes: Any) -> Fast:
+        return dataclasses.replace(ADAM, **changes)
+
+    def natural(lr: float) -> Fast:
+        return Fast(lr=lr, optimizer="NaturalGradient")
+
+    def sgd(lr: float) -> Fast:
+        return Fast(lr=lr, optimizer="SGD", options={"momentum": 0.9})
+
+    return {
+        REFERENCE: Way(ADAM),
+        "Adam 0.1": Way(adam(lr=0.1)),
+        "Adam 0.3, half of the tokens": Way(adam(tokens=0.5)),
+        "Adam 0.3, a quarter": Way(adam(tokens=0.25)),
+        "Adam 0.3, an eighth": Way(adam(tokens=0.125)),
+        "Adam 0.3, bf16": Way(adam(precision="bf16")),
+        "SGD 0.01, momentum": Way(sgd(0.01)),
+        "SGD 0.03, momentum": Way(sgd(0.03)),
+        "natural gradient 0.1": Way(natural(0.1)),
+        "natural gradient 0.3": Way(natural(0.3)),
+        "natural gradient 0.1, momentum": Way(
+            dataclasses.replace(natural(0.1), options={"momentum": 0.7})
+        ),
+        "Adam 0.3, from all posteriors": Way(ADAM, from_all),
+        "natural gradient 0.3, from all posteriors": Way(natural(0.3), from_all),
+        f"Adam 0.3, seen before ({VISIT} steps)": Way(ADAM, warm=True),
+        f"natural gradient 0.3, seen before ({VISIT} steps)": Way(natural(0.3), warm=True),
+    }
+
+
+def bound(model: LatentThoughtModel, rows: Rows, way: Way, steps: int, particles: int) -> Tensor:
+    """Nats per token of each document, from draws that the fit never saw: (documents,)."""
+    fast = dataclasses.replace(way.fast, steps=steps)
+    if not way.warm:
+        found = infer(model, rows, way.guide, fast)
+        return -found.elbo(particles).elbo.mean(0) / rows.lengths
+    memory = Memory(rows)
+    for seed, visit in ((1, VISIT), (2, steps)):
+        guide = new_guide(model, way.guide, rows)
+        some = dataclasses.replace(fast, steps=visit)
+        fit_guide(model, guide, rows, some, Noise(seed, rows.key), memory=memory)
+    kept = infer(model, rows, functools.partial(_Kept, guide), dataclasses.replace(fast, steps=0))
+    return -kept.elbo(particles).elbo.mean(0) / rows.lengths
+
+
+class _Kept(MeanField):
+    """A guide as it has been fitted."""
+
+    def __init__(self, fitted: Guide, thoughts: Thoughts, batch_size: int):
+        super().__init__(thoughts, batch_size)
+        self.load_state_dict(fitted.state_dict())
+
+
+def study(setup: Study) -> dict[str, Any]:
+    """Bound, its standard error, and the paired difference from the reference, by way and steps."""
+    with seeded(0):
+        model = LatentThoughtModel(setup.config)
+    train = topic_rows(512, setup.config.architecture.length, WORDS)
+    test = topic_rows(setup.documents, setup.config.architecture.length, WORDS, seed=1)
+    slow = Slow(lr=2e-3, warmup=20)
+    svi = DualRateSVI(model, fast=dataclasses.replace(ADAM, steps=8), slow=slow)
+    svi.fit(train, setup.iterations, 16, progress=False)
+    reference: dict[int, Tensor] = {}
+    found: dict[str, Any] = {}
+    for name, way in ways(aggregated(svi, train[:64])).items():
+        found[name] = {}
+        for steps in setup.steps:
+            nats = bound(model, test, way, steps, setup.particles)
+            reference.setdefault(steps, nats)
+            behind = nats - reference[steps]
+            root = len(test) ** 0.5
+            found[name][str(steps)] = {
+                "nats_per_token": float(nats.mean()),
+                "standard_error": float(nats.std() / root),
+                "behind": float(behind.mean()),
+                "behind_error": float(behind.std() / root),
+            }
+    prior = bound(model, test, Way(ADAM), 0, setup.particles)
+    return {"prior": float(prior.mean()), "iterations": setup.iterations, "ways": found}
+
+
+def table(found: dict[str, Any]) -> str:
+    """Nats per token; the column's standard error at the end."""
+    ways = found["ways"]
+    steps = list(ways[REFERENCE])
+    lines = [f"{'fast steps':48}" + "".join(f"{s:>8}" for s in steps)]
+    for name, row in ways.items():
+        lines.append(f"{name:48}" + "".join(f"{row[s]['nats_per_token']:8.3f}" for s in steps))
+    errors = "".join(f"{ways[REFERENCE][s]['standard_error']:8.3f}" for s in steps)
+    lines += [f"{'standard error, over documents':48}" + errors, f"no step: {found['prior']:.3f}"]
+    return "\n".join(lines)
+
+
+def plot(found: dict[str, Any], path: Any) -> None:
+    """Bound against steps."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
+    for i, (name, row) in enumerate(found["ways"].items()):
+        nats = [cell["nats_per_token"] for cell in row.values()]
+        axis.plot(
+            [int(s) for s in row], nats, marker="o", ms=3, ls=("-", "--")[i // 10], label=name
+        )
+    axis.axhline(found["prior"], color="gray", lw=0.8, label="no step: the prior")
+    steps = [int(s) for s in found["ways"][REFERENCE]]
+    axis.set(xscale="log", xlabel="fast steps", ylabel="valid bound, nats / token")
+    axis.set_xticks(steps, [str(s) for s in steps])
+    axis.minorticks_off()
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(setup: Study) -> None:
+    """Run, print and save."""
+    found = study(setup)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "steps.json").write_text(json.dumps(found, indent=1) + "\n")
+    plot(found, RESULTS / "steps.png")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Study(iterations=int(sys.argv[1])) if len(sys.argv) > 1 else Study())

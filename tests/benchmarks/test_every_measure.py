@@ -1,0 +1,93 @@
+"""Each measurement runs once, tiny: that it works, not how long it takes."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import __main__ as command
+from benchmarks import memory
+from benchmarks.generation import generation
+from benchmarks.head import chunked, head_seconds, ours, plain
+from benchmarks.iteration import against_plain, pyro_overhead
+from benchmarks.length import length_exponent
+from benchmarks.report import section
+from benchmarks.shapes import SHAPES
+from benchmarks.timing import compare, quartiles
+
+TINY = SHAPES["tiny"]
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("measure", [pyro_overhead, length_exponent, generation])
+def test_each_gives_a_number(measure):
+    assert isinstance(measure(TINY)["median"], float)
+
+
+def test_the_head_has_a_ratio_for_each_rival():
+    found = head_seconds(8, words=100, repeats=1)
+    assert found["ours"]["seconds"] > 0
+    hidden, head = torch.randn(8, 512, requires_grad=True), torch.randn(100, 512)
+    targets = torch.randint(100, (8,))
+    want = plain(hidden, head, targets)
+    torch.testing.assert_close(ours(hidden, head, targets), want)
+    if "chunked" in found:
+        torch.testing.assert_close(chunked(hidden, head, targets), want)
+
+
+def test_iterations_have_ratios():
+    found = against_plain(TINY)
+    assert set(found) == {name for name in command.MEANING if name.startswith("iteration")}
+    assert all(part["low"] <= part["median"] <= part["high"] for part in found.values())
+
+
+@pytest.mark.parametrize("which", ["plain", "ours"])
+def test_memory_is_what_an_iteration_takes(which):
+    found = memory.measure(which, TINY)
+    assert found["peak"] >= found["before"] > 0
+
+
+def test_the_command_prints_and_saves_one_object(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    monkeypatch.setattr(command, "MEASURES", {
+        "generation": generation,
+        "time_to_bound": lambda shape: {"median": 2.0},
+    })  # fmt: skip
+    command.main(["--shape", "tiny", "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert json.loads((tmp_path / "tiny.json").read_text()) == printed
+    assert set(command.MEANING) <= set(printed)
+    assert printed["peak_memory"] is None
+    assert printed["time_to_bound"] == 2.0
+    assert printed["threads"] == 1
+    command.main(["--shape", "tiny", "--only", "generation"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("generation")
+    again = json.loads((tmp_path / "tiny.json").read_text())
+    assert again["iteration_exact"] == printed["iteration_exact"]
+    assert again["generation"] != printed["generation"]
+
+
+def test_ratios_are_of_runs_side_by_side():
+    order = []
+    found = compare(
+        lambda: order.append("base"), {"a": lambda: order.append("a"), "b": lambda: None}, 3, warm=1
+    )
+    assert order == ["base", "a"] * 4
+    assert set(found) == {"a", "b"}
+    assert quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 4.0)
+
+
+def test_results_make_a_table(tmp_path):
+    found = {name: 2.0 for name in command.MEANING} | {"time_to_bound": None}
+    found |= command.setting(TINY, ["--shape", "tiny"])
+    (tmp_path / "tiny.json").write_text(json.dumps(found))
+    lines = section(tmp_path).splitlines()
+    assert len(lines) == 2 + len(command.MEANING) + 2
+    assert lines[0] == "| | what it is | tiny |"
+    assert any(line.endswith("| 200.0% |") for line in lines)
+    assert any(line.endswith("| - |") for line in lines)
