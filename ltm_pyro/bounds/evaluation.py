@@ -1,6 +1,7 @@
 """One call from a model and rows to a table of figures."""
 
 import dataclasses
+import hashlib
 import inspect
 import time
 from collections.abc import Callable, Iterable
@@ -142,4 +143,5 @@ def _figure(name: str, estimates: list[Estimate], rows: Rows, seconds: float) ->
         monte_carlo_variance=documents(variances) if len(variances) == len(estimates) else None,
         draws=first.draws,
         seconds=seconds,
+        text=hashlib.sha256(rows.key.cpu().numpy().tobytes()).hexdigest()[:16],
     )

@@ -22,11 +22,12 @@ class Figure:
         nats: for each document, shape (documents,).
         tokens: tokens of each document that count, shape (documents,).
         bytes: UTF-8 bytes of each document, shape (documents,).
-        is_bound: whether the expectation of `nats` is at least -log p(x).
+        is_bound: whether the expectation of `nats` is at least -log p(x); see `Estimate`.
         parts: named parts that `nats` is the sum of, shape (documents,) each.
         monte_carlo_variance: of each document's `nats`, over the draws that made it.
         draws: draws of z for each row.
         seconds: time spent, the fitting included.
+        text: a digest of the rows that were scored; "" where it is not known.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Figure:
     monte_carlo_variance: Array | None = None
     draws: int = 0
     seconds: float = 0.0
+    text: str = ""
 
     @property
     def nats_per_token(self) -> float:
@@ -155,7 +157,8 @@ def paired_difference(worse: Figure, better: Figure) -> tuple[float, float]:
     Raises:
         ValueError: if the two were not computed on the same documents.
     """
-    if not np.array_equal(worse.tokens, better.tokens):
+    other_text = worse.text and better.text and worse.text != better.text
+    if other_text or not np.array_equal(worse.tokens, better.tokens):
         raise ValueError(f"{worse.name} and {better.name} were not scored on the same documents")
     gap = worse.nats - better.nats
     return float(gap.sum() / worse.tokens.sum()), ratio_error(gap, worse.tokens)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
+from ltm_pyro.bounds import paired_difference
 from ltm_pyro.bounds.evaluation import BOUNDS, by_document
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
@@ -103,3 +104,12 @@ def test_wrong_bounds_are_named(model, rows, bound, message):
     with pytest.raises(InputError, match="no rows to score"):
         evaluate(model, rows[:0], "elbo")
     assert "elbo" in BOUNDS
+
+
+def test_other_documents_of_the_same_lengths_are_not_paired(model):
+    figures = [
+        ltm.evaluate(model, some_rows(4, seed=s, full=True), ["prior:2"], progress=False)["prior"]
+        for s in (0, 1)
+    ]
+    with pytest.raises(ValueError, match="not scored on the same documents"):
+        paired_difference(*figures)

@@ -161,9 +161,11 @@ def test_a_decoder_on_a_grid():
         for name, estimate in {
             "elbo": elbo(one, 64), "iwae": iwae(one, 256), "ais": ais(one, 20),
             "ais_prior": ais_prior(one, 40), "predictive": predictive(one, 3),
-            "same": same_noise(one),
         }.items():  # fmt: skip
             found[name].append((estimate.nats - exact).detach().numpy())
+        # Its shortfall is small beside its spread over documents: it takes many to see it.
+        many = task(*tiny_decoder(seed, 256), MeanField, Fast(steps=100, lr=0.1), seed)
+        found["same"].append((same_noise(many).nats - grid(many, 72).nats).detach().numpy())
     gaps = {name: np.concatenate(values) for name, values in found.items()}
     assert gaps["elbo"].mean() > 0
     for name in ("elbo", "iwae", "ais", "ais_prior", "predictive"):
