@@ -302,3 +302,43 @@ def test_what_guides_share_is_trained_saved_and_loaded(text_file, tmp_path, caps
     fresh = build_guide(run.config.guide, run.model, run.config.training.seed)
     before, after = (shared_of(g).state_dict() for g in (fresh, run.guide))
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--guide", "covariance", "--guide.rank", "abc"], "guide 'covariance'"),
+        (["--guide", "covariance", "--guide.rank", "1000"], "rank is 1000"),
+        (["--guide", "mixture", "--guide.components", "2.5"], "guide 'mixture'"),
+        (["--guide", "langevin", "--warm-start"], "a warm start needs parameters"),
+        (["--length", "0"], "length is 0"),
+        (["--slow.optimizer", "LBFGS"], "optimizer LBFGS"),
+    ],
+)
+def test_nothing_is_overwritten_before_the_new_run_can_start(
+    run, text_file, arguments, message, capsys
+):
+    before = {p.name: p.read_bytes() for p in run.iterdir()}
+    small = [a for a in SMALL if a != "--length" and a != "12"]
+    assert ltm("train", "--data", text_file, "--out", run, "--overwrite", *small, *arguments) == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    assert {p.name: p.read_bytes() for p in run.iterdir()} == before
+
+
+def test_questions_out_of_range_end_with_one_line(run, capsys):
+    for arguments, message in (
+        (["--seed", "-1"], "seed is -1: expected 0 or more"),
+        (["--chunk", "0"], "chunk is 0: expected 1 or more"),
+        (["--sandwich", "-1"], "sandwich is -1: expected 0 or more"),
+        (["--sandwich", "1"], "a sandwich needs at least"),
+        (["--sandwich", "2", "--temperatures", "0"], "temperatures is 0: expected 1 or more"),
+    ):
+        assert ltm("evaluate", run, *arguments) == 2
+        assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_what_a_resumed_run_ignores_is_told(run, capsys):
+    assert ltm("train", "--out", run, "--resume", "--slow.lr", "9", "--quiet") == 0
+    assert "--slow.lr: ignored, a resumed run keeps its own" in capsys.readouterr().err
+    assert ltm("train", "--out", run, "--resume", "--steps", "1", "--quiet") == 2
+    assert "has done 3 iterations, more than the 1 asked for" in capsys.readouterr().err
