@@ -172,7 +172,7 @@ class Moments(torch.nn.Module):
 @pytest.mark.parametrize("make", [MeanField, Covariance])
 def test_natural_gradients_are_fast_and_right(known, make):
     model, rows, precision, truth = known
-    guide = fit(model, make, rows, steps=150, lr=0.05, optimizer="NaturalGradient", particles=8)
+    guide = fit(model, make, rows, steps=300, lr=0.05, optimizer="NaturalGradient", particles=16)
     best = factorised_gap(precision).mean() if make is MeanField else torch.zeros(())
     gap = (truth - bound(model, guide, rows)[0]).mean()
     assert gap == pytest.approx(float(best), abs=0.03)
