@@ -20,7 +20,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install  ## train, score and sample on the embedded corpus (minutes)
 	$(BIN)/ltm demo
 
-zoo: install  ## every prior with every guide, into docs/zoo.md (half an hour)
+zoo: install  ## every prior with every guide, into docs/zoo.md (ten minutes or more)
 	mkdir -p docs
 	$(BIN)/python -m ltm_pyro.zoo --processes 2 --out docs/zoo.md
 
