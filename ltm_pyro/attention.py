@@ -10,11 +10,13 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
 
     Args:
         x: queries or keys, shape (batch, heads, n, size) with an even size.
-        positions: shape (n,), in tokens; fractions are allowed.
+        positions: shape (n,), or (batch, n) where rows differ, in tokens; fractions are allowed.
     """
     half = x.shape[-1] // 2
     rates = base ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angles = positions.to(torch.float32)[:, None] * rates  # (n, half)
+    angles = positions.to(torch.float32)[..., None] * rates  # (n, half)
+    if positions.dim() == 2:
+        angles = angles[:, None]  # the same for all heads
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     a, b = x[..., :half], x[..., half:]
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

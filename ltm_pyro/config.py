@@ -108,9 +108,10 @@ class Fast:
     class (from Python, any callable from parameters and lr to an optimizer). `tokens` is the
     fraction of each document's tokens that a step scores, another draw each step, scaled so that
     the gradient stays unbiased; figures are always of all tokens. `precision` is that of the
-    decoder's matrix products; log-probabilities and figures are fp32. `noise="fixed"` and
-    `leak=True` exist to reproduce the released protocol: one draw for all steps, and decoder
-    gradients of the fast loop left for the slow step. Neither gives a bound.
+    decoder's matrix products; log-probabilities and figures are fp32. `compile` and `recompute`
+    change speed and memory alone (`ltm_pyro.computing`). `noise="fixed"` and `leak=True` exist to
+    reproduce the released protocol: one draw for all steps, and decoder gradients of the fast loop
+    left for the slow step. Neither gives a bound.
     """
 
     steps: int = 16
@@ -119,6 +120,8 @@ class Fast:
     particles: int = 1
     tokens: float = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    recompute: bool = False
     optimizer: Any = "Adam"
     options: Mapping[str, Any] = field(default_factory=dict)
     noise: Literal["fresh", "fixed"] = "fresh"
@@ -157,6 +160,8 @@ class Slow:
     accumulate: int = 1
     decay: float = 0.1
     precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    recompute: bool = False
     optimizer: Any = "AdamW"
     options: Mapping[str, Any] = field(default_factory=dict)
 

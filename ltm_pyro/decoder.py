@@ -4,6 +4,7 @@ Follows Kong et al., *Scalable Language Models with Posterior Inference of Laten
 (2025). Shapes below: B rows, N positions, D width, L layers, S slots, E size of a thought.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -43,8 +44,10 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, h: Tensor, cache: Cache | None = None) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
+    def forward(
+        self, h: Tensor, cache: Cache | None = None, wanted: Tensor | None = None
+    ) -> Tensor:
+        """(B, N, D) -> (B, N, D), or (B, M, D) at the positions `wanted` (B, M)."""
         q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         start = cache.position if cache else 0
         here = torch.arange(start, start + h.shape[1], device=h.device)
@@ -63,7 +66,8 @@ class SelfAttention(nn.Module):
                 k[:, :, k.shape[2] - min(keep, k.shape[2]) :],
                 v[:, :, v.shape[2] - min(keep, v.shape[2]) :],
             )
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        mixed = mixed.transpose(1, 2).flatten(2)
+        return self.out(mixed if wanted is None else at(mixed, wanted))
 
 
 class ThoughtAttention(nn.Module):
@@ -80,15 +84,24 @@ class ThoughtAttention(nn.Module):
         self.kv = nn.Linear(thoughts.dim, 2 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
-    def forward(self, h: Tensor, z: Tensor, cache: Cache | None = None) -> Tensor:
-        """Text (B, N, D) from the cache's position on, and thoughts (B, S, E) -> (B, N, D)."""
+    def forward(
+        self, h: Tensor, z: Tensor, cache: Cache | None = None, here: Tensor | None = None
+    ) -> Tensor:
+        """Text (B, N, D) and thoughts (B, S, E) -> (B, N, D).
+
+        Text stands at positions `here` (B, N), else all in a row from the cache's position on.
+        """
         q = self.q(h).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        start = cache.position if cache else 0
-        here = torch.arange(start, start + h.shape[1], device=h.device)
-        held = cache.thoughts if cache else {}
-        if self.layer not in held:
-            held[self.layer] = self.keys_and_values(z)
-        mixed = scaled_dot_product_attention(rotate(q, here), *held[self.layer])
+        if here is None:
+            start = cache.position if cache else 0
+            here = torch.arange(start, start + h.shape[1], device=h.device)
+        if cache is None:
+            k, v = self.keys_and_values(z)
+        else:
+            if self.layer not in cache.thoughts:
+                cache.thoughts[self.layer] = self.keys_and_values(z)
+            k, v = cache.thoughts[self.layer]
+        mixed = scaled_dot_product_attention(rotate(q, here), k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def keys_and_values(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,27 +139,50 @@ class Block(nn.Module):
         self.feed_norm = nn.RMSNorm(config.width)
         self.feed = SwiGLU(config.width, config.feedforward)
 
-    def read_text(self, h: Tensor, cache: Cache | None = None) -> Tensor:
-        """The part that does not look at z."""
-        return h + self.text(self.text_norm(h), cache)
+    def read_text(
+        self, h: Tensor, cache: Cache | None = None, wanted: Tensor | None = None
+    ) -> Tensor:
+        """The part that does not look at z: (B, N, D) -> same, or (B, M, D) at `wanted` (B, M)."""
+        read = self.text(self.text_norm(h), cache, wanted)
+        return (h if wanted is None else at(h, wanted)) + read
 
-    def read_thoughts(self, h: Tensor, z: Tensor | None, cache: Cache | None = None) -> Tensor:
-        """Look at this layer's thoughts (B, S, E), if it has any."""
-        return h if z is None else h + self.thought(self.thought_norm(h), z, cache)
+    def forward(
+        self,
+        h: Tensor,
+        z: Tensor | None,
+        cache: Cache | None = None,
+        wanted: Tensor | None = None,
+        has_read: bool = False,
+    ) -> Tensor:
+        """Text (B, N, D) and this layer's thoughts (B, S, E) -> (B, N, D).
 
-    def think(self, h: Tensor) -> Tensor:
-        """The part that looks at nothing but the position itself: (..., D) -> same."""
+        Or (B, M, D), at the positions `wanted` (B, M). Where it `has_read` the text, `h` is what
+        `read_text` gave.
+        """
+        if not has_read:
+            h = self.read_text(h, cache, wanted)
+        elif wanted is not None:
+            h = at(h, wanted)
+        if z is not None:
+            h = h + self.thought(self.thought_norm(h), z, cache, wanted)
         return h + self.feed(self.feed_norm(h))
+
+
+def at(h: Tensor, wanted: Tensor) -> Tensor:
+    """(B, N, D) at the positions `wanted` (B, M) of each row -> (B, M, D)."""
+    return h.gather(1, wanted[..., None].expand(*wanted.shape, h.shape[-1]))
 
 
 class Decoder(nn.Module):
     """Hidden states of a token sequence given its thoughts; the head is tied to the embedding.
 
     `thoughts=None` leaves the cross-attention out: the same decoder without latents. `low` is the
-    dtype of matrix products where it is not that of the weights; see `ltm_pyro.precision`.
+    dtype of matrix products where it is not that of the weights, `block` what runs a layer where
+    that is not the layer itself; see `ltm_pyro.computing`.
     """
 
     low: torch.dtype | None = None
+    block: Callable[..., Tensor] | None = None
 
     def __init__(self, config: Architecture, thoughts: Thoughts | None):
         super().__init__()
@@ -197,20 +233,17 @@ class Decoder(nn.Module):
         h: Tensor,
         z: Tensor | None,
         cache: Cache | None = None,
-        positions: Tensor | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
         """From the prelude (B, N, D) and thoughts (B, L, S, E) to hidden states (B, N, D).
 
-        Where only some are wanted, of indices `positions` (M,) into the B * N, they are (M, D).
+        Where only some positions are `wanted` (B, M), they are (B, M, D).
         """
         length = h.shape[1]
         for i, block in enumerate(self.blocks):
-            if i > 0:
-                h = block.read_text(h, cache)  # type: ignore[operator]
-            h = block.read_thoughts(h, None if z is None else z[:, i], cache)  # type: ignore[operator]
-            if positions is not None and i == len(self.blocks) - 1:
-                h = h.flatten(0, 1).index_select(0, positions)  # nothing looks at the others now
-            h = block.think(h)  # type: ignore[operator]
+            last = i == len(self.blocks) - 1  # of what stands elsewhere, it needs the text alone
+            arguments = None if z is None else z[:, i], cache, wanted if last else None, i == 0
+            h = block(h, *arguments) if self.block is None else self.block(block, h, *arguments)
         if cache is not None:
             cache.position += length
         return self.norm(h)

@@ -1,5 +1,6 @@
 """Token sequences as a Pyro distribution: p(x | z) of a whole document."""
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -24,9 +25,9 @@ class TokenSequence(TorchDistribution):
         lengths: number of tokens of each document, shape broadcastable to `batch`.
         length: tokens in a row (the event), at least the longest of `lengths`.
         prelude: `decoder.prelude` of the tokens that will be scored, if it is known already.
-        positions: the tokens to score where not all are, as `draw_positions` draws them, boolean,
-            shape broadcastable to (*batch, length). A document's log-probability is then estimated
-            from its share of them, n / m times their sum.
+        positions: the tokens to score where not all are, as `draw_positions` draws them, shape
+            broadcastable to (*batch, m). A document's log-probability is then estimated from its
+            share of them, n tokens over their number times their sum.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -56,10 +57,13 @@ class TokenSequence(TorchDistribution):
     def token_log_prob(self, tokens: Tensor) -> Tensor:
         """Log-probability of each token that is scored, else 0: (*batch, length) -> same, nats."""
         shape = self.batch_shape + self.event_shape
-        scored = self._counted(tokens.device)
+        wanted, counted, targets = None, self._counted(tokens.device), tokens
         if self.positions is not None:
-            scored = scored & self.positions
-        scored = scored.expand(shape).flatten().nonzero()[:, 0]
+            counted = self.positions >= 0
+            wanted = self.positions.clamp(min=0)
+            some = (*torch.broadcast_shapes(tokens.shape[:-1], wanted.shape[:-1]), wanted.shape[-1])
+            targets = tokens.expand(*some[:-1], shape[-1]).gather(-1, wanted.expand(some))
+            wanted = wanted.expand(*self.batch_shape, -1).reshape(-1, wanted.shape[-1])
         h = self.prelude  # it does not depend on z, so particles of one document share it
         if h is None:
             h = self.decoder.prelude(self.decoder.inputs(tokens.reshape(-1, shape[-1])))
@@ -67,19 +71,31 @@ class TokenSequence(TorchDistribution):
         z = self.z
         if z is not None:
             z = z.expand(*self.batch_shape, *z.shape[-3:]).reshape(-1, *z.shape[-3:])
-        targets = tokens.expand(shape).flatten()[scored]
+        targets, counted = (x.expand(*self.batch_shape, -1) for x in (targets, counted))
         with self.decoder.precision():
-            hidden = self.decoder.body(h, z, positions=scored)
-            scores = head_log_prob(hidden, self.decoder.head, targets)
-        return scores.new_zeros(shape.numel()).index_copy(0, scored, scores).reshape(shape)
+            hidden = self.decoder.body(h, z, wanted=wanted)
+            scores = self._scores(hidden.flatten(0, 1), targets.flatten(), counted.flatten())
+        scores = scores.reshape(targets.shape)
+        if wanted is None:
+            return scores
+        # Only tokens that count are put in place: for the others zero is added somewhere.
+        return scores.new_zeros(shape).scatter_add(-1, wanted.reshape(scores.shape), scores)
+
+    def _scores(self, hidden: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+        """Log-probabilities from hidden states (M, D), 0 for what does not count: (M,)."""
+        head = self.decoder.head
+        if hidden.is_cuda:  # to learn how many count would be to wait for the device
+            return torch.where(counted, head_log_prob(hidden, head, targets), 0.0)
+        those = counted.nonzero()[:, 0]
+        scores = head_log_prob(hidden[those], head, targets[those])
+        return scores.new_zeros(len(counted)).index_copy(0, those, scores)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-probability of each document in nats: (*batch, length) -> (*batch)."""
         total = self.token_log_prob(value).sum(-1)
         if self.positions is None:
             return total
-        counted = self._counted(value.device)
-        return total * counted.sum(-1) / (counted & self.positions).sum(-1).clamp(min=1)
+        return total * self.lengths / (self.positions >= 0).sum(-1).clamp(min=1)
 
     def _counted(self, device: torch.device) -> Tensor:
         """The positions that are not padding, (*lengths, length)."""
@@ -98,14 +114,16 @@ class TokenSequence(TorchDistribution):
 
 
 def draw_positions(mask: Tensor, fraction: float) -> Tensor:
-    """A random share of each document's tokens, all equally likely: (documents, length) boolean.
+    """A random share of each document's tokens, all equally likely: positions (documents, m).
 
     Args:
         mask: which positions hold a token, (documents, length).
         fraction: of a document's n tokens, ceil(fraction * n) are drawn, without replacement,
-            from torch's global generator.
+            from torch's global generator. Rows of documents with fewer than the m of the longest
+            possible one are filled up with -1.
     """
     order = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, 2.0)
-    drawn = (fraction * mask.sum(-1, keepdim=True)).ceil().long().clamp(min=1)
-    last = order.sort(-1).values.gather(-1, drawn - 1)
-    return mask & (order <= last)
+    most = math.ceil(fraction * mask.shape[-1])
+    drawn = (fraction * mask.sum(-1, keepdim=True).double()).ceil()
+    first = order.argsort(-1)[..., :most]
+    return first.masked_fill(torch.arange(most, device=mask.device) >= drawn, -1)

@@ -22,8 +22,9 @@ class TextModel(nn.Module, ABC):
         """Sample the latent sites, observe the tokens; returns z or None for no latents.
 
         `prelude` is what `read` returned for this batch, if it has been computed already. A model
-        that also takes `positions`, boolean of shape (documents, tokens), observes those tokens
-        alone, its log-likelihood scaled up, so that fast steps can do with a part of the tokens.
+        that also takes `positions`, indices of shape (documents, m) as from `draw_positions`,
+        observes those tokens alone, its log-likelihood scaled up, so that fast steps can do with
+        a part of the tokens.
         """
 
     def read(self, batch: Rows) -> Tensor | None:

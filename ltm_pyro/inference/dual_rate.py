@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ltm_pyro.computing import computing
 from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.elbo import assert_finite, elbo_terms, frozen
@@ -21,13 +22,12 @@ from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.precision import computing_in
 from ltm_pyro.presets import RELEASED_LOG_VARIANCE
 from ltm_pyro.registry import new_optimizer
 from ltm_pyro.seeds import Noise, derive
 
-PAPER: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
-"""Options of the slow optimizer where the paper's differ from torch's."""
+OPTIONS: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95), "fused": True}}
+"""Options of the slow optimizer: the paper's betas, and one pass over weights and moments."""
 
 
 TRAIN = 2  # a stream of its own: posteriors draw from 0 and 1 of the same seed
@@ -78,7 +78,7 @@ class DualRateSVI:
         groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": self.slow.decay}]
         if others:
             groups.append({"params": others, "weight_decay": 0.0})
-        options = {**PAPER.get(self.slow.optimizer, {}), **self.slow.options}
+        options = {**OPTIONS.get(self.slow.optimizer, {}), **self.slow.options}
         self.optimizer = new_optimizer(self.slow.optimizer, groups, self.slow.lr, options)
 
     @classmethod
@@ -164,7 +164,7 @@ class DualRateSVI:
         """Add the slow gradient; returns log-likelihood, KL and objective per document, nats."""
         seen = []
         for guide, part, noise in fitted:
-            with frozen(guide), computing_in(self.slow.precision, self.model), noise.draw():
+            with frozen(guide), computing(self.slow, self.model), noise.draw():
                 terms = elbo_terms(self.model, guide, part)
             assert_finite(terms, f"the slow step of iteration {self.done + 1}")
             objective = terms.objective(weight, self.objective.free_bits)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ltm_pyro.computing import computing
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.densities import Program, log_joint
@@ -22,7 +23,6 @@ from ltm_pyro.inference.optimizers import local_optimizer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.likelihood import draw_positions
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.precision import computing_in
 from ltm_pyro.seeds import Noise
 
 MakeGuide = Callable[..., Guide]
@@ -104,7 +104,7 @@ def fit_guide(
         guide.start(model, batch)
         if memory is not None:
             memory.recall(guide, batch)
-        with computing_in(fast.precision, model, fixed=not fast.leak):
+        with computing(fast, model, fixed=not fast.leak):
             if isinstance(guide, Sampler):
                 inner = _sample(fixed, guide, batch, fast, noise)
             else:

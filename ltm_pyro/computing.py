@@ -1,0 +1,107 @@
+"""How the decoder computes: in lower precision, compiled, or with less memory."""
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ltm_pyro.decoder import Block, Decoder
+from ltm_pyro.errors import InputError
+
+
+class Computing(Protocol):
+    """What is asked for: `Fast` and `Slow` are such."""
+
+    @property
+    def precision(self) -> str:
+        """Either "fp32" or "bf16"."""
+
+    @property
+    def compile(self) -> bool:
+        """Whether layers are compiled."""
+
+    @property
+    def recompute(self) -> bool:
+        """Whether the backward pass runs them again."""
+
+
+@contextmanager
+def computing(how: Computing, model: Any, fixed: bool = False) -> Iterator[None]:
+    """A block in which a model's decoder computes as it is told to.
+
+    `precision="bf16"` is for matrix products: sums, norms, residual stream and log-probabilities
+    stay in fp32, and so does everything that is not the decoder. Where its weights are `fixed` for
+    the block, they are cast once, at its start. `compile` compiles a layer, once for all of them;
+    without a working compiler there is a warning, once, and layers run as they are. `recompute`
+    keeps a layer's input alone, and the backward pass runs the layer again (Chen et al. 2016).
+
+    Raises:
+        InputError: for a model without a decoder.
+    """
+    if how.precision == "fp32" and not (how.compile or how.recompute):
+        yield
+        return
+    decoder = getattr(model, "decoder", None)
+    if not isinstance(decoder, Decoder):
+        asked = "compile or recompute" if how.precision == "fp32" else f"run in {how.precision}"
+        raise InputError(f"{type(model).__name__} has no decoder to {asked}: leave that out")
+    lower = how.precision == "bf16"
+    exact = {p: p.data for p in decoder.parameters() if lower and fixed and p.dim() == 2}
+    for parameter, data in exact.items():
+        parameter.data = data.to(torch.bfloat16)
+    decoder.low = torch.bfloat16 if lower else None
+    decoder.block = _runner(how.compile, how.recompute, decoder.head.device.type)
+    try:
+        yield
+    finally:
+        decoder.low = decoder.block = None
+        for parameter, data in exact.items():
+            parameter.data = data
+
+
+def _runner(compiled: bool, recompute: bool, device: str) -> Callable[..., Tensor] | None:
+    """What runs a layer, as `run(block, h, z, cache, wanted, has_read)`."""
+    run = _run_compiled if compiled and can_compile(device) else None
+    if recompute:
+        return functools.partial(_recomputed, run or Block.forward)
+    return run
+
+
+def _recomputed(run: Callable[..., Tensor], *arguments: Any) -> Tensor:
+    if not torch.is_grad_enabled():
+        return run(*arguments)
+    again: Tensor = checkpoint(run, *arguments, use_reentrant=False, preserve_rng_state=False)
+    return again
+
+
+def _run_compiled(block: Block, h: Tensor, z: Tensor | None, *others: Any) -> Tensor:
+    # As a view of all thoughts it would bring their sizes into the conditions of the graph.
+    return _compiled()(block, h, None if z is None else z.clone(), *others)
+
+
+@functools.cache
+def _compiled() -> Callable[..., Tensor]:
+    """A layer compiled: the same code serves all layers, and lengths that vary."""
+    return torch.compile(Block.forward, dynamic=True)
+
+
+@functools.cache
+def can_compile(device: str) -> bool:
+    """Whether `torch.compile` works here, found out by trying; warns where it does not."""
+    try:
+        torch.compile(_probe)(torch.zeros(2, device=device))
+    except Exception as error:  # whatever the compiler's own reasons are
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        warnings.warn(f"torch.compile does not work here, so layers run as they are ({reason})",
+                      stacklevel=2)  # fmt: skip
+        return False
+    return True
+
+
+def _probe(x: Tensor) -> Tensor:
+    return (x + 1).sin()
