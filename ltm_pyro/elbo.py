@@ -117,13 +117,42 @@ def sample_thoughts(
     return joined(model, draw_latents(guide, batch, draws), batch)
 
 
+class Finite:
+    """A block that ends in NotFinite if the terms of any of its steps hold a NaN or infinity.
+
+    It looks at its end, all steps at once: to look after each would be to wait for the device.
+    Whatever else a NaN may have broken by then gives way to it.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, list[str], Tensor]] = []
+
+    def add(self, terms: ElboTerms, where: str) -> None:
+        """Keep in mind which documents' terms are finite."""
+        values = {"tokens": terms.log_likelihood, **terms.kl_by_site}
+        finite = torch.stack([torch.isfinite(value).all(0) for value in values.values()])
+        self.steps.append((where, list(values), finite))
+
+    def __enter__(self) -> "Finite":
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Raises NotFinite naming the first step, the site and its documents."""
+        if kind is not None and not issubclass(kind, Exception):
+            return
+        if not self.steps or torch.stack([finite.all() for _, _, finite in self.steps]).all():
+            return
+        for where, names, finite in self.steps:
+            for name, good in zip(names, finite.tolist(), strict=True):
+                bad = [row for row, fine in enumerate(good) if not fine]
+                if bad:
+                    raise NotFinite(f"site {name!r} is not finite for rows {bad[:8]} of {where}")
+
+
 def assert_finite(terms: ElboTerms, where: str) -> None:
     """Raises NotFinite naming the site that holds a NaN or infinity, and its documents."""
-    for name, value in {"tokens": terms.log_likelihood, **terms.kl_by_site}.items():
-        bad = ~torch.isfinite(value).all(0)
-        if bad.any():
-            rows = bad.nonzero()[:, 0].tolist()
-            raise NotFinite(f"site {name!r} is not finite for rows {rows[:8]} of {where}")
+    with Finite() as seen:
+        seen.add(terms, where)
 
 
 @contextmanager

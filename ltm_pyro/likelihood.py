@@ -66,7 +66,8 @@ class TokenSequence(TorchDistribution):
             wanted = wanted.expand(*self.batch_shape, -1).reshape(-1, wanted.shape[-1])
         h = self.prelude  # it does not depend on z, so particles of one document share it
         if h is None:
-            h = self.decoder.prelude(self.decoder.inputs(tokens.reshape(-1, shape[-1])))
+            inputs = self.decoder.inputs(tokens.reshape(-1, shape[-1]), checked=_waits(tokens))
+            h = self.decoder.prelude(inputs)
         h = h.reshape(*tokens.shape, -1).expand(*shape, -1).reshape(-1, *h.shape[-2:])
         z = self.z
         if z is not None:
@@ -84,7 +85,7 @@ class TokenSequence(TorchDistribution):
     def _scores(self, hidden: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
         """Log-probabilities from hidden states (M, D), 0 for what does not count: (M,)."""
         head = self.decoder.head
-        if hidden.is_cuda:  # to learn how many count would be to wait for the device
+        if _waits(hidden):  # to learn how many count
             return torch.where(counted, head_log_prob(hidden, head, targets), 0.0)
         those = counted.nonzero()[:, 0]
         scores = head_log_prob(hidden[those], head, targets[those])
@@ -111,6 +112,11 @@ class TokenSequence(TorchDistribution):
         tokens = decode(self.decoder, z, shape.numel(), length).reshape(*shape, length)
         positions = torch.arange(length, device=tokens.device)
         return torch.where(positions < self.lengths[..., None], tokens, 0)
+
+
+def _waits(x: Tensor) -> bool:
+    """Whether to look at a tensor is to wait for the device it is on."""
+    return x.device.type != "cpu"
 
 
 def draw_positions(mask: Tensor, fraction: float) -> Tensor:

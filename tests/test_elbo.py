@@ -17,7 +17,7 @@ from ltm_pyro.densities import (
     log_weights,
     prior_of,
 )
-from ltm_pyro.elbo import assert_finite, elbo_terms, sample_thoughts
+from ltm_pyro.elbo import Finite, assert_finite, elbo_terms, sample_thoughts
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import Guide, MeanField, NoGuide
 from ltm_pyro.likelihood import TokenSequence
@@ -275,3 +275,24 @@ def test_a_guide_that_goes_through_its_layers_the_other_way():
     # KL = E log q - E log p: entropies and second moments of normals.
     exact = -0.5 * (1 + math.log(0.01) + 1) + 0.5 * (1 + 0.01) + 0.5 * (4 + 0.01)
     assert ((kl.mean(0) - exact).abs() < 4.5 * kl.std(0) / 200).all()
+
+
+def test_the_first_step_that_is_not_finite_is_named_at_the_end(model, guide, rows):
+    fine, broken = (elbo_terms(model, guide, rows) for _ in range(2))
+    broken.log_likelihood[0, 1] = math.nan
+
+    def run(error=None):
+        with Finite() as seen:
+            for number, terms in enumerate((fine, broken, broken), start=1):
+                seen.add(terms, f"step {number}")
+            if error is not None:
+                raise error
+
+    for error in (None, torch.linalg.LinAlgError("what a NaN breaks gives way to it")):
+        with pytest.raises(NotFinite, match=r"rows \[1\] of step 2"):
+            run(error)
+    with pytest.raises(KeyboardInterrupt):
+        run(KeyboardInterrupt())
+    broken = fine
+    with pytest.raises(ValueError, match="another"):
+        run(ValueError("another"))

@@ -22,8 +22,8 @@ class Rows:
         document: which document a row belongs to, shape (R,). A document longer than a row is cut
             into several, each with thoughts of its own; errors are computed over documents.
         bytes: UTF-8 bytes of text a row stands for, shape (R,).
-        key: a number made of a row's tokens, shape (R,): what is drawn for a row follows from it,
-            not from the batch the row is in. Copies of a row have keys of their own.
+        key: a number made of a row's tokens, shape (R,), on the CPU: what is drawn for a row
+            follows from it, not from the batch it is in. Copies of a row have keys of their own.
     """
 
     tokens: Tensor
@@ -46,7 +46,8 @@ class Rows:
         lengths = self.lengths[rows]
         longest = int(lengths.max()) if len(lengths) else 0
         tokens = self.tokens[rows][:, :longest]
-        return Rows(tokens, lengths, self.document[rows], self.bytes[rows], self.key[rows])
+        key = self.key[rows.cpu() if isinstance(rows, Tensor) else rows]
+        return Rows(tokens, lengths, self.document[rows], self.bytes[rows], key)
 
     @property
     def mask(self) -> Tensor:
@@ -60,9 +61,16 @@ class Rows:
         return int(self.lengths.sum())
 
     def to(self, device: torch.device | str) -> "Rows":
-        """The same rows on another device."""
-        parts = (self.tokens, self.lengths, self.document, self.bytes, self.key)
-        return Rows(*(x.to(device) for x in parts))
+        """The same rows on another device, where they may still be on their way."""
+        to_gpu = torch.device(device).type == "cuda" and not self.tokens.is_cuda
+
+        def moved(x: Tensor) -> Tensor:
+            if to_gpu:  # pinned memory is copied while the device computes
+                return x.pin_memory().to(device, non_blocking=True)
+            return x.to(device)
+
+        parts = (self.tokens, self.lengths, self.document, self.bytes)
+        return Rows(*(moved(x) for x in parts), self.key)
 
     def split(self, size: int) -> Iterator["Rows"]:
         """Batches of `size` rows in order, the last one perhaps smaller."""
@@ -95,7 +103,7 @@ def _keys(tokens: Tensor, lengths: Tensor) -> Tensor:
         digest = hashlib.blake2b(content, digest_size=8, salt=seen[content].to_bytes(8)).digest()
         seen[content] += 1
         keys.append(int.from_bytes(digest) >> 1)
-    return torch.tensor(keys, dtype=torch.long, device=lengths.device)
+    return torch.tensor(keys, dtype=torch.long)
 
 
 def rows_of_documents(

@@ -110,7 +110,7 @@ class DualRateSVI:
         self.optimizer.zero_grad(set_to_none=True)
         fitted: list[tuple[Guide, Rows, Noise]] = []
         loops: list[InnerLoop] = []
-        for part in batch.split(size):
+        for part in list(batch.split(size)):
             guide = new_guide(self.model, self.guide, part)
             if guide.shared is not self.shared:
                 raise InputError(
@@ -193,11 +193,18 @@ class DualRateSVI:
         """
         done = Fit()
         total = self.done + steps
+        device = next(self.model.parameters()).device
+
+        def batch(step: int) -> Rows:
+            return rows.batch(step, batch_size, self.seed).to(device)
+
+        upcoming = batch(self.done)
         with tqdm(
             total=total, initial=self.done, desc="training", unit="step", disable=not progress
         ) as bar:
             while self.done < total:
-                report = self.step(rows.batch(self.done, batch_size, self.seed), total)
+                now, upcoming = upcoming, batch(self.done + 1)  # it travels while this one is used
+                report = self.step(now, total)
                 done.records.append(report.record())
                 bar.set_postfix_str(f"{report.nats_per_token:.3f} nats/token", refresh=False)
                 bar.update()

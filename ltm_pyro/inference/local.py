@@ -14,7 +14,7 @@ from ltm_pyro.computing import computing
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.densities import Program, log_joint
-from ltm_pyro.elbo import ElboTerms, assert_finite, elbo_terms, frozen
+from ltm_pyro.elbo import ElboTerms, Finite, elbo_terms, frozen
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.sampled import Sampler
@@ -104,11 +104,11 @@ def fit_guide(
         guide.start(model, batch)
         if memory is not None:
             memory.recall(guide, batch)
-        with computing(fast, model, fixed=not fast.leak):
+        with computing(fast, model, fixed=not fast.leak), Finite() as seen:
             if isinstance(guide, Sampler):
-                inner = _sample(fixed, guide, batch, fast, noise)
+                inner = _sample(fixed, guide, batch, fast, noise, seen)
             else:
-                inner = _ascend(fixed, guide, batch, fast, noise, kl_weight, free_bits)
+                inner = _ascend(fixed, guide, batch, fast, noise, seen, kl_weight, free_bits)
         guide.finish(model, batch)
     if memory is not None:
         memory.remember(guide, batch)
@@ -121,6 +121,7 @@ def _ascend(
     batch: Rows,
     fast: Fast,
     noise: Noise,
+    finite: Finite,
     kl_weight: float,
     free_bits: float,
 ) -> InnerLoop:
@@ -140,7 +141,7 @@ def _ascend(
             seen = functools.partial(seen, positions=positions)
         with noise.draw():
             terms = elbo_terms(seen, guide, batch, fast.particles)
-        assert_finite(terms, f"a fast step ({step + 1} of {steps})")
+        finite.add(terms, f"a fast step ({step + 1} of {steps})")
         optimizer.zero_grad()
         (-terms.objective(kl_weight, free_bits).mean(0).sum()).backward()
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in local]
@@ -153,7 +154,9 @@ def _ascend(
     return trace.loop()
 
 
-def _sample(model: Program, guide: Sampler, batch: Rows, fast: Fast, noise: Noise) -> InnerLoop:
+def _sample(
+    model: Program, guide: Sampler, batch: Rows, fast: Fast, noise: Noise, finite: Finite
+) -> InnerLoop:
     """Moves of particles towards the posterior; its trace has -log p(z) for a KL."""
     guide.begin(noise)
     trace = _Trace(len(batch))
@@ -170,7 +173,7 @@ def _sample(model: Program, guide: Sampler, batch: Rows, fast: Fast, noise: Nois
         guide.advance(log_joint_of, lr, noise)
         likelihood, kl = seen[0]
         terms = ElboTerms(likelihood, {"z": kl}, None)
-        assert_finite(terms, f"a fast step ({step + 1} of {fast.steps})")
+        finite.add(terms, f"a fast step ({step + 1} of {fast.steps})")
         moved = (guide.particles - before).square().mean(0).flatten(1).sum(1).sqrt()
         trace.add(likelihood, kl, torch.full_like(moved, torch.nan), moved, lr)
     return trace.loop()
