@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from ltm_pyro.attention import dense_window_attention, rotate, window_attention
+from ltm_pyro.attention import (
+    dense_window_attention,
+    flex_window_attention,
+    rotate,
+    window_attention,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,6 +23,30 @@ def test_blocks_equal_the_dense_mask(n, window):
         strict=True,
     ):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize(("n", "window"), [(40, 16), (130, 32), (17, 4)])
+def test_flex_attention_equals_the_dense_mask(n, window):
+    q, k, v = (torch.randn(2, 3, n, 16) for _ in range(3))
+    flex, dense = (f(q, k, v, window) for f in (flex_window_attention, dense_window_attention))
+    torch.testing.assert_close(flex, dense)
+    assert not torch.allclose(flex_window_attention(q, k, v, window - 1), dense)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="flex attention's gradient needs a GPU")
+def test_compiled_on_a_gpu_it_is_flex_attention_with_the_same_gradient():
+    q, k, v = (torch.randn(2, 4, 200, 32, device="cuda", requires_grad=True) for _ in range(3))
+    compiled = torch.compile(window_attention, dynamic=True)
+    found, dense = compiled(q, k, v, 64), dense_window_attention(q, k, v, 64)
+    torch.testing.assert_close(found, dense, atol=2e-3, rtol=2e-3)
+    weight = torch.randn_like(dense)
+    for a, b in zip(
+        torch.autograd.grad((found * weight).sum(), (q, k, v)),
+        torch.autograd.grad((dense * weight).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, atol=5e-3, rtol=5e-3)
 
 
 def test_a_position_sees_exactly_its_window():
