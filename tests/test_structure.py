@@ -13,7 +13,7 @@ LAYERS = [
     {"_version", "errors", "seeds", "config", "files", "signals"},
     {"presets"},
     {"registry", "attention", "head", "data"},
-    {"decoder", "decoding", "choosing", "likelihood", "precision"},
+    {"decoder", "decoding", "choosing", "likelihood", "computing"},
     {"densities"},
     {"models", "guides"},
     {"elbo"},
