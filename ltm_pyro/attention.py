@@ -5,6 +5,9 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+DENSE = 128
+"""Up to this many positions a mask costs no more than blocks would."""
+
 
 def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Rotary position embedding (Su et al. 2021) of `x`.
@@ -56,11 +59,14 @@ def flex_window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tenso
 def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     """Causal sliding-window attention in O(N w): each block of w sees itself and the one before.
 
-    Shapes (batch, heads, N, size), any N; equal to `dense_window_attention`.
+    Shapes (batch, heads, N, size), any N; equal to `dense_window_attention`, which is faster, and
+    taken, where N is small.
     """
     batch, heads, n, size = q.shape
     if n <= window:
         return scaled_dot_product_attention(q, k, v, is_causal=True)
+    if n <= max(2 * window, DENSE):
+        return dense_window_attention(q, k, v, window)
     if q.is_cuda and torch.compiler.is_compiling() and size >= 16:  # what its kernel takes
         return flex_window_attention(q, k, v, window)
     blocks = -(-n // window)

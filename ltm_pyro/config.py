@@ -136,6 +136,15 @@ class Fast:
         _one_of(self, "precision", ("fp32", "bf16"))
 
     @classmethod
+    def quick(cls, steps: int = 8) -> "Fast":
+        """Natural gradients from a quarter of the tokens: fewer and cheaper steps, as low a bound.
+
+        For the mean-field guide; `benchmarks.same_bound` and `benchmarks.steps` compare it with the
+        paper's loop.
+        """
+        return cls(steps=steps, lr=0.3, optimizer="NaturalGradient", tokens=0.25)
+
+    @classmethod
     def released(cls, steps: int = 16) -> "Fast":
         """The fast loop of the authors' released code; the numbers it ends with are no bounds."""
         return cls(steps=steps, lr=0.3, final=0.1, noise="fixed", leak=True)
