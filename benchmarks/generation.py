@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.shapes import Shape
+from benchmarks.shapes import DEVICE, Shape
 from benchmarks.timing import seconds
 from ltm_pyro.decoding import decode
 
@@ -18,8 +18,9 @@ def generation(shape: Shape) -> dict[str, Any]:
     few places, the middles of as many equal parts of the row.
     """
     model, length = shape.model(shape.generated), shape.generated
-    z = torch.randn(ROWS, *model.thoughts.shape)
-    prompt = torch.randint(shape.config.architecture.vocabulary, (ROWS, length))
+    z = torch.randn(ROWS, *model.thoughts.shape, device=DEVICE)
+    words = shape.config.architecture.vocabulary
+    prompt = torch.randint(words, (ROWS, length), device=DEVICE)
 
     def uncached(n: int) -> float:
         return seconds(lambda: decode(model.decoder, z, ROWS, n, prompt=prompt[:, : n - 1],

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.shapes import Shape
+from benchmarks.shapes import DEVICE, Shape
 from benchmarks.timing import seconds
 from ltm_pyro.likelihood import TokenSequence
 
@@ -14,10 +14,10 @@ from ltm_pyro.likelihood import TokenSequence
 def length_exponent(shape: Shape) -> dict[str, Any]:
     """The slope of log seconds over log N, of the forward and backward pass of a fast step."""
     model = shape.model(max(shape.lengths)).requires_grad_(False)
-    z = torch.randn(1, *model.thoughts.shape, requires_grad=True)
+    z = torch.randn(1, *model.thoughts.shape, device=DEVICE, requires_grad=True)
     times: dict[int, float] = {}
     for tokens in (shape.lengths[0], *shape.lengths):  # the first once more, as a warm-up
-        rows = shape.rows(1, tokens)
+        rows = shape.rows(1, tokens).to(DEVICE)
         prelude = model.read(rows)
 
         def step(rows=rows, tokens=tokens, prelude=prelude) -> None:  # type: ignore[no-untyped-def]

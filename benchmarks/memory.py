@@ -1,8 +1,9 @@
 """Peak memory of an iteration, each in a process of its own.
 
 The peak is the largest resident set the kernel has seen (`VmHWM`, or `ru_maxrss` where there is
-none), on a GPU what torch has allocated. What stands before the iteration (libraries, weights) is
-told apart.
+none), on a GPU what torch has allocated. What stands before the first iteration (libraries,
+weights) is told apart; the second is measured too, as only then AdamW's moments stand beside
+activations. Ours runs layers again in the backward pass (`recompute`); `kept` is ours without.
 """
 
 import dataclasses
@@ -17,13 +18,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.shapes import SHAPES, Shape
+from benchmarks.shapes import DEVICE, SHAPES, Shape
+from benchmarks.timing import seconds
+
+WHICH = ("plain", "ours", "kept")
 
 
 def peak_memory(shape: Shape) -> dict[str, Any]:
     """Plain over ours: of what an iteration takes beyond what stands before it, and in all."""
     found = {}
-    for which in ("plain", "ours"):
+    for which in WHICH:
         command = [sys.executable, "-m", "benchmarks.memory", which, shape.name]
         command.append(str(torch.get_num_threads()))
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -32,26 +36,29 @@ def peak_memory(shape: Shape) -> dict[str, Any]:
     return {
         "median": plain["taken"] / max(1.0, ours["taken"]),
         "in_all": plain["peak"] / ours["peak"],
-        "plain": plain,
-        "ours": ours,
+        **found,
         "rows": shape.memory[0],
         "tokens": shape.memory[1],
     }
 
 
 def measure(which: str, shape: Shape) -> dict[str, float]:
-    """Megabytes before and at the peak of one iteration with one fast step, in this process."""
-    rows = shape.rows(*shape.memory)
+    """Megabytes before and at the peak of two iterations of one fast step, in this process."""
+    rows = shape.rows(*shape.memory).to(DEVICE)
     fast = dataclasses.replace(shape.fast, steps=1)  # each step takes what the one before gave back
     step: Callable[[], Any]
     if which == "plain":
         plain = dataclasses.replace(shape, config=shape.config.replace(fast=fast)).plain()
         step = functools.partial(plain.step, rows.tokens, rows.lengths)
     else:
-        step = functools.partial(shape.ours(fast).step, rows)
+        again = which == "ours"
+        slow = dataclasses.replace(shape.config.slow, recompute=again)
+        svi = shape.ours(dataclasses.replace(fast, recompute=again), slow)
+        step = functools.partial(svi.step, rows)
     before = peak()
     step()
-    return {"before": before, "peak": peak(), "taken": peak() - before}
+    spent = seconds(step)
+    return {"before": before, "peak": peak(), "taken": peak() - before, "seconds": spent}
 
 
 def peak() -> float:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import MEANING, RESULTS
-from benchmarks.shapes import SHAPES
+from benchmarks.__main__ import MEANING
+from benchmarks.shapes import RESULTS, SHAPES
 
 
 def section(folder: Path = RESULTS) -> str:
@@ -34,7 +34,8 @@ def section(folder: Path = RESULTS) -> str:
 def _cell(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.1%}" if name == "pyro_overhead" else f"{value:.2f}"
+    percent = name in ("pyro_overhead", "utilisation")
+    return f"{value:.1%}" if percent else f"{value:.2f}"
 
 
 if __name__ == "__main__":

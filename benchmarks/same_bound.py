@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 import ltm_pyro as ltm
-from benchmarks.bound import SLOW, valid_bound
+from benchmarks.bound import valid_bound
 from benchmarks.shapes import RESULTS, SHAPES, Shape
 from ltm_pyro.config import Fast, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference import DualRateSVI
+
+SLOW = Slow(lr=2e-3, warmup=10)
 
 
 def ways(shape: Shape) -> dict[str, tuple[Fast, Slow]]:

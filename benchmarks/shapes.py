@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,9 +15,8 @@ from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.seeds import generator, seeded
 
-SUBSET = 0.25
-"""Fraction of the tokens in a fast step of `iteration_default`: in `benchmarks.steps` the bound
-after 16 steps is then 0.010 nats/token behind, a quarter of its standard error over documents."""
+RESULTS = Path(__file__).parent / "results"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Shape:
 
     Before the `repeats` that count come `warm` others. `lengths` are the row lengths of the length
     exponent, `generated` the tokens of a generation; `memory` is the (rows, tokens) whose peak
-    memory is measured, `target` whether there is a run to a given bound.
+    memory is measured, `target` how many iterations plain torch takes to the bound that is given.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Shape:
     lengths: tuple[int, ...]
     generated: int
     memory: tuple[int, int]
-    target: bool
+    target: int
 
     @property
     def fast(self) -> Fast:
@@ -57,7 +57,7 @@ class Shape:
         length = length or max(self.tokens, self.generated, self.memory[1])
         architecture = dataclasses.replace(self.config.architecture, length=length)
         with seeded(0):
-            return LatentThoughtModel(self.config.replace(architecture=architecture))
+            return LatentThoughtModel(self.config.replace(architecture=architecture)).to(DEVICE)
 
     def ours(self, fast: Fast | None = None, slow: Slow | None = None) -> DualRateSVI:
         """The library's training of `model()`."""
@@ -72,7 +72,7 @@ def plain_like(model: LatentThoughtModel, fast: Fast, slow: Slow) -> PlainTraini
     """The yardstick with a model's weights."""
     decoder = PlainDecoder(model.config)
     decoder.load_state_dict(model.decoder.state_dict())
-    return PlainTraining(decoder, fast, slow, model.thoughts.shape)
+    return PlainTraining(decoder.to(DEVICE), fast, slow, model.thoughts.shape)
 
 
 def to_ours(plain: PlainDecoder, model: LatentThoughtModel) -> LatentThoughtModel:
@@ -91,7 +91,7 @@ SHAPES = {
             fast=Fast(steps=2),
         ),
         batch=2, tokens=12, repeats=1, warm=0, lengths=(8, 16), generated=12, memory=(2, 12),
-        target=True,
+        target=2,
     ),
     "small": Shape(
         "small",
@@ -100,14 +100,14 @@ SHAPES = {
             Thoughts(2, 2, 16),
             fast=Fast(steps=16),
         ),
-        batch=4, tokens=128, repeats=5, warm=1, lengths=(1024, 2048, 4096, 8192), generated=1024,
-        memory=(64, 256), target=True,
+        batch=4, tokens=128, repeats=3, warm=1, lengths=(1024, 2048, 4096, 8192), generated=1024,
+        memory=(16, 256), target=40,
     ),
     "ltm-s": Shape(
         "ltm-s",
         ltm.preset("small"),
-        batch=2, tokens=256, repeats=3, warm=0, lengths=(1024, 2048, 4096, 8192), generated=1024,
-        memory=(2, 1024), target=False,
+        batch=2, tokens=256, repeats=3, warm=1, lengths=(1024, 2048, 4096, 8192), generated=1024,
+        memory=(8, 1024), target=120,
     ),
 }  # fmt: skip
 """`tiny` is for tests, `small` takes under a minute, `ltm-s` is the paper's LTM-S."""

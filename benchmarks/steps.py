@@ -17,9 +17,9 @@ import matplotlib
 import torch
 from torch import Tensor
 
-from benchmarks.__main__ import RESULTS
-from benchmarks.bound import topic_rows
-from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts
+from benchmarks.bound import WORDS, Race, topic_rows
+from benchmarks.shapes import RESULTS
+from ltm_pyro.config import Config, Fast, Slow, Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.guides import Guide, MeanField
 from ltm_pyro.inference import DualRateSVI, fit_guide
@@ -31,7 +31,6 @@ from ltm_pyro.seeds import Noise, seeded
 
 matplotlib.use("Agg")
 
-WORDS, TOKENS = 32, 65
 ADAM = Fast(lr=0.3)
 REFERENCE = "Adam 0.3"
 VISIT = 4
@@ -55,12 +54,7 @@ class Study:
     documents: int = 64
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     particles: int = 16
-    config: Config = field(
-        default_factory=lambda: Config(
-            Architecture(WORDS, 0, TOKENS, window=2, layers=2, width=64, heads=4, feedforward=172),
-            Thoughts(2, 2, 4),
-        )
-    )
+    config: Config = field(default_factory=lambda: Race().config)
 
 
 class Aggregated(MeanField):

@@ -1,0 +1,95 @@
+"""How much of this machine's arithmetic is used, and where the rest of the time goes.
+
+The peak is that of the best large matrix product, measured here in the same precision; operations
+are those of matrix products (`torch.utils.flop_counter`), attention's not among them.
+"""
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.shapes import DEVICE, Shape
+from benchmarks.timing import seconds
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.inference import DualRateSVI
+
+KINDS = {
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"),
+    "attention": ("aten::_scaled_dot_product", "aten::_flash", "aten::_efficient"),
+    "exponentials": ("aten::exp", "aten::log", "aten::_softmax"),
+    "the optimizers": ("aten::_fused_adam", "aten::lerp", "aten::addcdiv", "Optimizer"),
+    "moving memory": ("aten::copy_", "aten::fill_", "aten::zero_", "aten::cat", "aten::index"),
+}
+"""What operations are, by how their names begin; all others are element by element."""
+
+
+def utilisation(shape: Shape) -> dict[str, Any]:
+    """The share of the peak, of fast and slow steps in fp32 and bf16, and a profile of each."""
+    found: dict[str, Any] = {"peak": {}}
+    for precision in ("fp32", "bf16"):
+        found["peak"][precision] = peak = matrix_peak(precision)
+        fast, slow = step_costs(shape, precision)
+        for name, (flops, spent) in {"fast": fast, "slow": slow}.items():
+            share = flops / spent / peak
+            found[f"{name} {precision}"] = {"flops": flops, "seconds": spent, "share": share}
+    found["median"] = found["fast fp32"]["share"]
+    found["profile"] = {"fast": shares(shape, steps=4), "slow": shares(shape, steps=0)}
+    return found
+
+
+def matrix_peak(precision: str, size: int = 2048) -> float:
+    """FLOP/s of the fastest of some products of two square matrices."""
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(size, size, device=DEVICE, dtype=kind) for _ in range(2))
+    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(4))
+
+
+def step_costs(shape: Shape, precision: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Operations and seconds of a fast step, and of a slow step: from iterations of 1 and 4."""
+    rows = shape.rows().to(DEVICE)
+    flops, times = [], []
+    for steps in (1, 4):
+        svi = _ours(shape, steps, precision)
+        svi.step(rows)
+        flops.append(count(svi, rows))
+        times.append(min(seconds(lambda svi=svi: svi.step(rows)) for _ in range(shape.repeats)))
+    fast = (flops[1] - flops[0]) / 3, (times[1] - times[0]) / 3
+    return fast, (flops[0] - fast[0], times[0] - fast[1])
+
+
+def count(svi: DualRateSVI, rows: Rows) -> float:
+    """Operations of an iteration: two for each multiplication and addition of a product."""
+    aten = torch.ops.aten
+    counter = FlopCounterMode(display=False, custom_mapping={aten.addmm_: _in_place})
+    with counter:
+        svi.step(rows)
+    products = (aten.mm, aten.addmm, aten.addmm_, aten.bmm, aten.baddbmm)
+    return float(sum(counter.get_flop_counts()["Global"].get(name, 0) for name in products))
+
+
+def _in_place(total: Any, a: Any, b: Any, *_: Any, **__: Any) -> int:
+    return 2 * int(a[0] * a[1] * b[1])
+
+
+def shares(shape: Shape, steps: int) -> dict[str, float]:
+    """Where the time of an iteration of so many fast steps goes, by kind of operation."""
+    rows, svi = shape.rows().to(DEVICE), _ours(shape, steps, "fp32")
+    svi.step(rows)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if DEVICE == "cuda" else [])]
+    with profile(activities=activities) as seen:
+        svi.step(rows)
+    times = dict.fromkeys([*KINDS, "element by element"], 0.0)
+    for event in seen.key_averages():
+        spent = event.self_device_time_total if DEVICE == "cuda" else event.self_cpu_time_total
+        kind = next((k for k, begins in KINDS.items() if event.key.startswith(begins)), None)
+        times[kind or "element by element"] += spent
+    whole = sum(times.values())
+    return {kind: spent / whole for kind, spent in times.items()}
+
+
+def _ours(shape: Shape, steps: int, precision: str) -> DualRateSVI:
+    fast = dataclasses.replace(shape.fast, steps=steps, precision=precision)
+    return shape.ours(fast, dataclasses.replace(shape.config.slow, precision=precision))
