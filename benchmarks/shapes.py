@@ -100,7 +100,7 @@ SHAPES = {
             Thoughts(2, 2, 16),
             fast=Fast(steps=16),
         ),
-        batch=4, tokens=128, repeats=3, warm=1, lengths=(1024, 2048, 4096, 8192), generated=1024,
+        batch=4, tokens=128, repeats=3, warm=1, lengths=(1024, 2048, 4096, 8192), generated=512,
         memory=(16, 256), target=40,
     ),
     "ltm-s": Shape(

@@ -5,6 +5,7 @@ are those of matrix products (`torch.utils.flop_counter`), attention's not among
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.shapes import DEVICE, Shape
 from benchmarks.timing import seconds
-from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference import DualRateSVI
 
 KINDS = {
@@ -54,18 +54,18 @@ def step_costs(shape: Shape, precision: str) -> tuple[tuple[float, float], tuple
     for steps in (1, 4):
         svi = _ours(shape, steps, precision)
         svi.step(rows)
-        flops.append(count(svi, rows))
-        times.append(min(seconds(lambda svi=svi: svi.step(rows)) for _ in range(shape.repeats)))
+        flops.append(count(lambda svi=svi: svi.step(rows)))
+        times.append(min(seconds(lambda svi=svi: svi.step(rows)) for _ in range(2)))
     fast = (flops[1] - flops[0]) / 3, (times[1] - times[0]) / 3
     return fast, (flops[0] - fast[0], times[0] - fast[1])
 
 
-def count(svi: DualRateSVI, rows: Rows) -> float:
-    """Operations of an iteration: two for each multiplication and addition of a product."""
+def count(run: Callable[[], Any]) -> float:
+    """Operations: two for each multiplication and addition of a matrix product."""
     aten = torch.ops.aten
     counter = FlopCounterMode(display=False, custom_mapping={aten.addmm_: _in_place})
     with counter:
-        svi.step(rows)
+        run()
     products = (aten.mm, aten.addmm, aten.addmm_, aten.bmm, aten.baddbmm)
     return float(sum(counter.get_flop_counts()["Global"].get(name, 0) for name in products))
 

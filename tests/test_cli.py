@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -7,8 +8,8 @@ import torch
 import ltm_pyro.cli as cli
 from ltm_pyro import load
 from ltm_pyro.build import build_guide, shared_of
-from ltm_pyro.config import Named
-from ltm_pyro.errors import NotFinite
+from ltm_pyro.config import Fast, Named
+from ltm_pyro.errors import InputError, NotFinite
 
 SMALL = [
     "--steps", "3", "--batch", "4", "--length", "12", "--vocabulary", "300", "--check-every", "3",
@@ -226,6 +227,19 @@ def test_a_preset_fills_in_what_is_not_given():
     released = cli.parse(["train", "--out", "x", "--protocol", "released"]).config()
     assert released.fast.leak
     assert released.guide.options == {"log_variance": -5.0}
+
+
+def test_the_quick_protocol_leaves_what_is_given():
+    def fast(*options):
+        return cli.parse(["train", "--out", "x", "--protocol", "quick", *options]).config().fast
+
+    assert fast("--preset=small") == Fast.quick()
+    assert fast() == Fast.quick(4)  # tiny takes no more
+    assert fast("--fast.steps", "6", "--fast.precision", "bf16") == dataclasses.replace(
+        Fast.quick(6), precision="bf16"
+    )
+    with pytest.raises(InputError, match="NaturalGradient needs a guide"):
+        cli.parse(["train", "--out", "x", "--protocol", "quick", "--guide", "flow"]).run()
 
 
 def test_bad_questions_to_a_run(run, capsys):

@@ -1,12 +1,14 @@
 """Each measurement runs once, tiny: that it works, not how long it takes."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import memory
+from benchmarks import memory, same_bound
+from benchmarks.bound import Race
 from benchmarks.generation import generation
 from benchmarks.head import chunked, head_seconds, ours, plain
 from benchmarks.iteration import against_plain, pyro_overhead
@@ -14,6 +16,8 @@ from benchmarks.length import length_exponent
 from benchmarks.report import section
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import compare, quartiles
+from benchmarks.utilisation import count, utilisation
+from ltm_pyro.head import head_log_prob
 
 TINY = SHAPES["tiny"]
 
@@ -91,3 +95,42 @@ def test_results_make_a_table(tmp_path):
     assert lines[0] == "| | what it is | tiny |"
     assert any(line.endswith("| 200.0% |") for line in lines)
     assert any(line.endswith("| - |") for line in lines)
+
+
+def test_operations_are_counted_in_place_too():
+    hidden, head = torch.randn(6, 8, requires_grad=True), torch.randn(50, 8)
+    targets = torch.randint(50, (6,))
+    product = 2 * 6 * 8 * 50
+
+    def run():
+        head_log_prob(hidden, head, targets).sum().backward()
+
+    assert count(run) == 2 * product  # the head is frozen: logits, and the gradient of hidden
+    head.requires_grad_()
+    assert count(run) == 4 * product
+
+
+def test_utilisation_is_a_share():
+    found = utilisation(TINY)
+    assert found["median"] == found["fast fp32"]["share"]
+    for kind in ("fast", "slow"):
+        assert found[f"{kind} fp32"]["flops"] > 0
+        assert sum(found["profile"][kind].values()) == pytest.approx(1)
+        assert found["profile"][kind]["matrix products"] > 0
+    assert found["slow fp32"]["flops"] > found["fast fp32"]["flops"]
+
+
+@pytest.mark.parametrize("of", ["race", "shape"])
+def test_bounds_are_compared_document_by_document(of):
+    race = Race(TINY.config.replace(architecture=dataclasses.replace(
+        TINY.config.architecture, vocabulary=32)), plain=TINY.fast)  # fmt: skip
+    shape = dataclasses.replace(TINY, config=TINY.config.replace(architecture=dataclasses.replace(
+        TINY.config.architecture, vocabulary=300)))  # fmt: skip
+    setup = same_bound.of_race(3, race) if of == "race" else same_bound.of_shape(shape, 3)
+    assert next(iter(setup.ways.values()))[0] == TINY.fast
+    lines = []
+    found = same_bound.same_bound(setup, 1, lines.append)
+    assert found["documents"] == 3
+    assert len(lines) == 2 * len(found["ways"])
+    assert found["ways"]["exact"]["own loop"]["behind"] == 0
+    assert found["ways"]["default"]["own loop"]["behind_error"] > 0
