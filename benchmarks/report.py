@@ -5,37 +5,103 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import MEANING
+from benchmarks.memory import WHICH
 from benchmarks.shapes import RESULTS, SHAPES
+
+BOUNDS = {
+    "race": "the small model of `benchmarks.bound`, documents of topics that thoughts alone tell",
+    "ltm-s": "LTM-S, 2 x 256 tokens of Python's documentation",
+}
+WAYS = {
+    "exact": "the paper's",
+    "default": "`Fast.quick`",
+    "everything": "the same, decoder in bf16",
+}
 
 
 def section(folder: Path = RESULTS) -> str:
-    """A Markdown table, a column for each shape that has been measured."""
-    found: dict[str, dict[str, Any]] = {}
-    for name in SHAPES:
-        if (folder / f"{name}.json").exists():
-            found[name] = json.loads((folder / f"{name}.json").read_text())
-    lines = [
-        "| | what it is | " + " | ".join(found) + " |",
-        "|---|---|" + "---|" * len(found),
-    ]
+    """Markdown: ratios by shape, what they rest on, and bounds by fast loop."""
+    found = {name: _load(folder / f"{name}.json") for name in SHAPES}
+    shapes = {name: part for name, part in found.items() if part}
+    parts = [_ratios(shapes), *(_setting(name, part) for name, part in shapes.items())]
+    bounds = {name: _load(folder / f"bound-{name}.json") for name in BOUNDS}
+    if any(bounds.values()):
+        parts.append(_bounds({name: part for name, part in bounds.items() if part}))
+    return "\n\n".join(parts)
+
+
+def _load(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return found
+
+
+def _ratios(shapes: dict[str, dict[str, Any]]) -> str:
+    lines = ["| | what it is | " + " | ".join(shapes) + " |", "|---|---|" + "---|" * len(shapes)]
     for name, meaning in MEANING.items():
-        cells = [_cell(name, part.get(name)) for part in found.values()]
+        cells = [_cell(name, part) for part in shapes.values()]
         lines.append(f"| `{name}` | {meaning} | " + " | ".join(cells) + " |")
-    for name, part in found.items():
-        batch, tokens = part["batch"]
-        lines.append(
-            f"\n{name}: `{part['command']}`, {batch} x {tokens} tokens, vocabulary "
-            f"{part['vocabulary']:,}, {part['fast_steps']} fast steps; {part['device']}, "
-            f"{part['threads']} thread(s), torch {part['versions']['torch']}."
-        )
     return "\n".join(lines)
 
 
-def _cell(name: str, value: float | None) -> str:
+def _cell(name: str, part: dict[str, Any]) -> str:
+    value = part.get(name)
     if value is None:
         return "-"
-    percent = name in ("pyro_overhead", "utilisation")
-    return f"{value:.1%}" if percent else f"{value:.2f}"
+    if name in ("pyro_overhead", "utilisation"):
+        return f"{value:.1%}"
+    operations = part.get("detail", {}).get(name, {}).get("operations")
+    return f"{value:.2f}" + (f" ({operations:.2f})" if operations else "")
+
+
+def _setting(name: str, part: dict[str, Any]) -> str:
+    batch, tokens = part["batch"]
+    text = (
+        f"{name}: `{part['command']}`, {batch} x {tokens} tokens, vocabulary "
+        f"{part['vocabulary']:,}, {part['fast_steps']} fast steps; {part['device']}, "
+        f"{part['threads']} thread(s), torch {part['versions']['torch']}."
+    )
+    detail = part.get("detail", {})
+    if "utilisation" in detail:
+        text += "\n" + _used(detail["utilisation"])
+    if "peak_memory" in detail:
+        seen = detail["peak_memory"]
+        plain, ours, kept = (f"{seen[which]['taken']:,.0f} MB" for which in WHICH)
+        text += (
+            f"\nMemory at {seen['rows']} x {seen['tokens']} tokens: {plain} plain, {ours} ours, "
+            f"{kept} ours without recomputing layers."
+        )
+    return text
+
+
+def _used(seen: dict[str, Any]) -> str:
+    share = {k: f"{seen[k]['share']:.0%}" for k in seen if k.startswith(("fast", "slow"))}
+    peaks = " and ".join(f"{peak / 1e9:,.0f} in {kind}" for kind, peak in seen["peak"].items())
+    where = ", ".join(f"{kind} {part:.0%}" for kind, part in seen["profile"]["fast"].items())
+    return (
+        f"A large matrix product runs at {peaks} GFLOP/s; those of a fast step use "
+        f"{share['fast fp32']} of it in fp32 ({share['fast bf16']} in bf16), those of a slow step "
+        f"{share['slow fp32']} ({share['slow bf16']}). Where the time of four fast steps and a "
+        f"slow one goes: {where}."
+    )
+
+
+def _bounds(found: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        "| trained with | by the fast loop | valid bound, nats/token | minus that of the paper's |",
+        "|---|---|---|---|",
+    ]
+    for name, part in found.items():
+        for way, loops in part["ways"].items():
+            cell = loops["own loop"]
+            lines.append(
+                f"| {name}, {part['iterations']} iterations | {WAYS[way]} | "
+                f"{cell['nats_per_token']:.4f} ± {cell['standard_error']:.4f} | "
+                + ("" if way == "exact" else f"{cell['behind']:+.4f} ± {cell['behind_error']:.4f}")
+                + " |"
+            )
+    told = "; ".join(f"{name}: {BOUNDS[name]}" for name in found)
+    made = ", ".join(f"`python -m benchmarks.same_bound --of {name}`" for name in found)
+    return "\n".join(lines) + f"\n\nHeld-out documents, differences paired; {told}; {made}."
 
 
 if __name__ == "__main__":

@@ -97,6 +97,11 @@ def ways(start: tuple[Tensor, Tensor]) -> dict[str, Way]:
         "SGD 0.03, momentum": Way(sgd(0.03)),
         "natural gradient 0.1": Way(natural(0.1)),
         "natural gradient 0.3": Way(natural(0.3)),
+        "natural gradient 0.3, a quarter": Way(Fast.quick()),
+        "natural gradient 0.3, an eighth": Way(dataclasses.replace(Fast.quick(), tokens=0.125)),
+        "natural gradient 0.3, a quarter, bf16": Way(
+            dataclasses.replace(Fast.quick(), precision="bf16")
+        ),
         "natural gradient 0.1, momentum": Way(
             dataclasses.replace(natural(0.1), options={"momentum": 0.7})
         ),

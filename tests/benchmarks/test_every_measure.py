@@ -48,6 +48,10 @@ def test_iterations_have_ratios():
     found = against_plain(TINY)
     assert set(found) == {name for name in command.MEANING if name.startswith("iteration")}
     assert all(part["low"] <= part["median"] <= part["high"] for part in found.values())
+    operations = {name: part["operations"] for name, part in found.items()}
+    assert operations["iteration_exact"] > 1
+    assert operations["iteration_tokens"] > operations["iteration_exact"]
+    assert operations["iteration_bf16"] == pytest.approx(operations["iteration_exact"], rel=0.1)
 
 
 @pytest.mark.parametrize("which", ["plain", "ours"])
@@ -89,12 +93,24 @@ def test_ratios_are_of_runs_side_by_side():
 def test_results_make_a_table(tmp_path):
     found = {name: 2.0 for name in command.MEANING} | {"time_to_bound": None}
     found |= command.setting(TINY, ["--shape", "tiny"])
+    found["detail"] = against_plain(TINY) | {"utilisation": utilisation(TINY)}
+    found["detail"]["peak_memory"] = {which: {"taken": 1.0} for which in memory.WHICH} | {
+        "rows": 2, "tokens": 3,
+    }  # fmt: skip
     (tmp_path / "tiny.json").write_text(json.dumps(found))
+    cell = {"nats_per_token": 2.5, "standard_error": 0.1, "behind": -0.5, "behind_error": 0.2}
+    ways = {way: {"own loop": cell} for way in ("exact", "default", "everything")}
+    bounds = {"iterations": 7, "documents": 3, "ways": ways}
+    (tmp_path / "bound-race.json").write_text(json.dumps(bounds))
     lines = section(tmp_path).splitlines()
-    assert len(lines) == 2 + len(command.MEANING) + 2
     assert lines[0] == "| | what it is | tiny |"
+    assert [line.split("`")[1] for line in lines[2 : 2 + len(command.MEANING)]] == [
+        *command.MEANING
+    ]
     assert any(line.endswith("| 200.0% |") for line in lines)
     assert any(line.endswith("| - |") for line in lines)
+    assert sum("-0.5000 ± 0.2000" in line for line in lines) == 2
+    assert any(line.startswith("Memory at 2 x 3 tokens: 1 MB plain") for line in lines)
 
 
 def test_operations_are_counted_in_place_too():
