@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention, silu
+from torch.nn.functional import silu
 
-from ltm_pyro.attention import in_window, rotate, window_attention
+from ltm_pyro.attention import attend, in_window, rotate, window_attention
 from ltm_pyro.config import Architecture, Thoughts
 from ltm_pyro.errors import InputError
 
@@ -59,7 +59,7 @@ class SelfAttention(nn.Module):
             k, v = torch.cat([old_k, k], dim=2), torch.cat([old_v, v], dim=2)
             seen = torch.arange(start + h.shape[1] - k.shape[2], start + h.shape[1])
             mask = in_window(here, seen.to(h.device), self.window)
-            mixed = scaled_dot_product_attention(q, k, v, mask)
+            mixed = attend(q, k, v, mask)
         if cache is not None:
             keep = self.window - 1
             cache.layers[self.layer] = (
@@ -101,7 +101,7 @@ class ThoughtAttention(nn.Module):
             if self.layer not in cache.thoughts:
                 cache.thoughts[self.layer] = self.keys_and_values(z)
             k, v = cache.thoughts[self.layer]
-        mixed = scaled_dot_product_attention(rotate(q, here), k, v)
+        mixed = attend(rotate(q, here), k, v)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def keys_and_values(self, z: Tensor) -> tuple[Tensor, Tensor]:
