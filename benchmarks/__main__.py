@@ -32,12 +32,12 @@ MEANING = {
     "iteration_tokens": "plain / ours, as many fast steps on a quarter of the tokens",
     "iteration_default": "plain / ours with `Fast.quick`: 8 steps on a quarter of the tokens",
     "iteration_bf16": "plain / ours, the mathematics of exact, decoder in bf16",
-    "iteration_everything": "plain / ours with `Fast.quick`, decoder in bf16",
+    "iteration_everything": "plain / ours with `Fast.quick`, decoder in bf16 (compiled on a GPU)",
     "pyro_overhead": "(ours - the same kernels without Pyro) / the latter",
     "peak_memory": "plain / ours, what an iteration takes, layers recomputed",
     "length_exponent": "k in seconds ~ tokens^k at a fixed window",
     "generation": "without a cache / with it",
-    "time_to_bound": "plain / ours, seconds to the same valid bound",
+    "time_to_bound": "plain / ours, seconds to a bound, a toy model and corpus for both shapes",
     "utilisation": "a fast step's FLOP/s over those of a matrix product, in fp32",
 }
 
@@ -76,7 +76,13 @@ def setting(shape: Shape, arguments: list[str]) -> dict[str, Any]:
 
 
 def with_part(saved: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """Saved results, with the figures of a part measured again."""
+    """Saved results, with the figures of a part measured again, in the same place."""
+    for name in ("device", "threads", "versions", "batch"):
+        if saved[name] != part[name]:
+            raise SystemExit(
+                f"{name} is {part[name]}, that of the saved results {saved[name]}: measure all of "
+                "them again, without --only, or add --no-save"
+            )
     new = {name: part[name] for name in MEANING if part[name] is not None}
     return {**saved, **new, "detail": {**saved["detail"], **part["detail"]}}
 

@@ -25,7 +25,7 @@ class Shape:
 
     Before the `repeats` that count come `warm` others. `lengths` are the row lengths of the length
     exponent, `generated` the tokens of a generation; `memory` is the (rows, tokens) whose peak
-    memory is measured, `target` how many iterations plain torch takes to the bound that is given.
+    memory is measured, `target` the bound (nats per token) of `time_to_bound`, `seeds` its runs.
     """
 
     name: str
@@ -37,7 +37,8 @@ class Shape:
     lengths: tuple[int, ...]
     generated: int
     memory: tuple[int, int]
-    target: int
+    target: float
+    seeds: int
 
     @property
     def fast(self) -> Fast:
@@ -52,11 +53,11 @@ class Shape:
         lengths = torch.full(shape[:1], shape[1])
         return Rows(found, lengths, torch.arange(shape[0]), 4 * lengths)
 
-    def model(self, length: int | None = None) -> LatentThoughtModel:
-        """A new model, the same each time."""
+    def model(self, length: int | None = None, seed: int = 0) -> LatentThoughtModel:
+        """A new model, the same for the same seed."""
         length = length or max(self.tokens, self.generated, self.memory[1])
         architecture = dataclasses.replace(self.config.architecture, length=length)
-        with seeded(0):
+        with seeded(seed):
             return LatentThoughtModel(self.config.replace(architecture=architecture)).to(DEVICE)
 
     def ours(self, fast: Fast | None = None, slow: Slow | None = None) -> DualRateSVI:
@@ -91,7 +92,7 @@ SHAPES = {
             fast=Fast(steps=2),
         ),
         batch=2, tokens=12, repeats=1, warm=0, lengths=(8, 16), generated=12, memory=(2, 12),
-        target=2,
+        target=3.4, seeds=1,
     ),
     "small": Shape(
         "small",
@@ -101,13 +102,13 @@ SHAPES = {
             fast=Fast(steps=16),
         ),
         batch=4, tokens=128, repeats=3, warm=1, lengths=(1024, 2048, 4096, 8192), generated=512,
-        memory=(16, 256), target=40,
+        memory=(16, 256), target=3.03, seeds=1,
     ),
     "ltm-s": Shape(
         "ltm-s",
         ltm.preset("small"),
         batch=2, tokens=256, repeats=3, warm=1, lengths=(1024, 2048, 4096, 8192), generated=1024,
-        memory=(8, 1024), target=120,
+        memory=(8, 1024), target=2.94, seeds=3,
     ),
 }  # fmt: skip
 """`tiny` is for tests, `small` takes under a minute, `ltm-s` is the paper's LTM-S."""

@@ -65,6 +65,8 @@ def parse(arguments: list[str]) -> Any:
     if name == "train":
         rest, chosen = named_options(rest, ("prior", "guide"))
         config = ltm.preset(_value(rest, "--preset") or "tiny")
+        if _value(rest, "--protocol") == "quick":
+            config = ltm.quick_protocol(config)
         parts = ("architecture", "thoughts", "fast", "slow", "objective")
         default = Train(out=tyro.MISSING, **{part: getattr(config, part) for part in parts})
     told = io.StringIO()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ltm_pyro.attention import window_attention
 from ltm_pyro.decoder import Block, Decoder
 from ltm_pyro.errors import InputError
 
@@ -55,11 +56,11 @@ def computing(how: Computing, model: Any, fixed: bool = False) -> Iterator[None]
     for parameter, data in exact.items():
         parameter.data = data.to(torch.bfloat16)
     decoder.low = torch.bfloat16 if lower else None
-    decoder.block = _runner(how.compile, how.recompute, decoder.head.device.type)
+    decoder.run_layer = _runner(how.compile, how.recompute, decoder.head.device.type)
     try:
         yield
     finally:
-        decoder.low = decoder.block = None
+        decoder.low = decoder.run_layer = None
         for parameter, data in exact.items():
             parameter.data = data
 
@@ -87,6 +88,8 @@ def _run_compiled(block: Block, h: Tensor, z: Tensor | None, *others: Any) -> Te
 @functools.cache
 def _compiled() -> Callable[..., Tensor]:
     """A layer compiled: the same code serves all layers, and lengths that vary."""
+    # Graphs differ by what is trained, first and last layers, precisions, and short rows.
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     return torch.compile(Block.forward, dynamic=True)
 
 
@@ -94,7 +97,7 @@ def _compiled() -> Callable[..., Tensor]:
 def can_compile(device: str) -> bool:
     """Whether `torch.compile` works here, found out by trying; warns where it does not."""
     try:
-        torch.compile(_probe)(torch.zeros(2, device=device))
+        _probe(device)
     except Exception as error:  # whatever the compiler's own reasons are
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
         warnings.warn(f"torch.compile does not work here, so layers run as they are ({reason})",
@@ -103,5 +106,10 @@ def can_compile(device: str) -> bool:
     return True
 
 
-def _probe(x: Tensor) -> Tensor:
-    return (x + 1).sin()
+def _probe(device: str) -> None:
+    """Compiles what may fail: on a GPU attention with its gradient, elsewhere anything."""
+    x = torch.zeros(1, 2, 320, 32, device=device, requires_grad=device != "cpu")
+    if device == "cpu":
+        torch.compile(torch.sin)(x)
+    else:
+        torch.compile(window_attention, dynamic=True)(x, x, x, 64).sum().backward()

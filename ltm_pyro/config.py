@@ -108,10 +108,10 @@ class Fast:
     class (from Python, any callable from parameters and lr to an optimizer). `tokens` is the
     fraction of each document's tokens that a step scores, another draw each step, scaled so that
     the gradient stays unbiased; figures are always of all tokens. `precision` is that of the
-    decoder's matrix products; log-probabilities and figures are fp32. `compile` and `recompute`
-    change speed and memory alone (`ltm_pyro.computing`). `noise="fixed"` and `leak=True` exist to
-    reproduce the released protocol: one draw for all steps, and decoder gradients of the fast loop
-    left for the slow step. Neither gives a bound.
+    decoder's linear layers and head; log-probabilities and figures are fp32. `compile` and
+    `recompute` change speed and memory alone (`ltm_pyro.computing`). `noise="fixed"` and
+    `leak=True` exist to reproduce the released protocol: one draw for all steps, and decoder
+    gradients of the fast loop left for the slow step. Neither gives a bound.
     """
 
     steps: int = 16
@@ -137,10 +137,10 @@ class Fast:
 
     @classmethod
     def quick(cls, steps: int = 8) -> "Fast":
-        """Natural gradients from a quarter of the tokens: fewer and cheaper steps, as low a bound.
+        """Natural gradients from a quarter of the tokens: fewer and cheaper steps.
 
-        For the mean-field guide; `benchmarks.same_bound` and `benchmarks.steps` compare it with the
-        paper's loop.
+        For the mean-field guide. Whether the bound is as low is measured, not proved: in
+        `benchmarks.same_bound` and `benchmarks.steps` it was as low as that of the paper's loop.
         """
         return cls(steps=steps, lr=0.3, optimizer="NaturalGradient", tokens=0.25)
 
@@ -156,9 +156,10 @@ class Slow:
 
     The rate rises linearly over `warmup` iterations, then falls along a cosine to `lr * final`.
     Gradients are of nats per token, clipped to norm `clip`; `accumulate` cuts a batch into that
-    many parts whose gradients are summed. `precision` is that of the decoder's matrix products,
-    the weights themselves are fp32. `decay` is weight decay on matrices; AdamW's betas are
-    0.9 and 0.95, as in the paper, unless `options` says otherwise.
+    many parts whose gradients are summed. `precision` is that of the decoder's linear layers and
+    head, the weights themselves are fp32; `compile` compiles its layers, and with `recompute` they
+    run again in the backward pass instead of keeping what it needs. `decay` is weight decay on
+    matrices; AdamW's betas are 0.9 and 0.95, as in the paper, unless `options` says otherwise.
     """
 
     steps: int = 1

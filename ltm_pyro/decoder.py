@@ -177,12 +177,12 @@ class Decoder(nn.Module):
     """Hidden states of a token sequence given its thoughts; the head is tied to the embedding.
 
     `thoughts=None` leaves the cross-attention out: the same decoder without latents. `low` is the
-    dtype of matrix products where it is not that of the weights, `block` what runs a layer where
-    that is not the layer itself; see `ltm_pyro.computing`.
+    dtype of matrix products where it is not that of the weights, `run_layer` what runs a layer
+    where that is not the layer itself; see `ltm_pyro.computing`.
     """
 
     low: torch.dtype | None = None
-    block: Callable[..., Tensor] | None = None
+    run_layer: Callable[..., Tensor] | None = None
 
     def __init__(self, config: Architecture, thoughts: Thoughts | None):
         super().__init__()
@@ -205,10 +205,8 @@ class Decoder(nn.Module):
         device = self.head.device.type
         return torch.autocast(device, self.low or torch.bfloat16, enabled=self.low is not None)
 
-    def inputs(self, tokens: Tensor, checked: bool = False) -> Tensor:
+    def inputs(self, tokens: Tensor) -> Tensor:
         """What each position reads: begin-of-text, then the tokens but the last. (B, N) -> same.
-
-        Looking for ids outside the vocabulary waits for the device: not if they are `checked`.
 
         Raises:
             InputError: for a token id outside the vocabulary, or a row longer than the decoder's.
@@ -217,8 +215,7 @@ class Decoder(nn.Module):
             raise InputError(
                 f"a row of {tokens.shape[-1]} tokens: this decoder reads {self.config.length}"
             )
-        fine = checked or not tokens.numel()
-        if not fine and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(self.head):
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < len(self.head):
             bad = tokens[(tokens < 0) | (tokens >= len(self.head))][0]
             raise InputError(
                 f"token id {int(bad)} lies outside the vocabulary of {len(self.head)}: "
@@ -246,7 +243,7 @@ class Decoder(nn.Module):
         for i, block in enumerate(self.blocks):
             last = i == len(self.blocks) - 1  # of what stands elsewhere, it needs the text alone
             arguments = None if z is None else z[:, i], cache, wanted if last else None, i == 0
-            h = block(h, *arguments) if self.block is None else self.block(block, h, *arguments)
+            h = (self.run_layer or Block.forward)(block, h, *arguments)
         if cache is not None:
             cache.position += length
         return self.norm(h)

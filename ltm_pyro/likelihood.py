@@ -66,8 +66,7 @@ class TokenSequence(TorchDistribution):
             wanted = wanted.expand(*self.batch_shape, -1).reshape(-1, wanted.shape[-1])
         h = self.prelude  # it does not depend on z, so particles of one document share it
         if h is None:
-            inputs = self.decoder.inputs(tokens.reshape(-1, shape[-1]), checked=_waits(tokens))
-            h = self.decoder.prelude(inputs)
+            h = self.decoder.prelude(self.decoder.inputs(tokens.reshape(-1, shape[-1])))
         h = h.reshape(*tokens.shape, -1).expand(*shape, -1).reshape(-1, *h.shape[-2:])
         z = self.z
         if z is not None:

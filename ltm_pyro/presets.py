@@ -19,6 +19,16 @@ RELEASED_LOG_VARIANCE = -5.0
 """Where the released code starts every log variance."""
 
 
+def quick_protocol(config: Config) -> Config:
+    """The configuration with `Fast.quick`, of no more steps than it had."""
+    quick = Fast.quick()
+    fast = dataclasses.replace(
+        config.fast, steps=min(quick.steps, config.fast.steps), lr=quick.lr, tokens=quick.tokens,
+        optimizer=quick.optimizer,
+    )  # fmt: skip
+    return config.replace(fast=fast)
+
+
 def released_protocol(config: Config) -> Config:
     """The configuration under the protocol of the authors' released code, for comparison.
 

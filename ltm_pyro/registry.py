@@ -130,7 +130,7 @@ def new_optimizer(
                 "fresh noise that is another loss each time: choose one that takes one gradient"
             )
         return made
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"optimizer {optimizer}: {error}".replace("__init__() ", "")) from None
 
 

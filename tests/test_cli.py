@@ -238,6 +238,8 @@ def test_the_quick_protocol_leaves_what_is_given():
     assert fast("--fast.steps", "6", "--fast.precision", "bf16") == dataclasses.replace(
         Fast.quick(6), precision="bf16"
     )
+    usual = fast("--preset=small", "--fast.steps", "16", "--fast.optimizer=Adam")
+    assert (usual.steps, usual.optimizer, usual.tokens) == (16, "Adam", 0.25)
     with pytest.raises(InputError, match="NaturalGradient needs a guide"):
         cli.parse(["train", "--out", "x", "--protocol", "quick", "--guide", "flow"]).run()
 

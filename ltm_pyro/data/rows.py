@@ -60,14 +60,12 @@ class Rows:
         """Tokens that count, over all rows."""
         return int(self.lengths.sum())
 
-    def to(self, device: torch.device | str) -> "Rows":
-        """The same rows on another device, where they may still be on their way."""
-        to_gpu = torch.device(device).type == "cuda" and not self.tokens.is_cuda
+    def to(self, device: torch.device | str, wait: bool = True) -> "Rows":
+        """The same rows on another device; without `wait` they may still be on their way there."""
+        pinned = not wait and torch.device(device).type == "cuda" and not self.tokens.is_cuda
 
         def moved(x: Tensor) -> Tensor:
-            if to_gpu:  # pinned memory is copied while the device computes
-                return x.pin_memory().to(device, non_blocking=True)
-            return x.to(device)
+            return x.pin_memory().to(device, non_blocking=True) if pinned else x.to(device)
 
         parts = (self.tokens, self.lengths, self.document, self.bytes)
         return Rows(*(moved(x) for x in parts), self.key)

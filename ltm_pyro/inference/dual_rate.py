@@ -26,8 +26,10 @@ from ltm_pyro.presets import RELEASED_LOG_VARIANCE
 from ltm_pyro.registry import new_optimizer
 from ltm_pyro.seeds import Noise, derive
 
-OPTIONS: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95), "fused": True}}
-"""Options of the slow optimizer: the paper's betas, and one pass over weights and moments."""
+PAPER: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
+"""Options of the slow optimizer where the paper's differ from torch's."""
+HOW = {"foreach", "fused", "differentiable", "capturable"}
+"""Options of AdamW that say how it is computed; without any it is fused, in one pass."""
 
 
 TRAIN = 2  # a stream of its own: posteriors draw from 0 and 1 of the same seed
@@ -78,7 +80,9 @@ class DualRateSVI:
         groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": self.slow.decay}]
         if others:
             groups.append({"params": others, "weight_decay": 0.0})
-        options = {**OPTIONS.get(self.slow.optimizer, {}), **self.slow.options}
+        options = {**PAPER.get(self.slow.optimizer, {}), **self.slow.options}
+        if self.slow.optimizer == "AdamW" and not HOW & set(options):
+            options["fused"] = True
         self.optimizer = new_optimizer(self.slow.optimizer, groups, self.slow.lr, options)
 
     @classmethod
@@ -195,15 +199,20 @@ class DualRateSVI:
         total = self.done + steps
         device = next(self.model.parameters()).device
 
-        def batch(step: int) -> Rows:
-            return rows.batch(step, batch_size, self.seed).to(device)
+        def batch(step: int) -> tuple[int, Rows]:
+            return step, rows.batch(step, batch_size, self.seed).to(device, wait=False)
 
-        upcoming = batch(self.done)
+        upcoming = None
         with tqdm(
             total=total, initial=self.done, desc="training", unit="step", disable=not progress
         ) as bar:
             while self.done < total:
-                now, upcoming = upcoming, batch(self.done + 1)  # it travels while this one is used
+                # A callback may have set `done` to another step.
+                if upcoming is None or upcoming[0] != self.done:
+                    upcoming = batch(self.done)
+                now = upcoming[1]
+                if self.done + 1 < total:
+                    upcoming = batch(self.done + 1)  # it travels while this one is used
                 report = self.step(now, total)
                 done.records.append(report.record())
                 bar.set_postfix_str(f"{report.nats_per_token:.3f} nats/token", refresh=False)

@@ -6,7 +6,7 @@ import torch
 from benchmarks import bound
 from benchmarks.bound import Race, time_to_bound, topic_rows
 from benchmarks.shapes import SHAPES
-from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts
+from ltm_pyro.config import Architecture, Config, Fast, Thoughts
 
 RACE = Race(
     Config(
@@ -15,36 +15,41 @@ RACE = Race(
     ),
     documents=20, held_out=3, batch=4, plain=Fast(steps=2), look=2,
 )  # fmt: skip
-TARGET = dataclasses.replace(SHAPES["tiny"], target=4)
+TARGET = dataclasses.replace(SHAPES["tiny"], target=2.0, seeds=2)
 
 
 def bounds(monkeypatch, *values):
     """Lets the valid bound be each of these in turn, the last one for ever."""
-    values = list(values)
+    left = list(values)
     monkeypatch.setattr(bound, "valid_bound", lambda *_: torch.full(
-        (3,), values.pop(0) if len(values) > 1 else values[0]))  # fmt: skip
+        (3,), left.pop(0) if len(left) > 1 else left[0]))  # fmt: skip
 
 
-def test_the_time_is_to_where_plain_got():
-    found = time_to_bound(TARGET, RACE)
-    assert found["iterations"][0] == 4
-    assert found["nats_per_token"] > 0
-    assert (found["median"] is None) == (found["iterations"][1] == 16)
+def test_every_way_is_timed_to_the_same_bound():
+    found = time_to_bound(dataclasses.replace(TARGET, target=9.0), RACE)
+    assert set(found["ways"]) == set(RACE.ways)
+    for way in found["ways"].values():
+        assert way["iterations"] == [4, 4]
+        assert all(seconds > 0 for seconds in way["seconds"])
+    assert found["low"] <= found["median"] <= found["high"]
 
 
-def test_it_must_be_as_low_twice(monkeypatch):
-    bounds(monkeypatch, 2.0, 1.9, 2.1, 2.0, 1.9)
-    found = time_to_bound(TARGET, RACE)
-    assert found["iterations"] == [4, 8]
-    assert found["median"] == pytest.approx(found["base_seconds"] / found["seconds"])
-    assert [row[2] for row in found["trace"]] == pytest.approx([1.9, 2.1, 2.0, 1.9])
+def test_it_must_be_as_low_twice_whoever_runs(monkeypatch):
+    one = dataclasses.replace(TARGET, seeds=1)
+    bounds(monkeypatch, 1.9, 2.1, 2.0, 1.9, 1.9, 1.9)
+    found = time_to_bound(one, RACE)
+    assert {name: way["iterations"] for name, way in found["ways"].items()} == {
+        "plain": [8], "ours": [4],
+    }  # fmt: skip
+    plain, ours = (found["ways"][name]["seconds"][0] for name in ("plain", "ours"))
+    assert found["median"] == pytest.approx(plain / ours)
 
 
 def test_who_never_gets_there_has_no_ratio(monkeypatch):
-    bounds(monkeypatch, 2.0, 2.1)
-    found = time_to_bound(TARGET, dataclasses.replace(RACE, slow=Slow(lr=0.0)))
+    bounds(monkeypatch, 2.1)
+    found = time_to_bound(TARGET, RACE, longest=3)
     assert found["median"] is None
-    assert found["iterations"] == [4, 16]
+    assert found["ways"]["ours"] == {"seconds": [None, None], "iterations": [3, 3]}
 
 
 def test_documents_are_of_topics():

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import memory, same_bound
+from benchmarks import compiled, memory, same_bound
 from benchmarks.bound import Race
 from benchmarks.generation import generation
 from benchmarks.head import chunked, head_seconds, ours, plain
 from benchmarks.iteration import against_plain, pyro_overhead
 from benchmarks.length import length_exponent
-from benchmarks.report import section
+from benchmarks.report import WAYS, section
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import compare, quartiles
 from benchmarks.utilisation import count, utilisation
+from ltm_pyro import computing
 from ltm_pyro.head import head_log_prob
 
 TINY = SHAPES["tiny"]
@@ -98,9 +99,10 @@ def test_results_make_a_table(tmp_path):
         "rows": 2, "tokens": 3,
     }  # fmt: skip
     (tmp_path / "tiny.json").write_text(json.dumps(found))
-    cell = {"nats_per_token": 2.5, "standard_error": 0.1, "behind": -0.5, "behind_error": 0.2}
-    ways = {way: {"own loop": cell} for way in ("exact", "default", "everything")}
-    bounds = {"iterations": 7, "documents": 3, "ways": ways}
+    cell = {"nats_per_token": 2.5, "standard_error": 0.1, "behind": -0.5, "behind_error": 0.2,
+            "behind_by_seed": [-0.4, -0.6], "kl": 0.3}  # fmt: skip
+    ways = {way: {"own loop": cell, "exact loop": cell} for way in WAYS}
+    bounds = {"iterations": 7, "documents": 3, "ways": ways, "command": "python"}
     (tmp_path / "bound-race.json").write_text(json.dumps(bounds))
     lines = section(tmp_path).splitlines()
     assert lines[0] == "| | what it is | tiny |"
@@ -109,7 +111,8 @@ def test_results_make_a_table(tmp_path):
     ]
     assert any(line.endswith("| 200.0% |") for line in lines)
     assert any(line.endswith("| - |") for line in lines)
-    assert sum("-0.5000 ± 0.2000" in line for line in lines) == 2
+    told = "| -0.5000 ± 0.2000 | -0.400, -0.600 | 0.3000 |"
+    assert sum(told in line for line in lines) == len(WAYS) - 1
     assert any(line.startswith("Memory at 2 x 3 tokens: 1 MB plain") for line in lines)
 
 
@@ -145,8 +148,14 @@ def test_bounds_are_compared_document_by_document(of):
     setup = same_bound.of_race(3, race) if of == "race" else same_bound.of_shape(shape, 3)
     assert next(iter(setup.ways.values()))[0] == TINY.fast
     lines = []
-    found = same_bound.same_bound(setup, 1, lines.append)
+    found = same_bound.same_bound(setup, 1, 2, lines.append)
     assert found["documents"] == 3
-    assert len(lines) == 2 * len(found["ways"])
+    assert len(lines) == 2 * 2 * len(found["ways"])
+    assert len(found["ways"]["default"]["own loop"]["behind_by_seed"]) == 2
     assert found["ways"]["exact"]["own loop"]["behind"] == 0
     assert found["ways"]["default"]["own loop"]["behind_error"] > 0
+
+
+def test_compiling_has_a_ratio(monkeypatch):
+    monkeypatch.setattr(computing, "can_compile", lambda device: False)
+    assert set(compiled.compiled(TINY)) == {"fp32", "bf16"}
