@@ -239,11 +239,11 @@ class Decoder(nn.Module):
 
         Where only some positions are `wanted` (B, M), they are (B, M, D).
         """
-        length = h.shape[1]
+        length, run = h.shape[1], self.run_layer
         for i, block in enumerate(self.blocks):
             last = i == len(self.blocks) - 1  # of what stands elsewhere, it needs the text alone
             arguments = None if z is None else z[:, i], cache, wanted if last else None, i == 0
-            h = (self.run_layer or Block.forward)(block, h, *arguments)
+            h = block(h, *arguments) if run is None else run(block, h, *arguments)
         if cache is not None:
             cache.position += length
         return self.norm(h)

@@ -67,8 +67,13 @@ class Rows:
         def moved(x: Tensor) -> Tensor:
             return x.pin_memory().to(device, non_blocking=True) if pinned else x.to(device)
 
-        parts = (self.tokens, self.lengths, self.document, self.bytes)
-        return Rows(*(moved(x) for x in parts), self.key)
+        return Rows(
+            moved(self.tokens),
+            moved(self.lengths),
+            moved(self.document),
+            moved(self.bytes),
+            self.key,
+        )
 
     def split(self, size: int) -> Iterator["Rows"]:
         """Batches of `size` rows in order, the last one perhaps smaller."""

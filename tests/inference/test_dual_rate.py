@@ -8,6 +8,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Slow
 from ltm_pyro.elbo import elbo_terms
+from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.inference.dual_rate import TRAIN
 from ltm_pyro.inference.local import fit_guide
@@ -176,3 +177,15 @@ def test_an_unpaid_kl_grows(model, rows):
     for more, less in itertools.pairwise(kls):
         gap = more - less
         assert gap.mean() > 4.5 * gap.std() / 2
+
+
+def test_adamw_is_fused_unless_told_how(model):
+    def how(**options):
+        return ltm.DualRateSVI(model, slow=Slow(options=options)).optimizer.param_groups[0]
+
+    assert how()["fused"]
+    assert how()["betas"] == (0.9, 0.95)
+    assert not how(foreach=True)["fused"]
+    assert how(fused=False)["fused"] is False
+    with pytest.raises(InputError, match="AdamW"):
+        how(foreach=True, fused=True)
