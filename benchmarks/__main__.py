@@ -52,7 +52,7 @@ def measure(shape: Shape, only: str | None = None, note: Any = None) -> dict[str
         if only is None or only == name:
             detail[name] = run(shape)
             if note:
-                note(f"{name}: {detail[name]['median']:.3g}")
+                note(f"{name}: {detail[name]['median']}")
     figures = {name: detail[name]["median"] if name in detail else None for name in MEANING}
     return {**figures, "detail": detail, "minutes": (time.perf_counter() - start) / 60}
 

@@ -49,7 +49,12 @@ def test_who_never_gets_there_has_no_ratio(monkeypatch):
     bounds(monkeypatch, 2.1)
     found = time_to_bound(TARGET, RACE, longest=3)
     assert found["median"] is None
-    assert found["ways"]["ours"] == {"seconds": [None, None], "iterations": [3, 3]}
+    assert found["ways"]["ours"]["iterations"] == [3, 3]
+    assert found["ways"]["ours"]["there"] == [False, False]
+    bounds(monkeypatch, 2.1, 2.1, 2.1, 1.9)  # plain does not in six iterations, ours does
+    found = time_to_bound(dataclasses.replace(TARGET, seeds=1), RACE, longest=6)
+    assert found["ways"]["plain"]["there"] == [False]
+    assert found["median"] > 0
 
 
 def test_documents_are_of_topics():
