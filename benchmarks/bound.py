@@ -131,7 +131,11 @@ def time_to_bound(shape: Shape, race: Race | None = None, longest: int = 200) ->
         **({"low": min(ratios), "high": max(ratios)} if whole else {}),
         "nats_per_token": shape.target,
         "ways": {
-            name: dict(zip(("seconds", "iterations", "there"), map(list, zip(*runs)), strict=True))
+            name: {
+                "seconds": [time for time, _, _ in runs],
+                "iterations": [iterations for _, iterations, _ in runs],
+                "there": [there for _, _, there in runs],
+            }
             for name, runs in found.items()
         },
     }
