@@ -13,9 +13,10 @@ BOUNDS = {
     "small": "the shape small, on Python's documentation",
 }
 WAYS = {
-    "exact": "the paper's",
+    "exact": "the paper's, Adam at 0.3",
+    "lower rate": "Adam at 0.1",
     "default": "`Fast.quick`",
-    "everything": "the same, decoder in bf16",
+    "everything": "`Fast.quick`, decoder in bf16",
 }
 
 

@@ -101,8 +101,8 @@ SHAPES = {
             Thoughts(2, 2, 16),
             fast=Fast(steps=16),
         ),
-        batch=4, tokens=128, repeats=3, warm=1, lengths=(1024, 2048, 4096, 8192), generated=512,
-        memory=(16, 256), target=3.03, seeds=1,
+        batch=4, tokens=128, repeats=3, warm=0, lengths=(1024, 2048, 4096, 8192), generated=1024,
+        memory=(8, 256), target=3.1, seeds=1,
     ),
     "ltm-s": Shape(
         "ltm-s",
