@@ -21,7 +21,7 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro import checkpoint, cli, files, folder
-from ltm_pyro.training import Trainer
+from ltm_pyro.trainer import Trainer
 
 SETTINGS = [
     "--batch", "4", "--length", "12", "--vocabulary", "300", "--baseline", "--quiet",

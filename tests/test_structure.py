@@ -20,6 +20,7 @@ LAYERS = [
     {"inference", "build"},
     {"bounds"},
     {"arviz", "diagnostics", "generation", "checkpoint", "testing", "folder", "held_out", "checks"},
+    {"trainer"},
     {"training"},
     {"demo", "info", "zoo"},
     {"commands"},

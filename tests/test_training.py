@@ -10,10 +10,10 @@ import safetensors.torch
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro import folder, held_out, training
+from ltm_pyro import folder, held_out, trainer
 from ltm_pyro.config import Config, Named, from_dict, to_dict
 from ltm_pyro.errors import InputError
-from ltm_pyro.training import Trainer
+from ltm_pyro.trainer import Trainer
 
 
 def with_training(config, **changes):
@@ -269,6 +269,6 @@ def test_seconds_cover_looks_and_saving(run_config, tmp_path, monkeypatch):
         time.sleep(0.2)
         return look(*arguments)
 
-    monkeypatch.setattr(training, "look", slowly)
+    monkeypatch.setattr(trainer, "look", slowly)
     run = train(run_config, tmp_path / "run")
     assert [line["seconds"] > 0.2 for line in run.log()] == [False, True, False, True]
