@@ -33,11 +33,12 @@ MEANING = {
     "iteration_default": "plain / ours with `Fast.quick`: 8 steps on a quarter of the tokens",
     "iteration_bf16": "plain / ours, the mathematics of exact, decoder in bf16",
     "iteration_everything": "plain / ours with `Fast.quick`, decoder in bf16 (compiled on a GPU)",
+    "iteration_joint": "plain / ours under the protocol joint: warm, one pass for both, fp32",
     "pyro_overhead": "(ours - the same kernels without Pyro) / the latter",
     "peak_memory": "plain / ours, what an iteration takes, layers recomputed",
     "length_exponent": "k in seconds ~ tokens^k at a fixed window",
     "generation": "without a cache / with it",
-    "time_to_bound": "plain / ours, seconds to a bound, a toy model and corpus for both shapes",
+    "time_to_bound": "plain / joint, seconds to a bound, a toy model and corpus for both shapes",
     "utilisation": "a fast step's FLOP/s over those of a matrix product, in fp32",
 }
 

@@ -10,6 +10,7 @@ from benchmarks.shapes import RESULTS, SHAPES
 
 BOUNDS = {
     "race": "the small model of `benchmarks.bound`, documents of topics that thoughts alone tell",
+    "topics": "LTM-S with a window of two tokens, the same documents, 8 in a batch",
     "small": "the shape small, on Python's documentation",
 }
 WAYS = {

@@ -16,7 +16,7 @@ from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.generation import Generation, generate
 from ltm_pyro.inference import DualRateSVI, Posterior
-from ltm_pyro.presets import preset, quick_protocol, released_protocol
+from ltm_pyro.presets import joint_protocol, preset, quick_protocol, released_protocol
 from ltm_pyro.training import check_folder, load_data, train
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "check_folder",
     "evaluate",
     "generate",
+    "joint_protocol",
     "load",
     "load_corpus",
     "load_data",

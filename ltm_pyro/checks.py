@@ -44,7 +44,7 @@ def try_guide(config: Config, model: LatentThoughtModel, guide: MakeGuide, rows:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"guide {config.guide.name!r}: {first_line(error)}") from None
     local = list(made.parameters())
-    if local and config.fast.steps:
+    if local and (config.fast.steps or config.slow.local_lr):
         local_optimizer(config.fast, made, local)
     if config.training.warm_start:
         Memory(rows).remember(made, rows)

@@ -13,6 +13,7 @@ import tyro
 
 import ltm_pyro as ltm
 from ltm_pyro.commands import Demo, Evaluate, Generate, Info, Train, check_options
+from ltm_pyro.commands.train import DEFAULTS
 from ltm_pyro.errors import InputError, NotFinite, unknown
 
 COMMANDS: dict[str, Any] = {
@@ -65,10 +66,15 @@ def parse(arguments: list[str]) -> Any:
     if name == "train":
         rest, chosen = named_options(rest, ("prior", "guide"))
         config = ltm.preset(_value(rest, "--preset") or "tiny")
-        if _value(rest, "--protocol") == "quick":
-            config = ltm.quick_protocol(config)
+        protocol = _value(rest, "--protocol")
+        config = DEFAULTS[protocol](config) if protocol in DEFAULTS else config
         parts = ("architecture", "thoughts", "fast", "slow", "objective")
-        default = Train(out=tyro.MISSING, **{part: getattr(config, part) for part in parts})
+        default = Train(
+            out=tyro.MISSING,
+            warm_start=config.training.warm_start,
+            visit_steps=config.training.visit_steps,
+            **{part: getattr(config, part) for part in parts},
+        )
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):

@@ -160,6 +160,8 @@ class Slow:
     head, the weights themselves are fp32; `compile` compiles its layers, and with `recompute` they
     run again in the backward pass instead of keeping what it needs. `decay` is weight decay on
     matrices; AdamW's betas are 0.9 and 0.95, as in the paper, unless `options` says otherwise.
+    With `local_lr` above 0 the step's backward pass moves local parameters as well, once, at that
+    rate, by the fast loop's optimizer: a fast step at no cost, for a warm start, which keeps it.
     """
 
     steps: int = 1
@@ -174,9 +176,10 @@ class Slow:
     recompute: bool = False
     optimizer: Any = "AdamW"
     options: Mapping[str, Any] = field(default_factory=dict)
+    local_lr: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "lr", "final", "warmup", "decay")
+        _at_least(self, 0, "lr", "final", "warmup", "decay", "local_lr")
         _positive(self, "steps", "clip", "accumulate")
         _one_of(self, "precision", ("fp32", "bf16"))
 
@@ -217,7 +220,8 @@ class Training:
 
     `steps` and the `_every` count iterations, `batch` and `check_rows` rows. `baseline` also
     trains the decoder without latents, on the same batches. With `warm_start` the fast loop of a
-    document begins where it ended an epoch before, not at the prior.
+    document begins where it ended an epoch before, not at the prior. `visit_steps` is the number of
+    fast steps in training where it is not the `fast.steps` of held-out text and of figures.
     """
 
     steps: int = 1000
@@ -225,12 +229,15 @@ class Training:
     seed: int = 0
     baseline: bool = False
     warm_start: bool = False
+    visit_steps: int | None = None
     check_every: int = 100
     check_rows: int = 64
     save_every: int = 100
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "steps", "seed")
+        if self.visit_steps is not None:
+            _at_least(self, 0, "visit_steps")
         _positive(self, "batch", "check_every", "check_rows", "save_every")
 
 
@@ -253,6 +260,11 @@ class Config:
             raise InputError(
                 f"thoughts for {self.thoughts.layers} layers, but the decoder has "
                 f"{self.architecture.layers}: each layer attends to its own"
+            )
+        if self.slow.local_lr and not self.training.warm_start:
+            raise InputError(
+                f"slow.local_lr is {self.slow.local_lr}, but what it moves would be forgotten: it "
+                "needs training.warm_start (--warm-start)"
             )
 
     def replace(self, **changes: Any) -> "Config":

@@ -29,6 +29,19 @@ def quick_protocol(config: Config) -> Config:
     return config.replace(fast=fast)
 
 
+def joint_protocol(config: Config) -> Config:
+    """The configuration with a warm start and no fast steps in training: one pass moves both.
+
+    A document's local parameters take one natural-gradient step a visit, along the slow step's
+    backward pass, so it is for training of many epochs. Held-out text has the loop of
+    `quick_protocol`.
+    """
+    return quick_protocol(config).replace(
+        slow=dataclasses.replace(config.slow, local_lr=1.0),
+        training=dataclasses.replace(config.training, warm_start=True, visit_steps=0),
+    )
+
+
 def released_protocol(config: Config) -> Config:
     """The configuration under the protocol of the authors' released code, for comparison.
 

@@ -1,5 +1,6 @@
 """The training of one run: the loop, a log, looks at held-out text, checkpoints."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -43,12 +44,16 @@ class Trainer:
         guide = build_guide(config.guide, model, seed)
         check_guide(config, guide)
         try_guide(config, model, guide, corpus.train[:1])
-        self.svi = DualRateSVI(model, guide, config.fast, config.slow, config.objective, seed)
+        self.svi = DualRateSVI(
+            model, guide, config.fast, config.slow, config.objective, seed,
+            visit_steps=config.training.visit_steps,
+        )  # fmt: skip
         self.baseline: DualRateSVI | None = None
         if config.training.baseline:
             with seeded(seed):
                 plain = AutoregressiveModel(config)
-            self.baseline = DualRateSVI(plain, NoGuide, slow=config.slow, seed=seed)
+            slow = dataclasses.replace(config.slow, local_lr=0.0)  # it has nothing local
+            self.baseline = DualRateSVI(plain, NoGuide, slow=slow, seed=seed)
         self.best: dict[str, Any] | None = None
         self.saved: int | None = None
         self._resumed = False

@@ -93,9 +93,11 @@ def test_a_warm_start_and_what_guides_share_go_on_too(run_config, tmp_path):
         "warm": with_training(run_config, warm_start=True),
         "shared": amortized,
         "both": with_training(amortized, warm_start=True),
+        "joint": with_training(ltm.joint_protocol(run_config), baseline=True),
     }.items():
         # Two epochs and more, so that documents come again.
         config = with_training(config, steps=12, batch=16, check_every=1, save_every=4)
+        training = config.training
         whole = train(config, tmp_path / name)
 
         def stop(line):
@@ -110,7 +112,9 @@ def test_a_warm_start_and_what_guides_share_go_on_too(run_config, tmp_path):
         for file in ("model.safetensors", "memory.npy"):
             if (whole.path / file).exists():
                 assert (whole.path / file).read_bytes() == (halted / file).read_bytes()
-        cold = train(with_training(config, warm_start=False), tmp_path / f"{name}-cold")
+        slow = dataclasses.replace(config.slow, local_lr=0.0)
+        cold = config.replace(slow=slow, training=dataclasses.replace(training, warm_start=False))
+        cold = train(cold, tmp_path / f"{name}-cold")
         if config.training.warm_start:
             assert (halted / "memory.npy").exists()
             assert not equal(weights(whole.model), weights(cold.model))

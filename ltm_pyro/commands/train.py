@@ -30,6 +30,8 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.training import fitted
 
+DEFAULTS = {"quick": ltm.quick_protocol, "joint": ltm.joint_protocol}
+"""Protocols that are other defaults of the options."""
 BESIDE_CONFIG = {"config", "out", "steps", "seed", "overwrite", "resume", "quiet"} | {
     option.name for option in dataclasses.fields(Text)
 }
@@ -68,13 +70,16 @@ class Train:
     """A guide's name, or package.module:Class; its options are --guide.NAME VALUE."""
     prior_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     guide_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
-    protocol: Literal["fresh", "quick", "released"] = "fresh"
+    protocol: Literal["fresh", "quick", "joint", "released"] = "fresh"
     """"quick" takes at most 8 natural-gradient steps on a quarter of the tokens (mean-field);
+    "joint", for many epochs, starts warm and lets the slow step move thoughts too, alone;
     "released" repeats the authors' released code for comparison: its numbers are no bounds."""
     baseline: bool = False
     """Also train the same decoder without latents, on the same batches."""
     warm_start: bool = False
     """Begin a document's fast steps where they ended an epoch before, not at the prior."""
+    visit_steps: int | None = None
+    """Fast steps of a document in training (default: --fast.steps, which held-out text has)."""
     check_every: int | None = None
     """Iterations between looks at held-out text."""
     save_every: int | None = None
@@ -167,7 +172,7 @@ class Train:
     def _fast(self) -> Fast:
         """The fast loop, at the rate that suits the guide unless one was given."""
         usual, given = ltm.preset(self.preset).fast, self.fast
-        if self.protocol == "quick":  # whose values were the options' defaults
+        if self.protocol in DEFAULTS:  # whose values were the options' defaults
             return given
         guide: Any = build_guide(Named(self.guide, self.guide_options))
         rate = guide.func.rate
@@ -184,6 +189,7 @@ class Train:
             "seed": self.seed,
             "baseline": self.baseline or None,
             "warm_start": self.warm_start or None,
+            "visit_steps": self.visit_steps,
         }
         return dataclasses.replace(training, **{k: v for k, v in given.items() if v is not None})
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,7 +18,13 @@ from ltm_pyro.elbo import assert_finite, elbo_terms, frozen
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide, MeanField
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
-from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
+from ltm_pyro.inference.local import (
+    InnerLoop,
+    MakeGuide,
+    fit_guide,
+    new_guide,
+    step_along,
+)
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
@@ -44,7 +51,7 @@ class DualRateSVI:
     For a batch, `step` makes a fresh guide, takes `fast.steps` steps in its local parameters with
     the model frozen, then `slow.steps` steps in the model's parameters with the guide frozen
     (Algorithm 1 of Kong et al. 2025). The guide is gone when the step ends; Pyro's parameter
-    store is never used.
+    store is never used. With a memory and `slow.local_lr` the slow step moves the guide too.
 
     Args:
         model: a Pyro model of text; its parameters (decoder, learned prior) are global ones.
@@ -56,6 +63,8 @@ class DualRateSVI:
         objective: the KL's weight over training; the ELBO unless given.
         seed: every draw is derived from it and the step's number.
         memory: keeps documents' local parameters from one epoch to the next.
+        visit_steps: fast steps of `step`, where they are to be others than the `fast.steps` of
+            `infer`: fewer, where a memory makes up for it.
     """
 
     def __init__(
@@ -67,8 +76,9 @@ class DualRateSVI:
         objective: Objective | None = None,
         seed: int = 0,
         memory: Memory | None = None,
+        visit_steps: int | None = None,
     ):
-        self.memory = memory
+        self.memory, self.visit_steps = memory, visit_steps
         self.model, self.guide, self.seed = model, guide, seed
         self.fast, self.slow = fast or Fast(), slow or Slow()
         self.objective = objective or Objective()
@@ -107,6 +117,14 @@ class DualRateSVI:
                 after its warm-up and the KL's weight is its last.
         """
         start = time.perf_counter()
+        if self.slow.local_lr and self.memory is None:
+            raise InputError(
+                f"slow.local_lr is {self.slow.local_lr}, but what it moves would be forgotten: it "
+                "needs a warm start (training.warm_start, or DualRateSVI(memory=Memory(rows)))"
+            )
+        visit = self.fast
+        if self.visit_steps is not None:
+            visit = dataclasses.replace(self.fast, steps=self.visit_steps)
         batch = batch.to(next(self.model.parameters()).device)
         tokens = batch.token_count
         size = -(-len(batch) // self.slow.accumulate)
@@ -124,7 +142,7 @@ class DualRateSVI:
             seed = derive(self.seed, TRAIN, self.done)
             noise = Noise(seed, part.key, fixed=self.fast.noise == "fixed")
             inner = fit_guide(
-                self.model, guide, part, self.fast, noise, weight, self.objective.free_bits,
+                self.model, guide, part, visit, noise, weight, self.objective.free_bits,
                 self.memory,
             )  # fmt: skip
             loops.append(inner)
@@ -148,6 +166,9 @@ class DualRateSVI:
             if slow_step == 0:
                 first_norm = float(norm)
             self.optimizer.step()
+        if self.memory is not None:
+            for guide, part, _ in fitted:
+                self.memory.remember(guide, part)
         self.done += 1
         return StepReport(
             step=self.done,
@@ -165,18 +186,27 @@ class DualRateSVI:
     def _backward(
         self, fitted: list[tuple[Guide, Rows, Noise]], tokens: int, weight: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Add the slow gradient; returns log-likelihood, KL and objective per document, nats."""
-        seen = []
+        """Add the slow gradient; returns log-likelihood, KL and objective per document, nats.
+
+        With `slow.local_lr` also a step of local parameters, along the same backward pass.
+        """
+        seen, lr = [], self.slow.local_lr
         for guide, part, noise in fitted:
-            with frozen(guide), computing(self.slow, self.model), noise.draw():
+            if lr:
+                guide.zero_grad()
+            still = nullcontext() if lr else frozen(guide)
+            with still, computing(self.slow, self.model), noise.draw():
                 terms = elbo_terms(self.model, guide, part)
             assert_finite(terms, f"the slow step of iteration {self.done + 1}")
             objective = terms.objective(weight, self.objective.free_bits)
-            loss = -objective.mean(0)
-            extra = guide.shared_loss()
-            if extra is not None:
-                loss = loss + extra
+            with frozen(guide):
+                extra = guide.shared_loss()
+            loss = -objective.mean(0) if extra is None else extra - objective.mean(0)
             (loss.sum() / tokens).backward()
+            if lr:
+                for parameter in guide.parameters():  # the fast loop's gradients are in nats
+                    parameter.grad = None if parameter.grad is None else parameter.grad * tokens
+                step_along(guide, self.fast, lr, noise)
             parts = (terms.log_likelihood, terms.kl, objective)
             seen.append([part.mean(0).detach() for part in parts])
         likelihood, kl, objective = (torch.cat(parts) for parts in zip(*seen, strict=True))

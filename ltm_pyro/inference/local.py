@@ -86,7 +86,7 @@ def fit_guide(
     `fast.leak`, as in the released code). With `fast.tokens` below 1 the likelihood is estimated
     from a part of each document's tokens, in the trace too. A `kl_weight` other than 1, or
     `free_bits`, fit another objective than the ELBO (see `Objective`); the trace still records the
-    ELBO's parts. With a `memory` documents start where they ended the last time.
+    ELBO's parts. With a `memory` documents start where it says that they ended the last time.
 
     Raises:
         NotFinite: if a site's log-probability is NaN or infinite, naming site and documents.
@@ -100,7 +100,9 @@ def fit_guide(
         if guide.shared is not None:
             stack.enter_context(frozen(guide.shared))
         # With the weights fixed, what precedes the first look at z is the same in every step.
-        fixed = model if fast.leak else functools.partial(model, prelude=model.read(batch))
+        fixed: Program = model
+        if fast.steps and not fast.leak:
+            fixed = functools.partial(model, prelude=model.read(batch))
         guide.start(model, batch)
         if memory is not None:
             memory.recall(guide, batch)
@@ -110,9 +112,16 @@ def fit_guide(
             else:
                 inner = _ascend(fixed, guide, batch, fast, noise, seen, kl_weight, free_bits)
         guide.finish(model, batch)
-    if memory is not None:
-        memory.remember(guide, batch)
     return inner
+
+
+def step_along(guide: Guide, fast: Fast, lr: float, noise: Noise) -> None:
+    """One step in the guide's local parameters, along gradients that are there already."""
+    local = [p for p in guide.parameters() if p.requires_grad]
+    optimizer = local_optimizer(fast, guide, local)
+    set_lr(optimizer, lr)
+    with noise.tensors(dim=0):
+        optimizer.step()
 
 
 def _ascend(

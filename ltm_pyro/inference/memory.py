@@ -48,12 +48,12 @@ class Memory:
 
     def recall(self, guide: Guide, rows: Rows) -> Tensor:
         """Start a guide's documents where they ended; which were known, (documents,)."""
-        known = torch.zeros(len(rows), dtype=torch.bool)
-        for row, place in enumerate(self._places(rows)):
-            values = self._values(place)
-            if values is not None:
-                self._fill(guide, row, torch.from_numpy(values[1:].copy()))
-                known[row] = True
+        parameters = self._parameters(guide)
+        found = [self._values(place) for place in self._places(rows)]
+        known = torch.tensor([values is not None for values in found], dtype=torch.bool)
+        if known.any():
+            kept = np.stack([values[1:] for values in found if values is not None])
+            self._fill(guide, parameters, known, torch.from_numpy(kept))
         return known
 
     def remember(self, guide: Guide, rows: Rows) -> None:
@@ -124,18 +124,19 @@ class Memory:
         return [int(place) for place in places]
 
     @torch.no_grad()
-    def _fill(self, guide: Guide, row: int, values: Tensor) -> None:
-        parameters = self._parameters(guide)
-        expected = sum(p[row].numel() for p in parameters)
-        if len(values) != expected:
+    def _fill(
+        self, guide: Guide, parameters: list[nn.Parameter], known: Tensor, values: Tensor
+    ) -> None:
+        """Sets the parameters of `known` documents, (documents,), to rows of numbers."""
+        sizes = [p[0].numel() for p in parameters]
+        if values.shape[1] != sum(sizes):
             raise InputError(
-                f"the memory holds {len(values)} numbers for a document, {type(guide).__name__} "
-                f"has {expected}: it was filled with another guide"
+                f"the memory holds {values.shape[1]} numbers for a document, "
+                f"{type(guide).__name__} has {sum(sizes)}: it was filled with another guide"
             )
-        for parameter, part in zip(
-            parameters, values.split([p[row].numel() for p in parameters]), strict=True
-        ):
-            parameter[row] = part.reshape(parameter[row].shape).to(parameter)
+        for parameter, part in zip(parameters, values.split(sizes, dim=1), strict=True):
+            part = part.reshape(-1, *parameter.shape[1:]).to(parameter)
+            parameter[known.to(parameter.device)] = part
 
     @staticmethod
     def _parameters(guide: Guide) -> list[nn.Parameter]:

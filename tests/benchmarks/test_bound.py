@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import bound
-from benchmarks.bound import Race, time_to_bound, topic_rows
+from benchmarks.bound import Look, Race, reached, time_to_bound, topic_rows
 from benchmarks.shapes import SHAPES
 from ltm_pyro.config import Architecture, Config, Fast, Thoughts
 
@@ -55,6 +55,18 @@ def test_who_never_gets_there_has_no_ratio(monkeypatch):
     found = time_to_bound(dataclasses.replace(TARGET, seeds=1), RACE, longest=6)
     assert found["ways"]["plain"]["there"] == [False]
     assert found["median"] > 0
+
+
+def test_looks_tell_when_easier_bounds_were_reached(monkeypatch):
+    looks = [Look(2 * i, float(i), b) for i, b in enumerate([3.0, 2.2, 2.3, 2.4, 2.1, 2.0], 1)]
+    assert [reached(looks, target) for target in (3.0, 2.3, 2.1, 2.0)] == [
+        looks[1], looks[2], looks[5], None,
+    ]  # fmt: skip
+    bounds(monkeypatch, 2.1, 2.04, 2.0, 2.0, 2.0)  # plain takes three looks, ours two
+    found = time_to_bound(dataclasses.replace(TARGET, seeds=1, target=2.0), RACE)
+    plain, ours = (found["ways"][name]["looks"][0] for name in ("plain", "ours"))
+    assert [bound for *_, bound in plain] == pytest.approx([2.1, 2.04, 2.0, 2.0])
+    assert found["easier"]["2.05"] == pytest.approx(plain[2][1] / ours[1][1])
 
 
 def test_documents_are_of_topics():

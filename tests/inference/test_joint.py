@@ -1,0 +1,118 @@
+"""The slow step's pass moves local parameters too (`Slow.local_lr`), from a memory."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro import cli
+from ltm_pyro.config import Fast, Objective, Slow
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import Amortized, Langevin, MeanField, NoGuide
+from ltm_pyro.inference.memory import Memory
+from ltm_pyro.models import AutoregressiveModel
+
+from ..conftest import some_rows
+from ..exact import linear_gaussian, z_score
+
+STILL = Slow(lr=0.0)
+
+
+def visited(model, rows, fast, slow, visits=1, seed=0, **options):
+    """The memory's means and log variances after visits to all rows."""
+    memory = Memory(rows)
+    svi = ltm.DualRateSVI(model, fast=fast, slow=slow, memory=memory, seed=seed, **options)
+    kept = []
+    for _ in range(visits):
+        svi.step(rows)
+        guide = MeanField(model.thoughts, len(rows))
+        assert memory.recall(guide, rows).all()
+        kept.append([p.detach() for p in guide.parameters()])
+    return kept
+
+
+@pytest.mark.parametrize("optimizer", ["NaturalGradient", "SGD", "Adam"])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_it_is_the_step_that_the_fast_loop_would_take(model, optimizer, accumulate):
+    rows = some_rows(5)
+    fast = Fast(steps=1, lr=0.1, optimizer=optimizer)
+    slow = dataclasses.replace(STILL, local_lr=0.1, accumulate=accumulate)
+    (apart,) = visited(model, rows, fast, STILL)
+    (joint,) = visited(model, rows, fast, slow, visit_steps=0)
+    for one, other in zip(apart, joint, strict=True):
+        torch.testing.assert_close(one, other)
+    assert any((p != 0).any() for p in joint)
+
+
+def test_the_weights_move_as_if_it_did_not(model):
+    rows, fast = some_rows(5), Fast(steps=2, lr=0.1)
+    weights = []
+    for local_lr in (0.0, 0.3):
+        own = copy.deepcopy(model)
+        visited(own, rows, fast, Slow(lr=1e-2, warmup=0, local_lr=local_lr))
+        weights.append([p.detach() for p in own.parameters()])
+    for before, one, other in zip(model.parameters(), *weights, strict=True):
+        assert torch.equal(one, other)
+        assert not torch.equal(one, before)
+
+
+def shrinkage(seed: int, beta: float = 1.0) -> float:
+    """How far joint visits take q's mean from the prior's, over how far the posterior's is."""
+    model, rows = linear_gaussian(seed, documents=8)
+    slow = dataclasses.replace(STILL, local_lr=0.03)
+    kept = visited(
+        model, rows, Fast(optimizer="SGD"), slow, 500, seed, visit_steps=0,
+        objective=Objective(beta=beta),
+    )  # fmt: skip
+    found = torch.stack([mean for mean, _ in kept[200:]]).mean(0).flatten(1)
+    truth = model.posterior(rows)[0].detach()
+    return float((found * truth).sum() / (truth * truth).sum())
+
+
+def test_it_finds_a_known_posterior():
+    """Steps with fresh noise wander about the posterior's mean; another posterior is told apart."""
+    assert abs(z_score([shrinkage(seed) for seed in range(6)], 1.0)) < 4.5
+    assert abs(z_score([shrinkage(seed, beta=0.5) for seed in range(6)], 1.0)) > 4.5
+
+
+def test_what_it_needs_is_said(config, model):
+    rows, slow = some_rows(5), Slow(local_lr=0.3)
+    with pytest.raises(InputError, match=r"slow.local_lr is 0.3, but what it moves would be forgo"):
+        ltm.DualRateSVI(model, slow=slow).step(rows)
+    with pytest.raises(InputError, match=r"needs training.warm_start \(--warm-start\)"):
+        config.replace(slow=slow)
+    before = copy.deepcopy(model.state_dict())
+    for kind in (Langevin, Amortized):
+        guide = kind.of(model)
+        svi = ltm.DualRateSVI(model, guide, slow=slow, memory=Memory(rows))
+        with pytest.raises(InputError, match="parameters that are not a document's own, or none"):
+            svi.step(rows)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    plain = AutoregressiveModel(config)
+    with pytest.raises(InputError, match="NoGuide has parameters that are not"):
+        ltm.DualRateSVI(plain, NoGuide, slow=slow, memory=Memory(rows)).step(rows)
+
+
+def test_held_out_text_has_the_fast_loop_of_its_own(model):
+    rows = some_rows(5)
+    svi = ltm.DualRateSVI(model, fast=Fast(steps=3), visit_steps=1)
+    assert len(svi.step(rows).inner.lr) == 1
+    assert len(svi.infer(rows).inner.lr) == 3
+
+
+def test_the_joint_protocol_is_defaults_of_options(tmp_path):
+    def config(*options):
+        return cli.parse(["train", "--out", "x", "--protocol", "joint", *options]).config()
+
+    found = config("--preset=small")
+    assert found.fast == Fast.quick()
+    assert found.slow.local_lr == 1.0
+    assert (found.training.warm_start, found.training.visit_steps) == (True, 0)
+    other = config("--visit-steps", "2", "--slow.local-lr", "0.5", "--fast.steps", "3")
+    assert (other.training.visit_steps, other.slow.local_lr, other.fast.steps) == (2, 0.5, 3)
+    with pytest.raises(InputError, match="visit_steps is -1: expected 0 or more"):
+        config("--visit-steps", "-1")
+    with pytest.raises(InputError, match=r"needs training\.warm_start"):
+        config("--no-warm-start")
