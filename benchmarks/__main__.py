@@ -30,7 +30,7 @@ MEASURES: dict[str, Callable[[Shape], dict[str, Any]]] = {
 MEANING = {
     "iteration_exact": "plain / ours, the same mathematics in fp32",
     "iteration_tokens": "plain / ours, as many fast steps on a quarter of the tokens",
-    "iteration_default": "plain / ours with `Fast.quick`: 8 steps on a quarter of the tokens",
+    "iteration_default": "plain / ours with `Fast.quick`: 4 natural-gradient steps, all tokens",
     "iteration_bf16": "plain / ours, the mathematics of exact, decoder in bf16",
     "iteration_everything": "plain / ours with `Fast.quick`, decoder in bf16 (compiled on a GPU)",
     "iteration_joint": "plain / ours under the protocol joint: warm, one pass for both, fp32",

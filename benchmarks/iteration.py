@@ -20,13 +20,12 @@ from ltm_pyro.likelihood import TokenSequence
 def variants(shape: Shape) -> dict[str, tuple[Fast, Slow]]:
     """The same mathematics; each thing that makes it cheaper, alone; together; and the least."""
     fast, slow = shape.fast, shape.config.slow
-    some = Fast.quick().tokens
     quick = Fast.quick(min(Fast.quick().steps, fast.steps))
     joint = dataclasses.replace(slow, local_lr=1.0)
     low = {"precision": "bf16", "compile": DEVICE == "cuda"}  # no gain on the CPU, see README
     return {
         "iteration_exact": (fast, slow),
-        "iteration_tokens": (dataclasses.replace(fast, tokens=some), slow),
+        "iteration_tokens": (dataclasses.replace(fast, tokens=0.25), slow),
         "iteration_default": (quick, slow),
         "iteration_bf16": (
             dataclasses.replace(fast, precision="bf16"),

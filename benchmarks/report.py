@@ -11,6 +11,7 @@ from benchmarks.shapes import RESULTS, SHAPES
 BOUNDS = {
     "race": "the small model of `benchmarks.bound`, documents of topics that thoughts alone tell",
     "topics": "LTM-S with a window of two tokens, the same documents, 8 in a batch",
+    "text": "the preset tiny with its rising KL weight, on Python's documentation",
     "small": "the shape small, on Python's documentation",
 }
 WAYS = {
@@ -71,6 +72,15 @@ def _setting(name: str, part: dict[str, Any]) -> str:
         text += (
             f"\nMemory at {seen['rows']} x {seen['tokens']} tokens: {plain} plain, {ours} ours, "
             f"{kept} ours without recomputing layers."
+        )
+    race = detail.get("time_to_bound", {})
+    if race.get("median") and "easier" in race:
+        seeds = len(race["ways"]["ours"]["seconds"])
+        easier = ", ".join(f"{r:.1f} to {b}" for b, r in race["easier"].items() if r is not None)
+        text += (
+            f"\nThe time to {race['nats_per_token']} nats per token was {race['low']:.1f} to "
+            f"{race['high']:.1f} times shorter over {seeds} seed(s); "
+            f"that to easier bounds, in the median: {easier}."
         )
     return text
 

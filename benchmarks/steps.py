@@ -97,11 +97,10 @@ def ways(start: tuple[Tensor, Tensor]) -> dict[str, Way]:
         "SGD 0.03, momentum": Way(sgd(0.03)),
         "natural gradient 0.1": Way(natural(0.1)),
         "natural gradient 0.3": Way(natural(0.3)),
-        "natural gradient 0.3, a quarter": Way(Fast.quick()),
-        "natural gradient 0.3, an eighth": Way(dataclasses.replace(Fast.quick(), tokens=0.125)),
-        "natural gradient 0.3, a quarter, bf16": Way(
-            dataclasses.replace(Fast.quick(), precision="bf16")
-        ),
+        "natural gradient 1": Way(Fast.quick()),
+        "natural gradient 1, bf16": Way(dataclasses.replace(Fast.quick(), precision="bf16")),
+        "natural gradient 1, a quarter": Way(dataclasses.replace(Fast.quick(), tokens=0.25)),
+        "natural gradient 0.3, a quarter": Way(dataclasses.replace(natural(0.3), tokens=0.25)),
         "natural gradient 0.1, momentum": Way(
             dataclasses.replace(natural(0.1), options={"momentum": 0.7})
         ),

@@ -23,7 +23,7 @@ def quick_protocol(config: Config) -> Config:
     """The configuration with `Fast.quick`, of no more steps than it had."""
     quick = Fast.quick()
     fast = dataclasses.replace(
-        config.fast, steps=min(quick.steps, config.fast.steps), lr=quick.lr, tokens=quick.tokens,
+        config.fast, steps=min(quick.steps, config.fast.steps), lr=quick.lr,
         optimizer=quick.optimizer,
     )  # fmt: skip
     return config.replace(fast=fast)

@@ -234,12 +234,13 @@ def test_the_quick_protocol_leaves_what_is_given():
         return cli.parse(["train", "--out", "x", "--protocol", "quick", *options]).config().fast
 
     assert fast("--preset=small") == Fast.quick()
-    assert fast() == Fast.quick(4)  # tiny takes no more
+    assert fast() == Fast.quick(4)
+    assert fast("--fast.steps", "3") == Fast.quick(3)
     assert fast("--fast.steps", "6", "--fast.precision", "bf16") == dataclasses.replace(
         Fast.quick(6), precision="bf16"
     )
     usual = fast("--preset=small", "--fast.steps", "16", "--fast.optimizer=Adam")
-    assert (usual.steps, usual.optimizer, usual.tokens) == (16, "Adam", 0.25)
+    assert (usual.steps, usual.optimizer, usual.lr) == (16, "Adam", Fast.quick().lr)
     with pytest.raises(InputError, match="NaturalGradient needs a guide"):
         cli.parse(["train", "--out", "x", "--protocol", "quick", "--guide", "flow"]).run()
 

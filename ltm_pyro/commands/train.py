@@ -71,7 +71,7 @@ class Train:
     prior_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     guide_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     protocol: Literal["fresh", "quick", "joint", "released"] = "fresh"
-    """"quick" takes at most 8 natural-gradient steps on a quarter of the tokens (mean-field);
+    """"quick" takes at most 4 natural-gradient steps (mean-field and full covariance);
     "joint", for many epochs, starts warm and lets the slow step move thoughts too, alone;
     "released" repeats the authors' released code for comparison: its numbers are no bounds."""
     baseline: bool = False

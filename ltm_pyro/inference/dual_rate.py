@@ -166,9 +166,6 @@ class DualRateSVI:
             if slow_step == 0:
                 first_norm = float(norm)
             self.optimizer.step()
-        if self.memory is not None:
-            for guide, part, _ in fitted:
-                self.memory.remember(guide, part)
         self.done += 1
         return StepReport(
             step=self.done,
@@ -191,10 +188,10 @@ class DualRateSVI:
         With `slow.local_lr` also a step of local parameters, along the same backward pass.
         """
         seen, lr = [], self.slow.local_lr
+        joint = self.memory if lr else None
         for guide, part, noise in fitted:
-            if lr:
-                guide.zero_grad()
-            still = nullcontext() if lr else frozen(guide)
+            guide.zero_grad()
+            still = nullcontext() if joint is not None else frozen(guide)
             with still, computing(self.slow, self.model), noise.draw():
                 terms = elbo_terms(self.model, guide, part)
             assert_finite(terms, f"the slow step of iteration {self.done + 1}")
@@ -203,10 +200,11 @@ class DualRateSVI:
                 extra = guide.shared_loss()
             loss = -objective.mean(0) if extra is None else extra - objective.mean(0)
             (loss.sum() / tokens).backward()
-            if lr:
+            if joint is not None:
                 for parameter in guide.parameters():  # the fast loop's gradients are in nats
                     parameter.grad = None if parameter.grad is None else parameter.grad * tokens
-                step_along(guide, self.fast, lr, noise)
+                step_along(guide, self.fast, lr, noise, weight)
+                joint.remember(guide, part)
             parts = (terms.log_likelihood, terms.kl, objective)
             seen.append([part.mean(0).detach() for part in parts])
         likelihood, kl, objective = (torch.cat(parts) for parts in zip(*seen, strict=True))

@@ -86,7 +86,7 @@ def fit_guide(
     `fast.leak`, as in the released code). With `fast.tokens` below 1 the likelihood is estimated
     from a part of each document's tokens, in the trace too. A `kl_weight` other than 1, or
     `free_bits`, fit another objective than the ELBO (see `Objective`); the trace still records the
-    ELBO's parts. With a `memory` documents start where it says that they ended the last time.
+    ELBO's parts. With a `memory` documents start where they ended the last time.
 
     Raises:
         NotFinite: if a site's log-probability is NaN or infinite, naming site and documents.
@@ -112,13 +112,15 @@ def fit_guide(
             else:
                 inner = _ascend(fixed, guide, batch, fast, noise, seen, kl_weight, free_bits)
         guide.finish(model, batch)
+    if memory is not None:
+        memory.remember(guide, batch)
     return inner
 
 
-def step_along(guide: Guide, fast: Fast, lr: float, noise: Noise) -> None:
+def step_along(guide: Guide, fast: Fast, lr: float, noise: Noise, kl_weight: float = 1.0) -> None:
     """One step in the guide's local parameters, along gradients that are there already."""
     local = [p for p in guide.parameters() if p.requires_grad]
-    optimizer = local_optimizer(fast, guide, local)
+    optimizer = local_optimizer(fast, guide, local, kl_weight)
     set_lr(optimizer, lr)
     with noise.tensors(dim=0):
         optimizer.step()
@@ -138,7 +140,7 @@ def _ascend(
     local = [p for p in guide.parameters() if p.requires_grad]
     steps = fast.steps if local else 0
     if steps:
-        optimizer = local_optimizer(fast, guide, local)
+        optimizer = local_optimizer(fast, guide, local, kl_weight)
     trace = _Trace(len(batch))
     for step in range(steps):
         lr = cosine(step, steps, fast.lr, fast.final)

@@ -17,6 +17,9 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.registry import new_optimizer
 
+LEAST_WEIGHT = 0.01
+"""A KL weighted by less leaves nothing to step towards: a natural gradient takes it for this."""
+
 
 class NaturalGradient(torch.optim.SGD):
     """Steps along the natural gradient, F^-1 times the plain one (Amari 1998; Salimbeni 2018).
@@ -25,12 +28,16 @@ class NaturalGradient(torch.optim.SGD):
     Gaussian guides, which know their F (`Guide.natural_gradient`). Where a document's step would
     leave a trust region, it is shortened to end on its border.
 
+    A step of rate 1 on a Gaussian likelihood lands on the posterior. Where the KL has a weight in
+    the objective, it would go that fraction of the way alone, so it is divided by the weight.
+
     Args:
         parameters: of the guide.
         lr: step size, at most 1.
         guide: the guide.
-        reach: radius of the trust region: the longest step's length under F, about the root of
-            twice the KL between q before and after it.
+        reach: radius of the trust region: the longest step, a root mean square over dimensions,
+            where a location's unit is its standard deviation.
+        kl_weight: weight of the KL in what is ascended, above 0.
         options: of `torch.optim.SGD`, such as momentum.
     """
 
@@ -39,7 +46,8 @@ class NaturalGradient(torch.optim.SGD):
         parameters: Iterable[Tensor],
         lr: float,
         guide: Guide,
-        reach: float = 1.0,
+        reach: float = 0.25,
+        kl_weight: float = 1.0,
         **options: Any,
     ):
         if type(guide).natural_gradient is Guide.natural_gradient:
@@ -48,20 +56,21 @@ class NaturalGradient(torch.optim.SGD):
                 f"{type(guide).__name__} does not: choose MeanField, or Adam"
             )
         super().__init__(parameters, lr=lr, **options)
-        self.guide, self.reach = guide, reach
+        self.guide, self.reach, self.kl_weight = guide, reach, max(kl_weight, LEAST_WEIGHT)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """One step."""
-        group = self.param_groups[0]
+        group, thoughts = self.param_groups[0], self.guide.thoughts
         plain = [p.grad.clone() for p in group["params"]]
         self.guide.natural_gradient()
         pairs = list(zip(plain, group["params"], strict=True))
         squares = torch.stack([(g * p.grad).flatten(1).sum(1) for g, p in pairs]).sum(0)
-        length = group["lr"] * squares.clamp(min=1e-12).sqrt()  # (documents,)
-        shorter = (self.reach / length).clamp(max=1)
+        length = group["lr"] * squares.clamp(min=1e-12).sqrt() / self.kl_weight  # (documents,)
+        longest = self.reach * (thoughts.count * thoughts.dim) ** 0.5
+        scale = (longest / length).clamp(max=1) / self.kl_weight
         for _, p in pairs:
-            p.grad *= shorter.reshape(-1, *[1] * (p.dim() - 1))
+            p.grad *= scale.reshape(-1, *[1] * (p.dim() - 1))
         return super().step(closure)
 
 
@@ -89,15 +98,19 @@ OPTIMIZERS: dict[str, Any] = {"NaturalGradient": NaturalGradient, "Langevin": La
 
 
 def local_optimizer(
-    fast: Fast, guide: Guide, parameters: Sequence[Tensor]
+    fast: Fast, guide: Guide, parameters: Sequence[Tensor], kl_weight: float = 1.0
 ) -> torch.optim.Optimizer:
     """A new optimizer of a guide's parameters, as `fast` names it.
+
+    One that has arguments called `guide` or `kl_weight` gets them.
 
     Raises:
         InputError: for a name or options that are not known, or a guide it cannot serve.
     """
     optimizer, options = fast.optimizer, dict(fast.options)
     optimizer = OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
-    if inspect.isclass(optimizer) and "guide" in inspect.signature(optimizer).parameters:
-        options["guide"] = guide
+    if inspect.isclass(optimizer):
+        known = {"guide": guide, "kl_weight": kl_weight}
+        wanted = inspect.signature(optimizer).parameters
+        options |= {name: value for name, value in known.items() if name in wanted}
     return new_optimizer(optimizer, parameters, fast.lr, options, also=OPTIMIZERS)

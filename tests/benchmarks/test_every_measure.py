@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+import ltm_pyro as ltm
 from benchmarks import __main__ as command
 from benchmarks import compiled, memory, same_bound
 from benchmarks.bound import Race
@@ -18,7 +19,9 @@ from benchmarks.shapes import SHAPES
 from benchmarks.timing import compare, quartiles
 from benchmarks.utilisation import count, utilisation
 from ltm_pyro import computing
+from ltm_pyro.config import Fast
 from ltm_pyro.head import head_log_prob
+from ltm_pyro.inference import DualRateSVI
 
 TINY = SHAPES["tiny"]
 
@@ -98,6 +101,10 @@ def test_results_make_a_table(tmp_path):
     found["detail"]["peak_memory"] = {which: {"taken": 1.0} for which in memory.WHICH} | {
         "rows": 2, "tokens": 3,
     }  # fmt: skip
+    found["detail"]["time_to_bound"] = {
+        "median": 3.0, "low": 2.0, "high": 4.0, "nats_per_token": 2.5,
+        "easier": {"2.6": 2.5, "2.7": None}, "ways": {"ours": {"seconds": [1.0, 2.0]}},
+    }  # fmt: skip
     (tmp_path / "tiny.json").write_text(json.dumps(found))
     cell = {"nats_per_token": 2.5, "standard_error": 0.1, "behind": -0.5, "behind_error": 0.2,
             "behind_by_seed": [-0.4, -0.6], "kl": 0.3}  # fmt: skip
@@ -114,6 +121,9 @@ def test_results_make_a_table(tmp_path):
     told = "| -0.5000 ± 0.2000 | -0.400, -0.600 | 0.3000 |"
     assert sum(told in line for line in lines) == len(WAYS) - 1
     assert any(line.startswith("Memory at 2 x 3 tokens: 1 MB plain") for line in lines)
+    race = next(line for line in lines if line.startswith("The time to 2.5 nats per token"))
+    assert race.endswith("2.0 to 4.0 times shorter over 2 seed(s); that to easier bounds, in the "
+                         "median: 2.5 to 2.6.")  # fmt: skip
 
 
 def test_operations_are_counted_in_place_too():
@@ -139,13 +149,17 @@ def test_utilisation_is_a_share():
     assert found["slow fp32"]["flops"] > found["fast fp32"]["flops"]
 
 
-@pytest.mark.parametrize("of", ["race", "shape"])
+@pytest.mark.parametrize("of", ["race", "topics", "shape"])
 def test_bounds_are_compared_document_by_document(of):
     race = Race(TINY.config.replace(architecture=dataclasses.replace(
         TINY.config.architecture, vocabulary=32)), plain=TINY.fast)  # fmt: skip
     shape = dataclasses.replace(TINY, config=TINY.config.replace(architecture=dataclasses.replace(
         TINY.config.architecture, vocabulary=300)))  # fmt: skip
-    setup = same_bound.of_race(3, race) if of == "race" else same_bound.of_shape(shape, 3)
+    setup = {
+        "race": lambda: same_bound.of_race(3, race),
+        "topics": lambda: same_bound.of_topics(shape, 3, tokens=12, batch=2),
+        "shape": lambda: same_bound.of_shape(shape, 3),
+    }[of]()
     assert next(iter(setup.ways.values()))[0] == TINY.fast
     lines = []
     found = same_bound.same_bound(setup, 1, 2, lines.append)
@@ -154,6 +168,24 @@ def test_bounds_are_compared_document_by_document(of):
     assert len(found["ways"]["default"]["own loop"]["behind_by_seed"]) == 2
     assert found["ways"]["exact"]["own loop"]["behind"] == 0
     assert found["ways"]["default"]["own loop"]["behind_error"] > 0
+
+
+def test_bounds_of_real_text_are_those_of_a_run_with_its_objective(monkeypatch):
+    setup = same_bound.of_text(3, limit=40)
+    assert setup.objective == ltm.preset("tiny").objective
+    weights = []
+    step = DualRateSVI.step
+
+    def spy(svi, *arguments):
+        report = step(svi, *arguments)
+        weights.append((svi.fast.steps, report.kl_weight))
+        return report
+
+    monkeypatch.setattr(DualRateSVI, "step", spy)
+    setup = dataclasses.replace(setup, fast=Fast(steps=2), batch=2)
+    found = same_bound.same_bound(setup, 3, names=["default"])
+    assert list(found["ways"]) == ["exact", "default"]
+    assert [weight for _, weight in weights] == pytest.approx([0.1, 0.6, 1.0] * 2)
 
 
 def test_compiling_has_a_ratio(monkeypatch):

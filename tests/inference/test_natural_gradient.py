@@ -1,0 +1,66 @@
+"""How far a natural-gradient step goes (`tests/guides` has its direction)."""
+
+import math
+
+import pytest
+import torch
+
+from ltm_pyro.config import Fast, Thoughts
+from ltm_pyro.guides import Covariance, MeanField
+from ltm_pyro.inference.optimizers import NaturalGradient, local_optimizer
+
+INFORMATION, PULL = 3.0, 2.0
+"""A Gaussian log-likelihood of each dimension: PULL z - INFORMATION z^2 / 2."""
+
+
+def step(weight, **options):
+    """Where one step of rate 1 takes q, of the right variance, and where it ought to go."""
+    guide = MeanField(Thoughts(1, 2, 3), 4)
+    precision = 1 + INFORMATION / weight
+    with torch.no_grad():
+        guide.loc += torch.randn(guide.loc.shape)
+        guide.log_variance -= math.log(precision)
+    optimizer = NaturalGradient(guide.parameters(), 1.0, guide, reach=100.0, **options)
+    mean, variance = guide.loc, guide.log_variance.exp()
+    likelihood = PULL * mean - INFORMATION * (mean**2 + variance) / 2
+    kl = (mean**2 + variance - 1 - guide.log_variance) / 2
+    (weight * kl - likelihood).sum().backward()
+    optimizer.step()
+    return guide.loc.detach(), PULL / weight / precision
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5, 0.1])
+def test_a_step_of_rate_1_lands_on_the_posterior_whatever_the_kl_weighs(weight):
+    found, right = step(weight, kl_weight=weight)
+    torch.testing.assert_close(found, torch.full_like(found, right))
+    found, right = step(weight)
+    assert weight == 1 or (found - right).abs().mean() > 0.1  # the weight is not known to it
+
+
+@pytest.mark.parametrize("thoughts", [Thoughts(1, 1, 2), Thoughts(2, 4, 16)])
+@pytest.mark.parametrize("kind", [MeanField, Covariance])
+def test_the_longest_step_does_not_depend_on_the_size(kind, thoughts):
+    guide = kind(thoughts, 3)
+    before = guide.loc.detach().clone()
+    optimizer = NaturalGradient(guide.parameters(), 1.0, guide, reach=0.5, kl_weight=0.2)
+    for parameter in guide.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    guide.loc.grad = torch.randn_like(guide.loc)
+    guide.loc.grad[0] *= 1e-3
+    guide.loc.grad[1:] *= 1e3
+    small = guide.loc.grad[0].clone()
+    optimizer.step()
+    moved = (guide.loc.detach() - before).flatten(1)
+    torch.testing.assert_close(moved[0], -small.flatten() / 0.2)
+    root_mean_square = moved[1:].square().mean(1).sqrt()
+    torch.testing.assert_close(root_mean_square, torch.full((2,), 0.5))
+
+
+def test_the_fast_loop_tells_it_the_weight():
+    guide = MeanField(Thoughts(1, 1, 2), 3)
+    fast = Fast(optimizer="NaturalGradient")
+    assert local_optimizer(fast, guide, list(guide.parameters()), 0.3).kl_weight == 0.3
+    assert local_optimizer(fast, guide, list(guide.parameters())).kl_weight == 1.0
+    assert local_optimizer(fast, guide, list(guide.parameters()), 0.0).kl_weight == 0.01
+    adam = local_optimizer(Fast(), guide, list(guide.parameters()), 0.3)
+    assert isinstance(adam, torch.optim.Adam)
