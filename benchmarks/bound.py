@@ -29,7 +29,7 @@ TOPICS, WORDS, TOKENS = 16, 32, 65
 
 @dataclass(frozen=True)
 class Race:
-    """A small corpus, a small model, and the two ways of training it.
+    """A small corpus, a small model, and the ways of training it.
 
     Ours takes no fast steps of their own: from where a document's last visit ended, the slow step
     moves its local parameters too. A document is visited every eighth iteration.

@@ -122,6 +122,13 @@ def test_a_warm_start_and_what_guides_share_go_on_too(run_config, tmp_path):
         tmp_path / "shared" / "model.safetensors"))  # fmt: skip
 
 
+def test_training_has_the_visit_steps_of_its_configuration(run_config, corpus, tmp_path):
+    config = with_training(run_config, visit_steps=2)
+    svi = Trainer(corpus, config, tmp_path).svi
+    assert len(svi.step(corpus.train[:4]).inner.lr) == 2
+    assert len(svi.infer(corpus.train[:4]).inner.lr) == config.fast.steps == 3
+
+
 def test_a_point_guide_is_refused(run_config, tmp_path):
     with pytest.raises(InputError, match="guide 'point' has no density, so a run would have no"):
         train(run_config.replace(guide=Named("point")), tmp_path / "run")

@@ -39,11 +39,22 @@ def test_it_is_the_step_that_the_fast_loop_would_take(model, optimizer, accumula
     rows = some_rows(5)
     fast = Fast(steps=1, lr=0.1, optimizer=optimizer)
     slow = dataclasses.replace(STILL, local_lr=0.1, accumulate=accumulate)
-    (apart,) = visited(model, rows, fast, STILL)
-    (joint,) = visited(model, rows, fast, slow, visit_steps=0)
+    weighted = Objective(beta=0.3)
+    (apart,) = visited(model, rows, fast, STILL, objective=weighted)
+    (joint,) = visited(model, rows, fast, slow, visit_steps=0, objective=weighted)
     for one, other in zip(apart, joint, strict=True):
         torch.testing.assert_close(one, other)
     assert any((p != 0).any() for p in joint)
+
+
+def test_it_follows_fast_steps_as_one_more(model):
+    """Nothing of their gradients is left in its own."""
+    rows = some_rows(5)
+    fast = Fast(steps=2, lr=0.1, final=1.0, optimizer="SGD")
+    (apart,) = visited(model, rows, fast, STILL)
+    (joint,) = visited(model, rows, fast, dataclasses.replace(STILL, local_lr=0.1), visit_steps=1)
+    for one, other in zip(apart, joint, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_the_weights_move_as_if_it_did_not(model):
