@@ -11,7 +11,7 @@ import ltm_pyro
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"_version", "errors", "seeds", "config", "files", "signals"},
-    {"presets"},
+    {"presets", "config_json"},
     {"registry", "attention", "head", "data"},
     {"decoder", "decoding", "choosing", "likelihood", "computing"},
     {"densities"},

@@ -11,7 +11,8 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro import folder, held_out, trainer
-from ltm_pyro.config import Config, Named, from_dict, to_dict
+from ltm_pyro.config import Config, Named
+from ltm_pyro.config_json import from_dict, to_dict
 from ltm_pyro.errors import InputError
 from ltm_pyro.trainer import Trainer
 
