@@ -26,7 +26,8 @@ class NaturalGradient(torch.optim.SGD):
 
     F is the Fisher information of q, so a step does not depend on how q is parameterised. For
     Gaussian guides, which know their F (`Guide.natural_gradient`). Where a document's step would
-    leave a trust region, it is shortened to end on its border.
+    change q by more than `reach` nats, it is shortened: the KL between q before and after a short
+    step is half its squared length under F, so one bound serves 16 dimensions and 12,000.
 
     A step of rate 1 on a Gaussian likelihood lands on the posterior. Where the KL has a weight in
     the objective, it would go that fraction of the way alone, so it is divided by the weight.
@@ -35,8 +36,7 @@ class NaturalGradient(torch.optim.SGD):
         parameters: of the guide.
         lr: step size, at most 1.
         guide: the guide.
-        reach: radius of the trust region: the longest step, a root mean square over dimensions,
-            where a location's unit is its standard deviation.
+        reach: radius of the trust region: the longest step of a document, nats of KL.
         kl_weight: weight of the KL in what is ascended, above 0.
         options: of `torch.optim.SGD`, such as momentum.
     """
@@ -46,7 +46,7 @@ class NaturalGradient(torch.optim.SGD):
         parameters: Iterable[Tensor],
         lr: float,
         guide: Guide,
-        reach: float = 0.25,
+        reach: float = 2.0,
         kl_weight: float = 1.0,
         **options: Any,
     ):
@@ -61,14 +61,13 @@ class NaturalGradient(torch.optim.SGD):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """One step."""
-        group, thoughts = self.param_groups[0], self.guide.thoughts
+        group = self.param_groups[0]
         plain = [p.grad.clone() for p in group["params"]]
         self.guide.natural_gradient()
         pairs = list(zip(plain, group["params"], strict=True))
         squares = torch.stack([(g * p.grad).flatten(1).sum(1) for g, p in pairs]).sum(0)
         length = group["lr"] * squares.clamp(min=1e-12).sqrt() / self.kl_weight  # (documents,)
-        longest = self.reach * (thoughts.count * thoughts.dim) ** 0.5
-        scale = (longest / length).clamp(max=1) / self.kl_weight
+        scale = ((2 * self.reach) ** 0.5 / length).clamp(max=1) / self.kl_weight
         for _, p in pairs:
             p.grad *= scale.reshape(-1, *[1] * (p.dim() - 1))
         return super().step(closure)

@@ -8,9 +8,12 @@ import torch
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.guides import Covariance, MeanField
 from ltm_pyro.inference.optimizers import NaturalGradient, local_optimizer
+from ltm_pyro.inference.schedule import cosine, set_lr
 
 INFORMATION, PULL = 3.0, 2.0
 """A Gaussian log-likelihood of each dimension: PULL z - INFORMATION z^2 / 2."""
+STIFF, SEEN = 6.0, 3.0
+"""Precision of an observation of one direction, and what is seen there."""
 
 
 def step(weight, **options):
@@ -20,7 +23,7 @@ def step(weight, **options):
     with torch.no_grad():
         guide.loc += torch.randn(guide.loc.shape)
         guide.log_variance -= math.log(precision)
-    optimizer = NaturalGradient(guide.parameters(), 1.0, guide, reach=100.0, **options)
+    optimizer = NaturalGradient(guide.parameters(), 1.0, guide, reach=1e4, **options)
     mean, variance = guide.loc, guide.log_variance.exp()
     likelihood = PULL * mean - INFORMATION * (mean**2 + variance) / 2
     kl = (mean**2 + variance - 1 - guide.log_variance) / 2
@@ -39,7 +42,7 @@ def test_a_step_of_rate_1_lands_on_the_posterior_whatever_the_kl_weighs(weight):
 
 @pytest.mark.parametrize("thoughts", [Thoughts(1, 1, 2), Thoughts(2, 4, 16)])
 @pytest.mark.parametrize("kind", [MeanField, Covariance])
-def test_the_longest_step_does_not_depend_on_the_size(kind, thoughts):
+def test_the_longest_step_is_as_many_nats_whatever_the_size(kind, thoughts):
     guide = kind(thoughts, 3)
     before = guide.loc.detach().clone()
     optimizer = NaturalGradient(guide.parameters(), 1.0, guide, reach=0.5, kl_weight=0.2)
@@ -52,8 +55,37 @@ def test_the_longest_step_does_not_depend_on_the_size(kind, thoughts):
     optimizer.step()
     moved = (guide.loc.detach() - before).flatten(1)
     torch.testing.assert_close(moved[0], -small.flatten() / 0.2)
-    root_mean_square = moved[1:].square().mean(1).sqrt()
-    torch.testing.assert_close(root_mean_square, torch.full((2,), 0.5))
+    nats = moved.square().sum(1) / 2  # the KL of two normals of variance 1
+    torch.testing.assert_close(nats[1:], torch.full((2,), 0.5))
+
+
+@pytest.mark.parametrize("dimensions", [16, 4096])
+def test_a_stiff_direction_across_all_dimensions_is_no_trap(dimensions):
+    """One observation of the mean of all: q knows each variance, not that they move together."""
+
+    def behind(reach):
+        """Nats that four steps, as `Fast.quick` takes them, leave to the best q."""
+        guide = MeanField(Thoughts(1, 1, dimensions), 1)
+        direction = torch.full((dimensions,), dimensions**-0.5)
+        optimizer = NaturalGradient(guide.parameters(), 1.0, guide, reach=reach)
+        for lr in [cosine(i, 4, 1.0, Fast().final) for i in range(4)]:
+            set_lr(optimizer, lr)
+            optimizer.zero_grad()
+            loss(guide.loc.flatten(), guide.log_variance.flatten(), direction).backward()
+            optimizer.step()
+        found = loss(guide.loc.flatten(), guide.log_variance.flatten(), direction)
+        best = STIFF * SEEN / (1 + STIFF) * direction
+        variance = torch.full((dimensions,), 1 / (1 + STIFF / dimensions))
+        return (found - loss(best, variance.log(), direction)).item()
+
+    def loss(mean, log_variance, direction):
+        variance = log_variance.exp()
+        missed = (SEEN - direction @ mean) ** 2 + direction**2 @ variance
+        return STIFF * missed / 2 + (mean**2 + variance - 1 - log_variance).sum() / 2
+
+    start = float(STIFF * SEEN**2 / 2 / (1 + STIFF))  # nats that the prior leaves
+    assert behind(2.0) < 0.15 * start
+    assert behind(1e4) > start  # as far as Newton's step in each variance would go
 
 
 def test_the_fast_loop_tells_it_the_weight():
