@@ -109,7 +109,11 @@ def test_results_make_a_table(tmp_path):
     cell = {"nats_per_token": 2.5, "standard_error": 0.1, "behind": -0.5, "behind_error": 0.2,
             "behind_by_seed": [-0.4, -0.6], "kl": 0.3}  # fmt: skip
     ways = {way: {"own loop": cell, "exact loop": cell} for way in WAYS}
-    bounds = {"iterations": 7, "documents": 3, "ways": ways, "command": "python"}
+    training = {way: {"iterations": 7, "seconds": [2.0, 4.0]} for way in WAYS}
+    training["exact"]["seconds"] = [10.0, 20.0]
+    bounds = {
+        "iterations": 7, "documents": 3, "ways": ways, "command": "python", "training": training,
+    }  # fmt: skip
     (tmp_path / "bound-race.json").write_text(json.dumps(bounds))
     lines = section(tmp_path).splitlines()
     assert lines[0] == "| | what it is | tiny |"
@@ -120,6 +124,7 @@ def test_results_make_a_table(tmp_path):
     assert any(line.endswith("| - |") for line in lines)
     told = "| -0.5000 ± 0.2000 | -0.400, -0.600 | 0.3000 |"
     assert sum(told in line for line in lines) == len(WAYS) - 1
+    assert sum("| 0.20 | 2.5000 ± 0.1000 |" in line for line in lines) == len(WAYS) - 1
     assert any(line.startswith("Memory at 2 x 3 tokens: 1 MB plain") for line in lines)
     race = next(line for line in lines if line.startswith("The time to 2.5 nats per token"))
     assert race.endswith("2.0 to 4.0 times shorter over 2 seed(s); that to easier bounds, in the "
@@ -160,7 +165,7 @@ def test_bounds_are_compared_document_by_document(of):
         "topics": lambda: same_bound.of_topics(shape, 3, tokens=12, batch=2),
         "shape": lambda: same_bound.of_shape(shape, 3),
     }[of]()
-    assert next(iter(setup.ways.values()))[0] == TINY.fast
+    assert next(iter(setup.ways.values())).fast == TINY.fast
     lines = []
     found = same_bound.same_bound(setup, 1, 2, lines.append)
     assert found["documents"] == 3
@@ -168,6 +173,9 @@ def test_bounds_are_compared_document_by_document(of):
     assert len(found["ways"]["default"]["own loop"]["behind_by_seed"]) == 2
     assert found["ways"]["exact"]["own loop"]["behind"] == 0
     assert found["ways"]["default"]["own loop"]["behind_error"] > 0
+    trained = found["training"]
+    assert [len(trained[name]["seconds"]) for name in found["ways"]] == [2] * len(found["ways"])
+    assert all(min(each["seconds"]) > 0 for each in trained.values())
 
 
 def test_bounds_of_real_text_are_those_of_a_run_with_its_objective(monkeypatch):
@@ -183,9 +191,12 @@ def test_bounds_of_real_text_are_those_of_a_run_with_its_objective(monkeypatch):
 
     monkeypatch.setattr(DualRateSVI, "step", spy)
     setup = dataclasses.replace(setup, fast=Fast(steps=2), batch=2)
-    found = same_bound.same_bound(setup, 3, names=["default"])
-    assert list(found["ways"]) == ["exact", "default"]
-    assert [weight for _, weight in weights] == pytest.approx([0.1, 0.6, 1.0] * 2)
+    found = same_bound.same_bound(setup, 4, names=["longer"])
+    assert list(found["ways"]) == ["exact", "longer"]
+    assert [weight for _, weight in weights[:4]] == pytest.approx([0.1, 0.475, 0.85, 1.0])
+    # The weight rises over all of its iterations, however many they are.
+    assert found["training"]["longer"]["iterations"] == len(weights[4:]) == 6
+    assert [weight for _, weight in weights[4:]] == pytest.approx([0.1, 0.35, 0.6, 0.85, 1, 1])
 
 
 def test_compiling_has_a_ratio(monkeypatch):
