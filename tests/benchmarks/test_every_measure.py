@@ -190,10 +190,12 @@ def test_bounds_of_real_text_are_those_of_a_run_with_its_objective(monkeypatch):
         return report
 
     monkeypatch.setattr(DualRateSVI, "step", spy)
+    monkeypatch.setattr(same_bound, "seconds", lambda run: (run(), 0.5)[1])
     setup = dataclasses.replace(setup, fast=Fast(steps=2), batch=2)
     found = same_bound.same_bound(setup, 4, names=["longer"])
     assert list(found["ways"]) == ["exact", "longer"]
     assert [weight for _, weight in weights[:4]] == pytest.approx([0.1, 0.475, 0.85, 1.0])
+    assert [found["training"][way]["seconds"] for way in found["ways"]] == [[2.0], [3.0]]
     # The weight rises over all of its iterations, however many they are.
     assert found["training"]["longer"]["iterations"] == len(weights[4:]) == 6
     assert [weight for _, weight in weights[4:]] == pytest.approx([0.1, 0.35, 0.6, 0.85, 1, 1])
