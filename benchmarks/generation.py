@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.shapes import DEVICE, Shape
 from benchmarks.timing import seconds
-from ltm_pyro.decoding import decode
+from ltm_pyro.models.decoders.decode import decode
 
 ROWS, PLACES = 8, 4
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.timing import compare
-from ltm_pyro.head import head_log_prob
+from ltm_pyro.models.decoders.head import head_log_prob
 
 WIDTH, WORDS = 512, 50_258
 

@@ -14,7 +14,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.schedule import cosine, set_lr
-from ltm_pyro.likelihood import TokenSequence
+from ltm_pyro.models.likelihood import TokenSequence
 
 
 def variants(shape: Shape) -> dict[str, tuple[Fast, Slow]]:

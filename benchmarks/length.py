@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.shapes import DEVICE, Shape
 from benchmarks.timing import seconds
-from ltm_pyro.likelihood import TokenSequence
+from ltm_pyro.models.likelihood import TokenSequence
 
 
 def length_exponent(shape: Shape) -> dict[str, Any]:

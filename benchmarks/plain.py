@@ -84,7 +84,7 @@ class Block(nn.Module):
 
 
 class PlainDecoder(nn.Module):
-    """The decoder; takes the state of `ltm_pyro.decoder.Decoder`."""
+    """The decoder; takes the state of `ltm_pyro.models.decoders.transformer.Decoder`."""
 
     mask: Tensor
     angles: Tensor

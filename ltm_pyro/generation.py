@@ -15,12 +15,12 @@ from ltm_pyro.choosing import Sampling
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import rows_of_documents
 from ltm_pyro.data.tokenizer import Tokenizer
-from ltm_pyro.decoding import decode
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.models.decoders.decode import decode
 from ltm_pyro.seeds import derive, generator, seeded
 
 PRIOR, POSTERIOR, TOKENS = 0, 1, 2  # streams of one seed

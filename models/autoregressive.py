@@ -5,9 +5,9 @@ from torch import Tensor
 
 from ltm_pyro.config import Config
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.decoder import Decoder
-from ltm_pyro.likelihood import TokenSequence
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.models.decoders.transformer import Decoder
+from ltm_pyro.models.likelihood import TokenSequence
 
 
 class AutoregressiveModel(TextModel):

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.decoder import Decoder
+from ltm_pyro.models.decoders.transformer import Decoder
 
 
 class TextModel(nn.Module, ABC):

@@ -23,13 +23,15 @@ PROTOCOLS = {
     "joint": ltm.joint_protocol,
     "released": ltm.released_protocol,
 }
-WORDS = "wave fish sail salt tree leaf root moss".split()
+WORDS = ["wave", "fish", "sail", "salt", "tree", "leaf", "root", "moss"]
 FIGURES = ("elbo:4", "prior:4", "iwae:8", "ais:4", "predictive:8", "same_noise")
 
 
 def text() -> str:
     """Eighty short documents, the same every time."""
-    lines = (" ".join(WORDS[(i + j * (1 + i % 5)) % 8] for j in range(4 + i % 9)) for i in range(80))
+    lines = (
+        " ".join(WORDS[(i + j * (1 + i % 5)) % 8] for j in range(4 + i % 9)) for i in range(80)
+    )
     return "\n".join(json.dumps({"text": f"{i}: {line}"}) for i, line in enumerate(lines)) + "\n"
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ltm_pyro import attention
-from ltm_pyro.attention import (
+from ltm_pyro.models.decoders import attention
+from ltm_pyro.models.decoders.attention import (
     dense_window_attention,
     flex_window_attention,
     rotate,

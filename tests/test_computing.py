@@ -8,13 +8,13 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import ltm_pyro as ltm
-from ltm_pyro import computing as how
-from ltm_pyro.computing import computing
 from ltm_pyro.config import Fast, Slow
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
-from ltm_pyro.likelihood import TokenSequence
 from ltm_pyro.models import LatentThoughtModel, LinearGaussianModel
+from ltm_pyro.models.decoders import computing as how
+from ltm_pyro.models.decoders.computing import computing
+from ltm_pyro.models.likelihood import TokenSequence
 
 from .conftest import some_rows
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from ltm_pyro.decoder import Cache, Decoder
-from ltm_pyro.decoding import decode
 from ltm_pyro.errors import InputError
 from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.models.decoders.decode import decode
+from ltm_pyro.models.decoders.transformer import Cache, Decoder
 from ltm_pyro.presets import preset
 
 from .conftest import some_rows

@@ -3,13 +3,13 @@ import dataclasses
 import pytest
 import torch
 
-from ltm_pyro import decoding
 from ltm_pyro.choosing import Sampling
 from ltm_pyro.config import Architecture, Config, Thoughts
-from ltm_pyro.decoder import Decoder
-from ltm_pyro.decoding import decode
 from ltm_pyro.errors import InputError
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.models.decoders import decode as decoding
+from ltm_pyro.models.decoders.decode import decode
+from ltm_pyro.models.decoders.transformer import Decoder
 
 from .conftest import strong
 

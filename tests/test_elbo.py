@@ -20,8 +20,8 @@ from ltm_pyro.densities import (
 from ltm_pyro.elbo import Finite, assert_finite, elbo_terms, sample_thoughts
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import Guide, MeanField, NoGuide
-from ltm_pyro.likelihood import TokenSequence
 from ltm_pyro.models import AutoregressiveModel, LinearGaussianModel
+from ltm_pyro.models.likelihood import TokenSequence
 from ltm_pyro.models.priors import StandardNormal
 from ltm_pyro.seeds import seeded
 

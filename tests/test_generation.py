@@ -9,8 +9,8 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.generation import Continuation
-from ltm_pyro.likelihood import TokenSequence
 from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.models.likelihood import TokenSequence
 
 from .conftest import strong
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from ltm_pyro import head as heads
-from ltm_pyro.head import head_log_prob
+from ltm_pyro.models.decoders import head as heads
+from ltm_pyro.models.decoders.head import head_log_prob
 
 
 def plain(hidden, head, targets):

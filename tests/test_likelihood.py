@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ltm_pyro.config import Architecture, Config, Thoughts
-from ltm_pyro.likelihood import TokenSequence
 from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.models.likelihood import TokenSequence
 from ltm_pyro.seeds import seeded
 
 from .conftest import some_rows, strong

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ltm_pyro.computing import computing
 from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.elbo import assert_finite, elbo_terms, frozen
@@ -29,6 +28,7 @@ from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.presets import RELEASED_LOG_VARIANCE
 from ltm_pyro.registry import new_optimizer
 from ltm_pyro.seeds import Noise, derive

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltm_pyro.computing import computing
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.densities import Program, log_joint
@@ -21,8 +20,9 @@ from ltm_pyro.guides.sampled import Sampler
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizers import local_optimizer
 from ltm_pyro.inference.schedule import cosine, set_lr
-from ltm_pyro.likelihood import draw_positions
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.models.decoders.computing import computing
+from ltm_pyro.models.likelihood import draw_positions
 from ltm_pyro.seeds import Noise
 
 MakeGuide = Callable[..., Guide]

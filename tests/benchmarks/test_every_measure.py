@@ -18,10 +18,10 @@ from benchmarks.report import WAYS, section
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import compare, quartiles
 from benchmarks.utilisation import count, utilisation
-from ltm_pyro import computing
 from ltm_pyro.config import Fast
-from ltm_pyro.head import head_log_prob
 from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.models.decoders import computing
+from ltm_pyro.models.decoders.head import head_log_prob
 
 TINY = SHAPES["tiny"]
 

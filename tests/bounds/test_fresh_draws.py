@@ -5,7 +5,7 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast
-from ltm_pyro.likelihood import TokenSequence
+from ltm_pyro.models.likelihood import TokenSequence
 
 STEPS = 3
 

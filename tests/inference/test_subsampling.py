@@ -11,8 +11,8 @@ from ltm_pyro.guides import MeanField, Stein
 from ltm_pyro.inference import fit_guide
 from ltm_pyro.inference import local as fast_loop
 from ltm_pyro.inference.posterior import infer
-from ltm_pyro.likelihood import TokenSequence, draw_positions
 from ltm_pyro.models import LinearGaussianModel
+from ltm_pyro.models.likelihood import TokenSequence, draw_positions
 from ltm_pyro.seeds import Noise
 
 from ..conftest import some_rows

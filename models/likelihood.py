@@ -7,9 +7,9 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
-from ltm_pyro.decoder import Decoder
-from ltm_pyro.decoding import decode
-from ltm_pyro.head import head_log_prob
+from ltm_pyro.models.decoders.decode import decode
+from ltm_pyro.models.decoders.head import head_log_prob
+from ltm_pyro.models.decoders.transformer import Decoder
 
 
 class TokenSequence(TorchDistribution):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from ltm_pyro.attention import attend, in_window, rotate, window_attention
 from ltm_pyro.config import Architecture, Thoughts
 from ltm_pyro.errors import InputError
+from ltm_pyro.models.decoders.attention import attend, in_window, rotate, window_attention
 
 
 @dataclass
@@ -178,7 +178,7 @@ class Decoder(nn.Module):
 
     `thoughts=None` leaves the cross-attention out: the same decoder without latents. `low` is the
     dtype of matrix products where it is not that of the weights, `run_layer` what runs a layer
-    where that is not the layer itself; see `ltm_pyro.computing`.
+    where that is not the layer itself; see `ltm_pyro.models.decoders.computing`.
     """
 
     low: torch.dtype | None = None

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ltm_pyro.attention import window_attention
-from ltm_pyro.decoder import Block, Decoder
 from ltm_pyro.errors import InputError
+from ltm_pyro.models.decoders.attention import window_attention
+from ltm_pyro.models.decoders.transformer import Block, Decoder
 
 
 class Computing(Protocol):

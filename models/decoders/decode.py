@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ltm_pyro.decoder import Cache, Decoder
+from ltm_pyro.models.decoders.transformer import Cache, Decoder
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """Picks tokens: logits (B, V), which rows they are of (B,), and the position -> ids (B,)."""

@@ -1,0 +1,1 @@
+"""Decoders: token sequences given thoughts, p(x | z)."""
