@@ -107,7 +107,7 @@ class Fast:
     fraction of each document's tokens that a step scores, another draw each step, scaled so that
     the gradient stays unbiased; figures are always of all tokens. `precision` is that of the
     decoder's linear layers and head; log-probabilities and figures are fp32. `compile` and
-    `recompute` change speed and memory alone (`ltm_pyro.models.decoders.computing`). `noise="fixed"` and
+    `recompute` change speed and memory alone (`models.decoders.computing`). `noise="fixed"` and
     `leak=True` exist to reproduce the released protocol: one draw for all steps, and decoder
     gradients of the fast loop left for the slow step. Neither gives a bound.
     """
