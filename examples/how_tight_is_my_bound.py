@@ -23,7 +23,6 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.bounds import sandwich
 from ltm_pyro.config import Architecture, Config, Thoughts
-from ltm_pyro.densities import simulate
 from ltm_pyro.diagnostics import (
     calibrate,
     compare_with_nuts,
@@ -35,6 +34,7 @@ from ltm_pyro.diagnostics import (
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel, LinearGaussianModel
+from ltm_pyro.programs.densities import simulate
 
 SMOKE = "--smoke" in sys.argv
 ROWS, TEMPERATURES = (12, 10) if SMOKE else (64, 40)

@@ -11,10 +11,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import log_joint
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.guides.blocks import Blocks
+from ltm_pyro.programs.densities import log_joint
 
 LARGEST = 1024
 """Dimensions of a document for which a Hessian is computed: a backward pass each."""

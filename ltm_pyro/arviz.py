@@ -12,7 +12,9 @@ from torch.nn.functional import pad
 
 from ltm_pyro._version import __version__
 from ltm_pyro.data.tokenizer import Tokenizer
-from ltm_pyro.densities import (
+from ltm_pyro.errors import InputError
+from ltm_pyro.inference.posterior import AT_ONCE, Posterior, pieces
+from ltm_pyro.programs.densities import (
     at,
     draw_latents,
     joined,
@@ -21,8 +23,6 @@ from ltm_pyro.densities import (
     prior_of,
     with_particles,
 )
-from ltm_pyro.errors import InputError
-from ltm_pyro.inference.posterior import AT_ONCE, Posterior, pieces
 from ltm_pyro.seeds import seeded
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import torch
 from ltm_pyro.bounds.estimate import Task
 from ltm_pyro.config import Architecture, Config, Fast, Thoughts
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import simulate
 from ltm_pyro.guides import Guide
 from ltm_pyro.models import LatentThoughtModel, LinearGaussianModel
+from ltm_pyro.programs.densities import simulate
 from ltm_pyro.seeds import generator
 
 from .conftest import strong

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ltm_pyro.choosing import Sampling, pick
 from ltm_pyro.errors import InputError
+from ltm_pyro.generation.choosing import Sampling, pick
 
 LOGITS = torch.tensor([[0.05, 0.5, 0.15, 0.3]]).log() + 7.0
 

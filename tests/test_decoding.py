@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 import torch
 
-from ltm_pyro.choosing import Sampling
 from ltm_pyro.config import Architecture, Config, Thoughts
 from ltm_pyro.errors import InputError
+from ltm_pyro.generation.choosing import Sampling
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.models.decoders import decode as decoding
 from ltm_pyro.models.decoders.decode import decode

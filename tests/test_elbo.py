@@ -9,7 +9,12 @@ from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
 from ltm_pyro.config import Thoughts
-from ltm_pyro.densities import (
+from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.guides import Guide, MeanField, NoGuide
+from ltm_pyro.models import AutoregressiveModel, LinearGaussianModel
+from ltm_pyro.models.likelihood import TokenSequence
+from ltm_pyro.models.priors import StandardNormal
+from ltm_pyro.programs.densities import (
     draw_latents,
     joined,
     log_density,
@@ -17,12 +22,7 @@ from ltm_pyro.densities import (
     log_weights,
     prior_of,
 )
-from ltm_pyro.elbo import Finite, assert_finite, elbo_terms, sample_thoughts
-from ltm_pyro.errors import InputError, NotFinite
-from ltm_pyro.guides import Guide, MeanField, NoGuide
-from ltm_pyro.models import AutoregressiveModel, LinearGaussianModel
-from ltm_pyro.models.likelihood import TokenSequence
-from ltm_pyro.models.priors import StandardNormal
+from ltm_pyro.programs.elbo import Finite, assert_finite, elbo_terms, sample_thoughts
 from ltm_pyro.seeds import seeded
 
 from .conftest import some_rows

@@ -11,9 +11,16 @@ from tqdm.auto import tqdm
 from ltm_pyro.bounds.estimate import Estimate, Task
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import Latents, Program, draw_latents, log_density, log_joint, prior_of
-from ltm_pyro.elbo import frozen
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.programs.densities import (
+    Latents,
+    Program,
+    draw_latents,
+    log_density,
+    log_joint,
+    prior_of,
+)
+from ltm_pyro.programs.elbo import frozen
 from ltm_pyro.seeds import Noise, derive
 
 CHAINS = 4

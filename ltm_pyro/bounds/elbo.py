@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from ltm_pyro.bounds.estimate import Estimate, Task
-from ltm_pyro.densities import draw_latents, log_joint, prior_of
-from ltm_pyro.elbo import ElboTerms, elbo_terms
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.local import fit_guide, new_guide
 from ltm_pyro.inference.posterior import pieces
+from ltm_pyro.programs.densities import draw_latents, log_joint, prior_of
+from ltm_pyro.programs.elbo import ElboTerms, elbo_terms
 from ltm_pyro.seeds import Noise, derive
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ltm_pyro.bounds.estimate import Estimate, Task
-from ltm_pyro.densities import log_joint, log_weights
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.programs.densities import log_joint, log_weights
 from ltm_pyro.seeds import Noise, derive
 
 AT_ONCE = 8

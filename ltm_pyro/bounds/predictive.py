@@ -5,8 +5,8 @@ import torch
 from ltm_pyro.bounds.estimate import Estimate, Task
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import Program, draw_latents, prior_of, token_log_prob
 from ltm_pyro.inference.posterior import infer
+from ltm_pyro.programs.densities import Program, draw_latents, prior_of, token_log_prob
 from ltm_pyro.seeds import Noise, derive
 
 DRAWS = 16

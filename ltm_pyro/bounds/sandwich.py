@@ -15,12 +15,12 @@ from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.bounds.report import Array, Report
 from ltm_pyro.config import Fast
-from ltm_pyro.densities import prior_of, simulate
-from ltm_pyro.elbo import frozen
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.programs.densities import prior_of, simulate
+from ltm_pyro.programs.elbo import frozen
 from ltm_pyro.seeds import derive
 
 

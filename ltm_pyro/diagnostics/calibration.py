@@ -13,7 +13,6 @@ from torch import Tensor
 from ltm_pyro.bounds.importance import AT_ONCE
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.config import Fast
-from ltm_pyro.densities import draw_latents, simulate
 from ltm_pyro.diagnostics.functionals import (
     Draws,
     Functional,
@@ -26,6 +25,7 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.programs.densities import draw_latents, simulate
 from ltm_pyro.seeds import derive
 
 

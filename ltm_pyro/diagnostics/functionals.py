@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import Latents, joined, log_joint
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.programs.densities import Latents, joined, log_joint
 
 COORDINATES = 3
 """How many single coordinates of z are ranked by default."""

@@ -17,13 +17,13 @@ from torch import Tensor
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import Latents, draw_latents
-from ltm_pyro.elbo import frozen
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer, with_density
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.programs.densities import Latents, draw_latents
+from ltm_pyro.programs.elbo import frozen
 from ltm_pyro.seeds import derive, seeded
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
 from ltm_pyro.bounds.report import Array
-from ltm_pyro.densities import draw_latents, log_weights
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.posterior import Posterior, with_density
+from ltm_pyro.programs.densities import draw_latents, log_weights
 
 FEWEST = 25
 """Draws below which no Pareto tail is fitted: it would have fewer than five of them."""

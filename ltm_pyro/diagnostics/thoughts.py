@@ -13,7 +13,11 @@ from torch.distributions import kl_divergence
 
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.config import Fast
-from ltm_pyro.densities import (
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import NoGuide
+from ltm_pyro.inference.posterior import Posterior, infer
+from ltm_pyro.models.base import TextModel
+from ltm_pyro.programs.densities import (
     draw_latents,
     joined,
     log_density,
@@ -21,11 +25,7 @@ from ltm_pyro.densities import (
     prior_of,
     site_distributions,
 )
-from ltm_pyro.elbo import sample_thoughts
-from ltm_pyro.errors import InputError
-from ltm_pyro.guides import NoGuide
-from ltm_pyro.inference.posterior import Posterior, infer
-from ltm_pyro.models.base import TextModel
+from ltm_pyro.programs.elbo import sample_thoughts
 
 ACTIVE = 0.01
 """A unit is active if the variance over documents of its posterior mean exceeds this."""

@@ -13,7 +13,6 @@ from tqdm.auto import tqdm
 
 from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.elbo import assert_finite, elbo_terms, frozen
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide, MeanField
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
@@ -30,6 +29,7 @@ from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.presets import RELEASED_LOG_VARIANCE
+from ltm_pyro.programs.elbo import assert_finite, elbo_terms, frozen
 from ltm_pyro.registry import new_optimizer
 from ltm_pyro.seeds import Noise, derive
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import Program, log_joint
-from ltm_pyro.elbo import ElboTerms, Finite, elbo_terms, frozen
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.sampled import Sampler
@@ -23,6 +21,8 @@ from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.models.likelihood import draw_positions
+from ltm_pyro.programs.densities import Program, log_joint
+from ltm_pyro.programs.elbo import ElboTerms, Finite, elbo_terms, frozen
 from ltm_pyro.seeds import Noise
 
 MakeGuide = Callable[..., Guide]

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.elbo import ElboTerms, elbo_terms, sample_thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.programs.elbo import ElboTerms, elbo_terms, sample_thoughts
 from ltm_pyro.seeds import Noise, derive
 
 AT_ONCE = 8

@@ -6,13 +6,13 @@ from torch import Tensor
 from ltm_pyro.bounds import evaluate
 from ltm_pyro.config import Fast, Slow, Thoughts
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import log_density
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide, MeanField
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.local import MakeGuide, new_guide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models import LinearGaussianModel
+from ltm_pyro.programs.densities import log_density
 from ltm_pyro.seeds import Noise, seeded
 from ltm_pyro.testing.solvable import (
     LINE,
@@ -121,7 +121,7 @@ def _guide_alone(
 
 
 def _guide_gradients(model: LinearGaussianModel, rows: Rows, make: MakeGuide, seed: int) -> None:
-    from ltm_pyro.elbo import elbo_terms
+    from ltm_pyro.programs.elbo import elbo_terms
 
     guide = new_guide(model, make, rows)
     guide.start(model, rows)

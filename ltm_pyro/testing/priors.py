@@ -9,8 +9,8 @@ from torch import Tensor
 from ltm_pyro.bounds import evaluate
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import draw_latents, joined, log_density, prior_of
 from ltm_pyro.models.priors import Prior
+from ltm_pyro.programs.densities import draw_latents, joined, log_density, prior_of
 from ltm_pyro.seeds import Noise, derive, generator, seeded
 from ltm_pyro.testing.solvable import (
     LINE,

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import simulate
 from ltm_pyro.models import LinearGaussianModel
+from ltm_pyro.programs.densities import simulate
 from ltm_pyro.seeds import derive, generator
 
 SIGMAS = 4.5

@@ -11,8 +11,8 @@ import ltm_pyro as ltm
 from benchmarks.iteration import Direct
 from benchmarks.shapes import SHAPES, plain_like
 from ltm_pyro.config import Fast, Slow
-from ltm_pyro.densities import log_joint
 from ltm_pyro.inference.dual_rate import TRAIN
+from ltm_pyro.programs.densities import log_joint
 from ltm_pyro.seeds import Noise, derive, seeded
 
 from ..conftest import some_rows, strong

@@ -7,12 +7,12 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.bounds import sandwich
 from ltm_pyro.config import Fast
-from ltm_pyro.densities import log_joint
 from ltm_pyro.diagnostics import calibrate, guide_quality, thought_use
 from ltm_pyro.guides import Guide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.models.priors import Prior
+from ltm_pyro.programs.densities import log_joint
 
 from ..conftest import some_rows, strong
 

@@ -19,9 +19,9 @@ from ltm_pyro.bounds.predictive import predictive
 from ltm_pyro.bounds.sandwich import sandwich
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import log_density, log_joint, prior_of, simulate, token_log_prob
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
+from ltm_pyro.programs.densities import log_density, log_joint, prior_of, simulate, token_log_prob
 
 from ..exact import FAST, exact_guide, linear_gaussian, no_fit, task, tiny_decoder, z_score
 
@@ -134,7 +134,7 @@ def test_a_prefix_that_peeks_would_be_caught():
     for seed in SEEDS:
         model, rows = linear_gaussian(seed)
         guide, rows = task(model, rows, exact_guide(model), no_fit()).posterior.chunks[0]
-        from ltm_pyro.densities import draw_latents
+        from ltm_pyro.programs.densities import draw_latents
 
         scores = token_log_prob(model, draw_latents(guide, rows, 64), rows).sum(-1)
         peeking.append((-log_mean_exp(scores)[0] + model.log_marginal(rows)).detach().numpy())

@@ -10,11 +10,11 @@ import torch
 from matplotlib.figure import Figure
 
 from ltm_pyro.config import Fast
-from ltm_pyro.densities import draw_latents
 from ltm_pyro.diagnostics.nuts import _ess, _moments, compare_with_nuts, plot_nuts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.programs.densities import draw_latents
 from ltm_pyro.seeds import seeded
 
 from ..exact import FAST, exact_guide, linear_gaussian, no_fit, tiny_decoder

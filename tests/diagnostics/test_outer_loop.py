@@ -8,7 +8,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.diagnostics import Plateau, smoothed
-from ltm_pyro.elbo import ElboTerms
+from ltm_pyro.programs.elbo import ElboTerms
 
 from ..conftest import some_rows
 

@@ -15,7 +15,6 @@ import torch
 from matplotlib.figure import Figure
 
 from ltm_pyro.config import Fast, Thoughts
-from ltm_pyro.densities import simulate
 from ltm_pyro.diagnostics.quality import (
     _log_weights,
     guide_quality,
@@ -27,6 +26,7 @@ from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import AutoregressiveModel, LinearGaussianModel
+from ltm_pyro.programs.densities import simulate
 
 from ..exact import exact_guide, linear_gaussian, no_fit, z_score
 from .remembered import remembered

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from ltm_pyro.config import Fast, Thoughts
-from ltm_pyro.densities import simulate
 from ltm_pyro.diagnostics import plot_ablation, plot_kl, thought_use
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LinearGaussianModel
+from ltm_pyro.programs.densities import simulate
 
 from ..conftest import some_rows
 from ..exact import exact_guide, linear_gaussian, no_fit

@@ -7,13 +7,14 @@ import pyro
 import pyro.distributions as dist
 import torch
 
-from ltm_pyro import densities, guides
+from ltm_pyro import guides
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import draw_latents, log_density, log_joint
 from ltm_pyro.guides import Guide
 from ltm_pyro.inference.local import fit_guide
 from ltm_pyro.models import LinearGaussianModel
+from ltm_pyro.programs import densities
+from ltm_pyro.programs.densities import draw_latents, log_density, log_joint
 from ltm_pyro.seeds import Noise, seeded
 
 FITTED = {

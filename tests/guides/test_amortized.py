@@ -8,10 +8,10 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Slow, Thoughts
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import simulate
-from ltm_pyro.elbo import elbo_terms, frozen
 from ltm_pyro.guides import Amortized, Guide, MeanField, SemiAmortized
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel, LinearGaussianModel
+from ltm_pyro.programs.densities import simulate
+from ltm_pyro.programs.elbo import elbo_terms, frozen
 from ltm_pyro.seeds import generator, seeded
 
 from ..conftest import some_rows

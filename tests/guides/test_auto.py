@@ -9,8 +9,8 @@ from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormalizingFlow
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Thoughts
-from ltm_pyro.densities import log_density
 from ltm_pyro.guides import Auto, Covariance, MeanField
+from ltm_pyro.programs.densities import log_density
 
 from ..exact import linear_gaussian
 from .helpers import FITTED, bound, fit, fixed_rows, shaken

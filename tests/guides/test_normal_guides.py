@@ -9,8 +9,8 @@ from torch.distributions import kl_divergence
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Thoughts
-from ltm_pyro.elbo import elbo_terms
 from ltm_pyro.guides import Covariance, Layerwise, MeanField, SemiAmortized
+from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.seeds import seeded
 
 from ..exact import linear_gaussian

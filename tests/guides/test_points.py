@@ -5,9 +5,9 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Thoughts
-from ltm_pyro.densities import log_joint
 from ltm_pyro.guides import LaplaceApproximation, Point
 from ltm_pyro.guides.point import log_joint_hessian
+from ltm_pyro.programs.densities import log_joint
 
 from ..conftest import some_rows
 from ..exact import linear_gaussian

@@ -7,9 +7,9 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Thoughts
-from ltm_pyro.densities import log_joint
 from ltm_pyro.errors import NotFinite
 from ltm_pyro.guides import Hamiltonian, Langevin, Sampler, Stein
+from ltm_pyro.programs.densities import log_joint
 from ltm_pyro.seeds import Noise, generator
 
 from ..exact import linear_gaussian

@@ -7,12 +7,12 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Slow
-from ltm_pyro.elbo import elbo_terms
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.inference.dual_rate import TRAIN
 from ltm_pyro.inference.local import fit_guide
 from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.seeds import Noise, derive
 
 from ..conftest import some_rows

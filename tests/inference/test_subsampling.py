@@ -5,7 +5,6 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast
-from ltm_pyro.elbo import elbo_terms
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, Stein
 from ltm_pyro.inference import fit_guide
@@ -13,6 +12,7 @@ from ltm_pyro.inference import local as fast_loop
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LinearGaussianModel
 from ltm_pyro.models.likelihood import TokenSequence, draw_positions
+from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.seeds import Noise
 
 from ..conftest import some_rows

@@ -8,10 +8,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast
-from ltm_pyro.elbo import assert_finite
 from ltm_pyro.inference import local as fast_loop
 from ltm_pyro.models import likelihood
 from ltm_pyro.models.likelihood import TokenSequence
+from ltm_pyro.programs.elbo import assert_finite
 
 from ..conftest import some_rows
 

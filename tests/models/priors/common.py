@@ -7,8 +7,8 @@ import torch
 from pyro import poutine
 
 from ltm_pyro.config import Thoughts
-from ltm_pyro.densities import prior_of, with_particles
 from ltm_pyro.models import priors
+from ltm_pyro.programs.densities import prior_of, with_particles
 
 from ...conftest import some_rows
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from ltm_pyro.config import Thoughts
-from ltm_pyro.densities import log_weights, simulate
-from ltm_pyro.elbo import frozen
 from ltm_pyro.errors import NotFinite
 from ltm_pyro.guides import MeanField
 from ltm_pyro.models import LinearGaussianModel
 from ltm_pyro.models.priors import EnergyTilt
+from ltm_pyro.programs.densities import log_weights, simulate
+from ltm_pyro.programs.elbo import frozen
 from ltm_pyro.seeds import seeded
 
 from .common import LINE, PLANE, grid, z_scores

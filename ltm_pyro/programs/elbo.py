@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.densities import (
+from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.programs.densities import (
     Latents,
     Program,
     at,
@@ -20,7 +21,6 @@ from ltm_pyro.densities import (
     sites,
     with_particles,
 )
-from ltm_pyro.errors import InputError, NotFinite
 
 
 @dataclass(frozen=True)

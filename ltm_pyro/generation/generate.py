@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ltm_pyro.choosing import Sampling
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import rows_of_documents
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
+from ltm_pyro.generation.choosing import Sampling
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer

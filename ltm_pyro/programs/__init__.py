@@ -1,0 +1,1 @@
+"""Pyro programs at given latents: their sites, densities and ELBO."""
