@@ -3,7 +3,6 @@
 from ltm_pyro._version import __version__
 from ltm_pyro.arviz import to_datatree
 from ltm_pyro.bounds import evaluate
-from ltm_pyro.checkpoint import Run, load
 from ltm_pyro.config import (
     Config,
     Fast,
@@ -17,7 +16,8 @@ from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.generation import Generation, generate
 from ltm_pyro.inference import DualRateSVI, Posterior
 from ltm_pyro.presets import joint_protocol, preset, quick_protocol, released_protocol
-from ltm_pyro.training import check_folder, load_data, train
+from ltm_pyro.runs.checkpoint import Run, load
+from ltm_pyro.runs.training import check_folder, load_data, train
 
 __all__ = [
     "Config",

@@ -1,4 +1,4 @@
-"""What a run is made of, as frozen dataclasses; `ltm_pyro.config_json` saves them."""
+"""What a run is made of, as frozen dataclasses; `ltm_pyro.runs.config_json` saves them."""
 
 import dataclasses
 from collections.abc import Mapping

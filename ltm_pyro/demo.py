@@ -10,13 +10,13 @@ import matplotlib.pyplot as plt
 from tqdm.auto import tqdm
 
 from ltm_pyro.bounds import Report, evaluate
-from ltm_pyro.checkpoint import Run
 from ltm_pyro.data import Rows, load_corpus
 from ltm_pyro.diagnostics import plot_inner_loop, plot_training
 from ltm_pyro.generation import generate
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.presets import preset
-from ltm_pyro.training import train
+from ltm_pyro.runs.checkpoint import Run
+from ltm_pyro.runs.training import train
 
 PROMPT = "Return a new list"
 THINKING = 4

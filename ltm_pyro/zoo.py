@@ -19,7 +19,6 @@ from tqdm.auto import tqdm
 
 from ltm_pyro import guides
 from ltm_pyro.bounds import Figure, evaluate, paired_difference
-from ltm_pyro.build import build_guide, build_model
 from ltm_pyro.config import Architecture, Config, Fast, Named, Objective, Slow, Thoughts
 from ltm_pyro.data import Corpus, Rows, load_corpus
 from ltm_pyro.errors import InputError, NotFinite
@@ -29,6 +28,7 @@ from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models import priors
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.registry import names
+from ltm_pyro.runs.build import build_guide, build_model
 
 BATCH = 8
 FAST = Fast(steps=8, lr=0.1)

@@ -9,9 +9,10 @@ import safetensors
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro import checkpoint, files, folder
+from ltm_pyro import files
 from ltm_pyro.errors import InputError
-from ltm_pyro.trainer import Trainer
+from ltm_pyro.runs import checkpoint, folder
+from ltm_pyro.runs.trainer import Trainer
 
 
 def with_training(config, **changes):
@@ -38,7 +39,7 @@ def forced(monkeypatch, bounds):
         found = {"held_out_elbo": next(seen), "held_out_kl": 0.0, "held_out_prior": 9.0}
         return {**found, "held_out_standard_error": 0.1}
 
-    monkeypatch.setattr("ltm_pyro.trainer.look", look)
+    monkeypatch.setattr("ltm_pyro.runs.trainer.look", look)
 
 
 def looks(run):

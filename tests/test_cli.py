@@ -7,9 +7,9 @@ import torch
 
 import ltm_pyro.cli as cli
 from ltm_pyro import load
-from ltm_pyro.build import build_guide, shared_of
 from ltm_pyro.config import Fast, Named
 from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.runs.build import build_guide, shared_of
 
 SMALL = [
     "--steps", "3", "--batch", "4", "--length", "12", "--vocabulary", "300", "--check-every", "3",

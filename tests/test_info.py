@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 import ltm_pyro as ltm
-from ltm_pyro import cli, folder
-from ltm_pyro.info import LOOKS, info_run, run_text
+from ltm_pyro import cli
+from ltm_pyro.runs import folder
+from ltm_pyro.runs.info import LOOKS, info_run, run_text
 
 ROOT = Path(__file__).parent.parent
 

@@ -20,8 +20,9 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro import checkpoint, cli, files, folder
-from ltm_pyro.trainer import Trainer
+from ltm_pyro import cli, files
+from ltm_pyro.runs import checkpoint, folder
+from ltm_pyro.runs.trainer import Trainer
 
 SETTINGS = [
     "--batch", "4", "--length", "12", "--vocabulary", "300", "--baseline", "--quiet",

@@ -10,11 +10,12 @@ import safetensors.torch
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro import folder, held_out, trainer
 from ltm_pyro.config import Config, Named
-from ltm_pyro.config_json import from_dict, to_dict
 from ltm_pyro.errors import InputError
-from ltm_pyro.trainer import Trainer
+from ltm_pyro.runs import folder, trainer
+from ltm_pyro.runs import looks as held_out
+from ltm_pyro.runs.config_json import from_dict, to_dict
+from ltm_pyro.runs.trainer import Trainer
 
 
 def with_training(config, **changes):

@@ -8,8 +8,8 @@ from typing import Any
 from tyro.conf import Positional
 
 from ltm_pyro.errors import unknown
-from ltm_pyro.info import info_preset, info_run, presets_table, run_text
 from ltm_pyro.presets import PRESETS
+from ltm_pyro.runs.info import info_preset, info_run, presets_table, run_text
 
 
 @dataclass(frozen=True)

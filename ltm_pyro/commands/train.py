@@ -10,9 +10,6 @@ import torch
 import tyro
 
 import ltm_pyro as ltm
-from ltm_pyro import checkpoint, folder
-from ltm_pyro.build import build_guide, build_prior
-from ltm_pyro.checks import check_guide
 from ltm_pyro.commands.text import FlatText, Text, say
 from ltm_pyro.config import (
     Architecture,
@@ -28,7 +25,10 @@ from ltm_pyro.config import (
 from ltm_pyro.demo import demo
 from ltm_pyro.errors import InputError
 from ltm_pyro.presets import PRESETS
-from ltm_pyro.training import fitted
+from ltm_pyro.runs import checkpoint, folder
+from ltm_pyro.runs.build import build_guide, build_prior
+from ltm_pyro.runs.checks import check_guide
+from ltm_pyro.runs.training import fitted
 
 DEFAULTS = {"quick": ltm.quick_protocol, "joint": ltm.joint_protocol}
 """Protocols that are other defaults of the options."""

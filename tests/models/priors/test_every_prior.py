@@ -7,12 +7,12 @@ import torch
 from torch.distributions import biject_to, kl_divergence
 
 import ltm_pyro as ltm
-from ltm_pyro.build import build_prior, named_prior
 from ltm_pyro.config import Named
 from ltm_pyro.guides import MeanField
 from ltm_pyro.models import priors
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.registry import names
+from ltm_pyro.runs.build import build_prior, named_prior
 
 from .common import (
     CASES,

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from ltm_pyro import files
-from ltm_pyro.build import build_guide, build_model, shared_of
+from ltm_pyro.runs.build import build_guide, build_model, shared_of
 from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import InputError, first_line, unknown
-from ltm_pyro.folder import (
+from ltm_pyro.runs.folder import (
     BEST,
     CONFIG,
     LOG,

@@ -9,20 +9,22 @@ from typing import Any
 
 import torch
 
-from ltm_pyro import checkpoint, files, folder
-from ltm_pyro.build import build_guide, build_model
-from ltm_pyro.checkpoint import Run
-from ltm_pyro.checks import check_corpus, check_guide, try_guide
+from ltm_pyro import files
+from ltm_pyro.runs import checkpoint
+from ltm_pyro.runs import folder
+from ltm_pyro.runs.build import build_guide, build_model
+from ltm_pyro.runs.checkpoint import Run
+from ltm_pyro.runs.checks import check_corpus, check_guide, try_guide
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import NoGuide
-from ltm_pyro.held_out import BOUND, describe, held_out, look
+from ltm_pyro.runs.looks import BOUND, describe, held_out, look
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.seeds import seeded
-from ltm_pyro.signals import stop_signals
+from ltm_pyro.runs.signals import stop_signals
 
 
 class Trainer:

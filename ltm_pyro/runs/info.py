@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
-from ltm_pyro import checkpoint, files, folder
+from ltm_pyro import files
+from ltm_pyro.runs import checkpoint
+from ltm_pyro.runs import folder
 from ltm_pyro.config import Config, Named
-from ltm_pyro.held_out import BOUND
+from ltm_pyro.runs.looks import BOUND
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.presets import preset
 

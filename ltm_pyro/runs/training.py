@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ltm_pyro import files, folder
-from ltm_pyro.checkpoint import Run
+from ltm_pyro import files
+from ltm_pyro.runs import folder
+from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError
-from ltm_pyro.trainer import Trainer
+from ltm_pyro.runs.trainer import Trainer
 
 
 def train(
