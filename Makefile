@@ -22,7 +22,7 @@ demo: install  ## train, score and sample on the embedded corpus (minutes)
 
 zoo: install  ## every prior with every guide, into docs/zoo.md (ten minutes or more)
 	mkdir -p docs
-	$(BIN)/python -m ltm_pyro.zoo --processes 2 --out docs/zoo.md
+	$(BIN)/python -m ltm_pyro.experiments.zoo --processes 2 --out docs/zoo.md
 
 test: install  ## all tests but the slow ones
 	$(BIN)/python -m pytest

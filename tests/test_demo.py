@@ -1,5 +1,5 @@
 import ltm_pyro as ltm
-from ltm_pyro import demo
+from ltm_pyro.experiments import demo
 
 
 def test_the_demo_tells_the_whole_story(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,5 @@
 from ltm_pyro import guides
-from ltm_pyro import zoo as module
+from ltm_pyro.experiments import zoo as module
 from ltm_pyro.guides import Guide
 from ltm_pyro.models import priors
 from ltm_pyro.models.priors import Prior

@@ -22,8 +22,8 @@ from ltm_pyro.config import (
     Thoughts,
     Training,
 )
-from ltm_pyro.demo import demo
 from ltm_pyro.errors import InputError
+from ltm_pyro.experiments.demo import demo
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_guide, build_prior

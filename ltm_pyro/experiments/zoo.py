@@ -1,4 +1,4 @@
-"""Every prior with every guide on one small corpus: `python -m ltm_pyro.zoo`.
+"""Every prior with every guide on one small corpus: `python -m ltm_pyro.experiments.zoo`.
 
 Each pair trains a small model of its own, on the same batches, and is scored on the same held-out
 documents. What is compared is what a user would get at these settings, not what a prior or a guide
@@ -218,7 +218,7 @@ def _ordered(known: Mapping[str, Any], first: str, without: Sequence[str] = ()) 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m ltm_pyro.zoo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ltm_pyro.experiments.zoo", description=__doc__)
     parser.add_argument("--steps", type=int, default=30, help="iterations of training")
     parser.add_argument("--documents", type=int, default=64, help="held-out documents to score")
     parser.add_argument("--priors", nargs="*", default=(), help="names; all unless given")
