@@ -16,7 +16,7 @@ from ltm_pyro.config import Thoughts
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.guides.blocks import Blocks
-from ltm_pyro.registry import imported
+from ltm_pyro.names import imported
 from ltm_pyro.seeds import seeded
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from ltm_pyro.cli import main
+from ltm_pyro.commands.cli import main
 
 sys.exit(main())

@@ -17,7 +17,7 @@ from unittest import mock
 
 import pytest
 
-from ltm_pyro import cli
+from ltm_pyro.commands import cli
 from ltm_pyro.data.corpus import split_of
 
 SMALL = [

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-import ltm_pyro.cli as cli
+import ltm_pyro.commands.cli as cli
 from ltm_pyro import load
 from ltm_pyro.config import Fast, Named
 from ltm_pyro.errors import InputError, NotFinite

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from ltm_pyro import guides
-from ltm_pyro.cli import parse
+from ltm_pyro.commands.cli import parse
 from ltm_pyro.guides import Guide
 from ltm_pyro.models import priors
 from ltm_pyro.models.priors import Prior
-from ltm_pyro.registry import names
+from ltm_pyro.names import names
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.glob("*.md"))

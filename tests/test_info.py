@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import ltm_pyro as ltm
-from ltm_pyro import cli
+from ltm_pyro.commands import cli
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.info import LOOKS, info_run, run_text
 

@@ -20,7 +20,8 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro import cli, files
+from ltm_pyro import files
+from ltm_pyro.commands import cli
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.trainer import Trainer
 
@@ -43,7 +44,7 @@ HOW = ["before", "torn", "unmoved", "after"]
 
 processes = multiprocessing.get_context("forkserver")
 # children begin with everything imported, what optimizers import late too
-processes.set_forkserver_preload(["ltm_pyro.cli", "torch._dynamo", "typeguard"])
+processes.set_forkserver_preload(["ltm_pyro.commands.cli", "torch._dynamo", "typeguard"])
 
 
 def kill(*_):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import ltm_pyro as ltm
 from benchmarks.report import section
-from ltm_pyro.cli import COMMANDS, parse
+from ltm_pyro.commands.cli import COMMANDS, parse
 from ltm_pyro.runs.info import info_preset
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -3,7 +3,7 @@ from ltm_pyro.experiments import zoo as module
 from ltm_pyro.guides import Guide
 from ltm_pyro.models import priors
 from ltm_pyro.models.priors import Prior
-from ltm_pyro.registry import names
+from ltm_pyro.names import names
 
 
 def test_every_pair_has_a_cell_and_refusals_say_why(corpus):

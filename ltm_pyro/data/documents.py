@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ltm_pyro.data.python_docs import python_docs
+from ltm_pyro.data.sources.python_docs import python_docs
 from ltm_pyro.errors import InputError, unknown
 
 EMBEDDED = "python-docs"

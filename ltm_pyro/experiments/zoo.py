@@ -27,7 +27,7 @@ from ltm_pyro.guides import Guide
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models import priors
 from ltm_pyro.models.priors import Prior
-from ltm_pyro.registry import names
+from ltm_pyro.names import names
 from ltm_pyro.runs.build import build_guide, build_model
 
 BATCH = 8

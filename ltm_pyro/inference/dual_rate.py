@@ -28,9 +28,9 @@ from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
+from ltm_pyro.names import new_optimizer
 from ltm_pyro.presets import RELEASED_LOG_VARIANCE
 from ltm_pyro.programs.elbo import assert_finite, elbo_terms, frozen
-from ltm_pyro.registry import new_optimizer
 from ltm_pyro.seeds import Noise, derive
 
 PAPER: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}

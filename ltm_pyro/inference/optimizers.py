@@ -15,7 +15,7 @@ from torch import Tensor
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
-from ltm_pyro.registry import new_optimizer
+from ltm_pyro.names import new_optimizer
 
 LEAST_WEIGHT = 0.01
 """A KL weighted by less leaves nothing to step towards: a natural gradient takes it for this."""

@@ -8,7 +8,7 @@ from ltm_pyro.guides import Guide
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import LatentThoughtModel, TextModel, priors
 from ltm_pyro.models.priors import Prior
-from ltm_pyro.registry import describe, find
+from ltm_pyro.names import describe, find
 from ltm_pyro.seeds import seeded
 
 

@@ -9,9 +9,9 @@ import ltm_pyro as ltm
 from ltm_pyro import guides
 from ltm_pyro.config import Fast, Named, Thoughts
 from ltm_pyro.guides import Guide
+from ltm_pyro.names import describe, find, names
 from ltm_pyro.programs.densities import draw_latents, log_density, log_joint
 from ltm_pyro.programs.elbo import elbo_terms
-from ltm_pyro.registry import describe, find, names
 
 from ..exact import linear_gaussian
 from .helpers import FITTED, POINTS, SAMPLERS, draws_of, fit, fixed_rows, grid, shaken

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro import cli
+from ltm_pyro.commands import cli
 from ltm_pyro.config import Fast, Objective, Slow
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Amortized, Langevin, MeanField, NoGuide

@@ -11,7 +11,7 @@ from ltm_pyro.config import Named
 from ltm_pyro.guides import MeanField
 from ltm_pyro.models import priors
 from ltm_pyro.models.priors import Prior
-from ltm_pyro.registry import names
+from ltm_pyro.names import names
 from ltm_pyro.runs.build import build_prior, named_prior
 
 from .common import (
