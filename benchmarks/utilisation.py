@@ -27,11 +27,14 @@ KINDS = {
 """What operations are, by how their names begin."""
 
 
-def utilisation(shape: Shape) -> dict[str, Any]:
-    """The share of the peak, of fast and slow steps in fp32 and bf16, and a profile of each."""
+def utilisation(shape: Shape, size: int = 2048) -> dict[str, Any]:
+    """The share of the peak, of fast and slow steps in fp32 and bf16, and a profile of each.
+
+    The peak is that of products of `size` x `size` matrices.
+    """
     found: dict[str, Any] = {"peak": {}}
     for precision in ("fp32", "bf16"):
-        found["peak"][precision] = peak = matrix_peak(precision)
+        found["peak"][precision] = peak = matrix_peak(precision, size)
         fast, slow = step_costs(shape, precision)
         for name, (flops, spent) in {"fast": fast, "slow": slow}.items():
             share = flops / spent / peak
@@ -41,7 +44,7 @@ def utilisation(shape: Shape) -> dict[str, Any]:
     return found
 
 
-def matrix_peak(precision: str, size: int = 2048) -> float:
+def matrix_peak(precision: str, size: int) -> float:
     """FLOP/s of the fastest of some products of two square matrices."""
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(size, size, device=DEVICE, dtype=kind) for _ in range(2))

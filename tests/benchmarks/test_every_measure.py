@@ -97,7 +97,7 @@ def test_ratios_are_of_runs_side_by_side():
 def test_results_make_a_table(tmp_path):
     found = {name: 2.0 for name in command.MEANING} | {"time_to_bound": None}
     found |= command.setting(TINY, ["--shape", "tiny"])
-    found["detail"] = against_plain(TINY) | {"utilisation": utilisation(TINY)}
+    found["detail"] = against_plain(TINY) | {"utilisation": utilisation(TINY, size=64)}
     found["detail"]["peak_memory"] = {which: {"taken": 1.0} for which in memory.WHICH} | {
         "rows": 2, "tokens": 3,
     }  # fmt: skip
@@ -145,7 +145,7 @@ def test_operations_are_counted_in_place_too():
 
 
 def test_utilisation_is_a_share():
-    found = utilisation(TINY)
+    found = utilisation(TINY, size=64)
     assert found["median"] == found["fast fp32"]["share"]
     for kind in ("fast", "slow"):
         assert found[f"{kind} fp32"]["flops"] > 0
