@@ -3,7 +3,6 @@
 Documents are of topics that only thoughts can tell: the decoder's window is two tokens.
 """
 
-import dataclasses
 import itertools
 import statistics
 from collections.abc import Callable
@@ -15,11 +14,10 @@ from torch import Tensor
 
 from benchmarks.shapes import DEVICE, Shape, plain_like, to_ours
 from benchmarks.timing import seconds
-from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts
+from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts, Warm
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference import DualRateSVI
-from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel, TextModel
 from ltm_pyro.seeds import generator, seeded
@@ -49,15 +47,15 @@ class Race:
     look: int = 4
 
     @property
-    def ways(self) -> dict[str, tuple[Fast, Slow]]:
+    def ways(self) -> dict[str, tuple[Fast, Warm | None]]:
         """Plain torch and our code with the paper's loop; few steps, one and warm, joint ones."""
         two, one, none = (Fast.quick(steps) for steps in (2, 1, 0))
         return {
-            "plain": (self.plain, self.slow),
-            "the same, our code": (self.plain, self.slow),
-            "natural gradient": (two, self.slow),
-            "warm": (one, self.slow),
-            "ours": (none, dataclasses.replace(self.slow, local_lr=1.0)),
+            "plain": (self.plain, None),
+            "the same, our code": (self.plain, None),
+            "natural gradient": (two, None),
+            "warm": (one, Warm(1)),
+            "ours": (none, Warm(0, lr=1.0)),
         }
 
     def model(self, seed: int = 0) -> LatentThoughtModel:
@@ -69,9 +67,9 @@ class Race:
         self, name: str, train: Rows, seed: int
     ) -> tuple[Callable[[Rows], Any], Callable[[], LatentThoughtModel]]:
         """A way of training from the beginning: what takes an iteration, and gives the model."""
-        model, (fast, slow) = self.model(seed), self.ways[name]
+        model, (fast, warm) = self.model(seed), self.ways[name]
         if name == "plain":
-            plain = plain_like(model, fast, slow)
+            plain = plain_like(model, fast, self.slow)
             noise = generator(seed)
 
             def step(rows: Rows) -> None:
@@ -82,8 +80,9 @@ class Race:
                 )  # fmt: skip
 
             return step, lambda: to_ours(plain.decoder, model)
-        memory = Memory(train) if name in ("warm", "ours") else None
-        svi = DualRateSVI(model, fast=fast, slow=slow, seed=seed, memory=memory)
+        svi = DualRateSVI(model, fast=fast, slow=self.slow, seed=seed, warm=warm)
+        if warm is not None:
+            svi.remember(train)
         return svi.step, lambda: model
 
 

@@ -9,33 +9,33 @@ from torch import Tensor, nn
 from benchmarks.shapes import DEVICE, Shape
 from benchmarks.timing import compare
 from benchmarks.utilisation import count
-from ltm_pyro.config import Fast, Slow
+from ltm_pyro.config import Fast, Slow, Warm
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference import DualRateSVI
-from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.likelihood import TokenSequence
 
 
-def variants(shape: Shape) -> dict[str, tuple[Fast, Slow]]:
+def variants(shape: Shape) -> dict[str, tuple[Fast, Slow, Warm | None]]:
     """The same mathematics; each thing that makes it cheaper, alone; together; and the least."""
     fast, slow = shape.fast, shape.config.slow
     quick = Fast.quick(min(Fast.quick().steps, fast.steps))
-    joint = dataclasses.replace(slow, local_lr=1.0)
     low = {"precision": "bf16", "compile": DEVICE == "cuda"}  # no gain on the CPU, see README
     return {
-        "iteration_exact": (fast, slow),
-        "iteration_tokens": (dataclasses.replace(fast, tokens=0.25), slow),
-        "iteration_default": (quick, slow),
+        "iteration_exact": (fast, slow, None),
+        "iteration_tokens": (dataclasses.replace(fast, tokens=0.25), slow, None),
+        "iteration_default": (quick, slow, None),
         "iteration_bf16": (
             dataclasses.replace(fast, precision="bf16"),
             dataclasses.replace(slow, precision="bf16"),
+            None,
         ),
         "iteration_everything": (
             dataclasses.replace(quick, **low),
             dataclasses.replace(slow, **low),
+            None,
         ),
-        "iteration_joint": (dataclasses.replace(quick, steps=0), joint),
+        "iteration_joint": (quick, slow, Warm(0, lr=1.0)),
     }
 
 
@@ -45,8 +45,8 @@ def against_plain(shape: Shape) -> dict[str, Any]:
     `operations` is what it would be if all time went into matrix products, at the same speed.
     """
     rows, plain = shape.rows().to(DEVICE), shape.plain()
-    ours = {name: shape.ours(*both) for name, both in variants(shape).items()}
-    ours["iteration_joint"].memory = Memory(rows)
+    ours = {name: shape.ours(*parts) for name, parts in variants(shape).items()}
+    ours["iteration_joint"].remember(rows)
     runs = {name: lambda svi=svi: svi.step(rows) for name, svi in ours.items()}
     found = compare(lambda: plain.step(rows.tokens, rows.lengths), runs, shape.repeats, shape.warm)
     whole = count(lambda: plain.step(rows.tokens, rows.lengths))

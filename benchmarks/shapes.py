@@ -9,7 +9,7 @@ from torch import Tensor
 
 import ltm_pyro as ltm
 from benchmarks.plain import PlainDecoder, PlainTraining
-from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts
+from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts, Warm
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models import LatentThoughtModel
@@ -60,9 +60,12 @@ class Shape:
         with seeded(seed):
             return LatentThoughtModel(self.config.replace(architecture=architecture)).to(DEVICE)
 
-    def ours(self, fast: Fast | None = None, slow: Slow | None = None) -> DualRateSVI:
+    def ours(
+        self, fast: Fast | None = None, slow: Slow | None = None, warm: Warm | None = None
+    ) -> DualRateSVI:
         """The library's training of `model()`."""
-        return DualRateSVI(self.model(), fast=fast or self.fast, slow=slow or self.config.slow)
+        fast, slow = fast or self.fast, slow or self.config.slow
+        return DualRateSVI(self.model(), fast=fast, slow=slow, warm=warm)
 
     def plain(self) -> PlainTraining:
         """The yardstick's training of the same weights."""

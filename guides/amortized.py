@@ -218,7 +218,7 @@ class SemiAmortized(Encoded):
         """Multiply the gradients by the inverse Fisher matrix of q, in place."""
         to_natural(self.loc, self.log_variance)
 
-    def shared_loss(self) -> Tensor | None:
+    def slow_loss(self) -> Tensor | None:
         """KL(fitted q || the encoder's proposal), (documents,), nats."""
         if self._batch is None:
             return None

@@ -67,7 +67,7 @@ class Guide(nn.Module):
         """The module that all documents share, or None."""
         return self._shared[0]
 
-    def shared_loss(self) -> Tensor | None:
+    def slow_loss(self) -> Tensor | None:
         """What the shared module is also to descend in the slow step, (documents,), nats."""
         return None
 

@@ -15,7 +15,8 @@ from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.generation import Generation, generate
 from ltm_pyro.inference import DualRateSVI, Posterior
-from ltm_pyro.presets import joint_protocol, preset, quick_protocol, released_protocol
+from ltm_pyro.inference.released import released_protocol
+from ltm_pyro.presets import joint_protocol, preset, quick_protocol
 from ltm_pyro.runs.checkpoint import Run, load
 from ltm_pyro.runs.training import check_folder, load_data, train
 

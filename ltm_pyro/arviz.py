@@ -23,13 +23,12 @@ from ltm_pyro.programs.densities import (
     prior_of,
     with_particles,
 )
-from ltm_pyro.seeds import seeded
+from ltm_pyro.seeds import Stream, seeded
 
 if TYPE_CHECKING:
     from xarray import DataTree
 
 Key = tuple[str, str]  # group and variable
-PRIOR, PREDICTIVE = 20, 21  # streams of the seed, beside those of `Posterior`
 DIMS = {name: ["document"] for name in ("lengths", "text", "log_prior", "log_q")}
 DIMS |= {"z": ["document", "layer", "slot", "dim"], "tokens": ["document", "position"]}
 NO_LOO = "z_d was fitted to x_d: no input for leave-one-out (loo); compare held-out bounds"
@@ -134,7 +133,7 @@ def _chunk(posterior: Posterior, i: int, draws: int, seed: int, write: bool) -> 
         with noise.draw():
             parts.append(draw_latents(guide, rows, n))
     latents = {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
-    with posterior.noise(rows, seed, PRIOR).draw():
+    with posterior.noise(rows, seed, Stream.DATATREE_PRIOR).draw():
         drawn = prior(rows)
     z = joined(model, latents, rows)
     found = {("posterior", "z"): [z], ("prior", "z"): [drawn]}
@@ -149,7 +148,7 @@ def _chunk(posterior: Posterior, i: int, draws: int, seed: int, write: bool) -> 
         }
         if write:
             free = at(poutine.uncondition(model), some)
-            with seeded(seed, PREDICTIVE, i, start):
+            with seeded(seed, Stream.DATATREE_TEXT, i, start):
                 trace = poutine.trace(free).get_trace(rows)
             written = trace.nodes["tokens"]["value"].masked_fill(~rows.mask, -1)
             missing = posterior.rows.tokens.shape[1] - written.shape[-1]

@@ -3,9 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
 
 from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.seeds import Noise
 
 
 def _positive(config: Any, *names: str) -> None:
@@ -107,10 +110,12 @@ class Fast:
     fraction of each document's tokens that a step scores, another draw each step, scaled so that
     the gradient stays unbiased; figures are always of all tokens. `precision` is that of the
     decoder's linear layers and head; log-probabilities and figures are fp32. `compile` and
-    `recompute` change speed and memory alone (`models.decoders.computing`). `noise="fixed"` and
-    `leak=True` exist to reproduce the released protocol: one draw for all steps, and decoder
-    gradients of the fast loop left for the slow step. Neither gives a bound.
+    `recompute` change speed and memory alone (`models.decoders.computing`). The loop of the
+    authors' released code is a class of its own, `ltm_pyro.inference.released.Released`.
     """
+
+    leaks: ClassVar[bool] = False
+    """Whether decoder gradients of training's fast steps are left for the slow step."""
 
     steps: int = 16
     lr: float = 0.3
@@ -122,16 +127,17 @@ class Fast:
     recompute: bool = False
     optimizer: Any = "Adam"
     options: Mapping[str, Any] = field(default_factory=dict)
-    noise: Literal["fresh", "fixed"] = "fresh"
-    leak: bool = False
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "steps", "lr", "final")
         _positive(self, "particles", "tokens")
         if self.tokens > 1:
             raise InputError(f"tokens is {self.tokens}: a fraction of each document, at most 1")
-        _one_of(self, "noise", ("fresh", "fixed"))
         _one_of(self, "precision", ("fp32", "bf16"))
+
+    def draws(self, seed: int, keys: Tensor) -> Noise:
+        """What a fit of the rows with these keys draws: something else at every step."""
+        return Noise(seed, keys)
 
     @classmethod
     def quick(cls, steps: int = 4) -> "Fast":
@@ -141,11 +147,6 @@ class Fast:
         `benchmarks.same_bound` and `benchmarks.steps`.
         """
         return cls(steps=steps, lr=1.0, optimizer="NaturalGradient")
-
-    @classmethod
-    def released(cls, steps: int = 16) -> "Fast":
-        """The fast loop of the authors' released code; the numbers it ends with are no bounds."""
-        return cls(steps=steps, lr=0.3, final=0.1, noise="fixed", leak=True)
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,6 @@ class Slow:
     head, the weights themselves are fp32; `compile` compiles its layers, and with `recompute` they
     run again in the backward pass instead of keeping what it needs. `decay` is weight decay on
     matrices; AdamW's betas are 0.9 and 0.95, as in the paper, unless `options` says otherwise.
-    With `local_lr` above 0 the step's backward pass moves local parameters as well, once, at that
-    rate, by the fast loop's optimizer: a fast step at no cost, for a warm start, which keeps it.
     """
 
     steps: int = 1
@@ -174,12 +173,27 @@ class Slow:
     recompute: bool = False
     optimizer: Any = "AdamW"
     options: Mapping[str, Any] = field(default_factory=dict)
-    local_lr: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "lr", "final", "warmup", "decay", "local_lr")
+        _at_least(self, 0, "lr", "final", "warmup", "decay")
         _positive(self, "steps", "clip", "accumulate")
         _one_of(self, "precision", ("fp32", "bf16"))
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A warm start: a document's fast loop begins where it ended an epoch before, not at the prior.
+
+    A visit in training takes `steps` fast steps; held-out text and figures start at the prior and
+    have `Fast.steps`. With `lr` above 0 the slow step's backward pass moves local parameters as
+    well, once, at that rate, by the fast loop's optimizer: a fast step at no cost.
+    """
+
+    steps: int
+    lr: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "steps", "lr")
 
 
 @dataclass(frozen=True)
@@ -217,25 +231,19 @@ class Training:
     """How long, on how much at a time, from which seed, and how often to look.
 
     `steps` and the `_every` count iterations, `batch` and `check_rows` rows. `baseline` also
-    trains the decoder without latents, on the same batches. With `warm_start` the fast loop of a
-    document begins where it ended an epoch before, not at the prior. `visit_steps` is the number of
-    fast steps in training where it is not the `fast.steps` of held-out text and of figures.
+    trains the decoder without latents, on the same batches.
     """
 
     steps: int = 1000
     batch: int = 16
     seed: int = 0
     baseline: bool = False
-    warm_start: bool = False
-    visit_steps: int | None = None
     check_every: int = 100
     check_rows: int = 64
     save_every: int = 100
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "steps", "seed")
-        if self.visit_steps is not None:
-            _at_least(self, 0, "visit_steps")
         _positive(self, "batch", "check_every", "check_rows", "save_every")
 
 
@@ -250,19 +258,16 @@ class Config:
     guide: Named = field(default_factory=lambda: Named("mean-field"))
     fast: Fast = field(default_factory=Fast)
     slow: Slow = field(default_factory=Slow)
+    warm: Warm | None = None
     objective: Objective = field(default_factory=Objective)
     training: Training = field(default_factory=Training)
+    callbacks: tuple[Named, ...] = ()
 
     def __post_init__(self) -> None:
         if self.thoughts.layers != self.architecture.layers:
             raise InputError(
                 f"thoughts for {self.thoughts.layers} layers, but the decoder has "
                 f"{self.architecture.layers}: each layer attends to its own"
-            )
-        if self.slow.local_lr and not self.training.warm_start:
-            raise InputError(
-                f"slow.local_lr is {self.slow.local_lr}, but what it moves would be forgotten: it "
-                "needs training.warm_start (--warm-start)"
             )
 
     def replace(self, **changes: Any) -> "Config":

@@ -20,7 +20,7 @@ GIVEN = ("thoughts", "batch_size", "shared")
 def names(module: ModuleType, base: type) -> dict[str, type]:
     """The classes below `base` that a module shows, by name: StandardNormal is standard-normal."""
     return {
-        _kebab(cls.__name__): cls
+        kebab(cls.__name__): cls
         for cls in vars(module).values()
         if inspect.isclass(cls)
         and issubclass(cls, base)
@@ -54,7 +54,7 @@ def find(kind: str, named: Named, module: ModuleType, base: type) -> "functools.
 def name_of(cls: type, module: ModuleType, base: type) -> str:
     """The name `find` knows a class by."""
     known = names(module, base)
-    name = _kebab(cls.__name__)
+    name = kebab(cls.__name__)
     return name if known.get(name) is cls else f"{cls.__module__}:{cls.__qualname__}"
 
 
@@ -134,5 +134,6 @@ def new_optimizer(
         raise InputError(f"optimizer {optimizer}: {error}".replace("__init__() ", "")) from None
 
 
-def _kebab(name: str) -> str:
+def kebab(name: str) -> str:
+    """The name of a class on the command line: StandardNormal is standard-normal."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()

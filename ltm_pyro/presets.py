@@ -1,4 +1,4 @@
-"""Named configurations: the paper's sizes, a tiny one, and the released protocol."""
+"""Named configurations: the paper's sizes and a tiny one; and protocols that change them."""
 
 import dataclasses
 from typing import Protocol
@@ -7,16 +7,13 @@ from ltm_pyro.config import (
     Architecture,
     Config,
     Fast,
-    Named,
     Objective,
     Slow,
     Thoughts,
     Training,
+    Warm,
 )
 from ltm_pyro.errors import unknown
-
-RELEASED_LOG_VARIANCE = -5.0
-"""Where the released code starts every log variance."""
 
 
 def quick_protocol(config: Config) -> Config:
@@ -36,20 +33,7 @@ def joint_protocol(config: Config) -> Config:
     backward pass, so it is for training of many epochs. Held-out text has the loop of
     `quick_protocol`.
     """
-    return quick_protocol(config).replace(
-        slow=dataclasses.replace(config.slow, local_lr=1.0),
-        training=dataclasses.replace(config.training, warm_start=True, visit_steps=0),
-    )
-
-
-def released_protocol(config: Config) -> Config:
-    """The configuration under the protocol of the authors' released code, for comparison.
-
-    One noise draw for all fast steps and the slow one, log variances from -5, and the fast loop's
-    decoder gradients added to the slow gradient.
-    """
-    guide = Named("mean-field", {"log_variance": RELEASED_LOG_VARIANCE})
-    return config.replace(guide=guide, fast=Fast.released(config.fast.steps))
+    return quick_protocol(config).replace(warm=Warm(steps=0, lr=1.0))
 
 
 class HasVocabulary(Protocol):

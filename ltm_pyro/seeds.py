@@ -18,6 +18,27 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
+class Stream:
+    """What a seed is used for: the first key of `derive`, so that no two uses share their draws.
+
+    Numbers need to differ only within a group. They never change: saved runs depend on them.
+    """
+
+    # Weights of a run's model come from its seed itself; beside them:
+    SHARED_WEIGHTS = 1
+    # `DualRateSVI`, and posteriors under the same seed.
+    FIT, DRAW, TRAIN = 0, 1, 2
+    DATATREE_PRIOR, DATATREE_TEXT = 20, 21
+    # `evaluate`: a task of its own seed, and each estimator of a task.
+    TASK = 0
+    SAME_NOISE, IMPORTANCE, PREDICTIVE, FORWARD, PILOT, REVERSE, PRIOR_SCORE = 2, 3, 4, 5, 6, 7, 10
+    # `generate`.
+    PRIOR_THOUGHTS, POSTERIOR_THOUGHTS, TOKENS = 0, 1, 2
+    # Documents that the model writes (sandwich, calibration), and what is done with them.
+    DOCUMENTS, FITS, CHAINS, BOUNDS = 0, 1, 2, 3
+    TIES, BANDS = 3, 4
+
+
 def derive(seed: int, *keys: int) -> int:
     """A seed of its own for each tuple of non-negative keys, e.g. `derive(seed, step, chunk)`."""
     # With their number, or trailing zeros would make no difference.

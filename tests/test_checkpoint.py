@@ -39,7 +39,7 @@ def forced(monkeypatch, bounds):
         found = {"held_out_elbo": next(seen), "held_out_kl": 0.0, "held_out_prior": 9.0}
         return {**found, "held_out_standard_error": 0.1}
 
-    monkeypatch.setattr("ltm_pyro.runs.trainer.look", look)
+    monkeypatch.setattr("ltm_pyro.runs.callbacks.look", look)
 
 
 def looks(run):
@@ -67,7 +67,7 @@ def test_the_best_look_is_kept_with_its_step_and_bound(run_config, tmp_path, mon
     with pytest.raises(Enough):
         halfway.run(progress=False, note=stop)
     assert equal(weights(best.model), weights(halfway.svi.model))
-    assert equal(weights(best.baseline), weights(halfway.baseline.model))
+    assert equal(weights(best.baseline), weights(halfway.callbacks[0].svi.model))
     assert not equal(weights(best.model), weights(run.model))
 
 
@@ -115,7 +115,7 @@ def test_a_best_checkpoint_is_never_of_a_future_that_is_not_reached(
     save_trainer = checkpoint.save_trainer
 
     def killed(path, state):
-        calls.append(state["best"])
+        calls.append(state["callbacks"]["looks"]["best"])
         if len(calls) == 2:
             raise KeyboardInterrupt
         save_trainer(path, state)
@@ -289,10 +289,10 @@ def test_missing_weights_are_written_anew_by_a_resume(run_config, tmp_path):
 @pytest.mark.parametrize(
     ("written", "by", "mend"),
     [
-        (99, "9.9", r"99; .*reads format 2: upgrade to 9\.9"),
-        (99, None, r"99; .*reads format 2: upgrade to a later one"),
-        (0, "0.0.1", r"0; .*reads format 2: load it with 0\.0\.1"),
-        ("old", None, r"old; .*reads format 2: load it with an earlier one"),
+        (99, "9.9", r"99; .*reads format 3: upgrade to 9\.9"),
+        (99, None, r"99; .*reads format 3: upgrade to a later one"),
+        (0, "0.0.1", r"0; .*reads format 3: load it with 0\.0\.1"),
+        ("old", None, r"old; .*reads format 3: load it with an earlier one"),
     ],
 )
 def test_another_format_is_named_with_what_reads_it(run_config, tmp_path, written, by, mend):

@@ -9,6 +9,7 @@ import ltm_pyro.commands.cli as cli
 from ltm_pyro import load
 from ltm_pyro.config import Fast, Named
 from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.inference.released import Released
 from ltm_pyro.runs.build import build_guide, shared_of
 
 SMALL = [
@@ -225,7 +226,7 @@ def test_a_preset_fills_in_what_is_not_given():
     train = cli.parse(["train", "--out", "x", "--preset=large", "--fast.steps", "5"])
     assert (train.architecture.layers, train.fast.steps, train.slow.lr) == (12, 5, 4e-4)
     released = cli.parse(["train", "--out", "x", "--protocol", "released"]).config()
-    assert released.fast.leak
+    assert released.fast == Released(released.fast.steps)
     assert released.guide.options == {"log_variance": -5.0}
 
 
@@ -327,7 +328,7 @@ def test_what_guides_share_is_trained_saved_and_loaded(text_file, tmp_path, caps
         (["--guide", "covariance", "--guide.rank", "abc"], "guide 'covariance'"),
         (["--guide", "covariance", "--guide.rank", "1000"], "rank is 1000"),
         (["--guide", "mixture", "--guide.components", "2.5"], "guide 'mixture'"),
-        (["--guide", "langevin", "--warm-start"], "a warm start needs parameters"),
+        (["--guide", "langevin", "--warm.steps", "2"], "a warm start needs parameters"),
         (["--length", "0"], "length is 0"),
         (["--slow.optimizer", "LBFGS"], "optimizer LBFGS"),
     ],

@@ -10,7 +10,7 @@ from ltm_pyro.errors import InputError
     [
         (lambda: ltm.preset("smal"), "unknown preset 'smal': did you mean 'small'"),
         (lambda: ltm.Fast(steps=-1), "steps is -1: expected 0 or more"),
-        (lambda: ltm.Fast(noise="frsh"), "unknown noise 'frsh': did you mean 'fresh'"),
+        (lambda: ltm.Fast(precision="fp23"), "unknown precision 'fp23': did you mean 'fp32'"),
         (lambda: ltm.Slow(clip=0), "clip is 0: expected more than 0"),
         (lambda: Thoughts(1, 0, 3), "slots is 0"),
         (lambda: Architecture(10, 10), "begin 10 lies outside the vocabulary of 10"),

@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.config import Config, Named
+from ltm_pyro.config import Config, Named, Warm
 from ltm_pyro.errors import InputError
-from ltm_pyro.runs import folder, trainer
+from ltm_pyro.runs import callbacks, folder
 from ltm_pyro.runs import looks as held_out
 from ltm_pyro.runs.config_json import from_dict, to_dict
 from ltm_pyro.runs.trainer import Trainer
@@ -92,14 +92,13 @@ def test_a_warm_start_and_what_guides_share_go_on_too(run_config, tmp_path):
     """Stopped between checkpoints, both end as the run that was not."""
     amortized = run_config.replace(guide=Named("semi-amortized", {"width": 8}))
     for name, config in {
-        "warm": with_training(run_config, warm_start=True),
+        "warm": run_config.replace(warm=Warm(3)),
         "shared": amortized,
-        "both": with_training(amortized, warm_start=True),
+        "both": amortized.replace(warm=Warm(3)),
         "joint": with_training(ltm.joint_protocol(run_config), baseline=True),
     }.items():
         # Two epochs and more, so that documents come again.
         config = with_training(config, steps=12, batch=16, check_every=1, save_every=4)
-        training = config.training
         whole = train(config, tmp_path / name)
 
         def stop(line):
@@ -114,10 +113,8 @@ def test_a_warm_start_and_what_guides_share_go_on_too(run_config, tmp_path):
         for file in ("model.safetensors", "memory.npy"):
             if (whole.path / file).exists():
                 assert (whole.path / file).read_bytes() == (halted / file).read_bytes()
-        slow = dataclasses.replace(config.slow, local_lr=0.0)
-        cold = config.replace(slow=slow, training=dataclasses.replace(training, warm_start=False))
-        cold = train(cold, tmp_path / f"{name}-cold")
-        if config.training.warm_start:
+        cold = train(config.replace(warm=None), tmp_path / f"{name}-cold")
+        if config.warm is not None:
             assert (halted / "memory.npy").exists()
             assert not equal(weights(whole.model), weights(cold.model))
     assert any(k.startswith("guide.") for k in safetensors.torch.load_file(
@@ -125,10 +122,10 @@ def test_a_warm_start_and_what_guides_share_go_on_too(run_config, tmp_path):
 
 
 def test_training_has_the_visit_steps_of_its_configuration(run_config, corpus, tmp_path):
-    config = with_training(run_config, visit_steps=2)
-    svi = Trainer(corpus, config, tmp_path).svi
+    svi = Trainer(corpus, run_config.replace(warm=Warm(2)), tmp_path).svi
+    svi.remember(corpus.train)
     assert len(svi.step(corpus.train[:4]).inner.lr) == 2
-    assert len(svi.infer(corpus.train[:4]).inner.lr) == config.fast.steps == 3
+    assert len(svi.infer(corpus.train[:4]).inner.lr) == run_config.fast.steps == 3
 
 
 def test_a_point_guide_is_refused(run_config, tmp_path):
@@ -282,6 +279,6 @@ def test_seconds_cover_looks_and_saving(run_config, tmp_path, monkeypatch):
         time.sleep(0.2)
         return look(*arguments)
 
-    monkeypatch.setattr(trainer, "look", slowly)
+    monkeypatch.setattr(callbacks, "look", slowly)
     run = train(run_config, tmp_path / "run")
     assert [line["seconds"] > 0.2 for line in run.log()] == [False, True, False, True]

@@ -21,12 +21,11 @@ from ltm_pyro.programs.densities import (
     prior_of,
 )
 from ltm_pyro.programs.elbo import frozen
-from ltm_pyro.seeds import Noise, derive
+from ltm_pyro.seeds import Noise, Stream, derive
 
 CHAINS = 4
 LEAPFROGS = 2
 TARGET_ACCEPTANCE = 0.8
-FORWARD, PILOT, REVERSE = 5, 6, 7  # streams of one seed
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,14 @@ class Path:
         # Sigmoidal: most temperatures where the path leaves one end and nears the other.
         places = torch.linspace(-4.0, 4.0, temperatures + 1).sigmoid()
         self.betas: list[float] = ((places - places[0]) / (places[-1] - places[0])).tolist()
-        with torch.no_grad(), Noise(derive(seed, PILOT, 0), rows.key).draw():
+        with torch.no_grad(), Noise(derive(seed, Stream.PILOT, 0), rows.key).draw():
             spread = draw_latents(start, rows, 64)
         self.scale = {site: z.std(0, keepdim=True) + 1e-6 for site, z in spread.items()}
         self.steps = self._adapt()
 
     def forward(self, chains: int) -> Tensor:
         """log weights of chains from f_0 to f_1, (chains, documents): mean of exp is p(x)."""
-        noise = Noise(derive(self.seed, FORWARD), self.rows.key)
+        noise = Noise(derive(self.seed, Stream.FORWARD), self.rows.key)
         log_w, _ = self._run(self._draw(noise, chains), self.steps, noise)
         return log_w
 
@@ -97,7 +96,7 @@ class Path:
 
         The mean of exp(-log weight) is 1 / p(x), so minus its log bounds log p(x) from above.
         """
-        noise = Noise(derive(self.seed, REVERSE), self.rows.key)
+        noise = Noise(derive(self.seed, Stream.REVERSE), self.rows.key)
         z = {site: value.expand(chains, *value.shape[1:]) for site, value in exact.items()}
         state = self._state(z)
         log_w = torch.zeros_like(state.end)
@@ -112,7 +111,7 @@ class Path:
         Found by chains whose weights are thrown away: chains that count use step sizes fixed
         beforehand, or their weights would not be valid.
         """
-        noise = Noise(derive(self.seed, PILOT, 1), self.rows.key)
+        noise = Noise(derive(self.seed, Stream.PILOT, 1), self.rows.key)
         log_step = torch.full((len(self.rows),), -1.0, device=self.rows.lengths.device)
         steps = log_step.exp().expand(len(self.betas), -1)
         _, steps = self._run(self._draw(noise, 2), steps, noise, adapt=True)

@@ -12,7 +12,7 @@ from ltm_pyro.inference.local import fit_guide, new_guide
 from ltm_pyro.inference.posterior import pieces
 from ltm_pyro.programs.densities import draw_latents, log_joint, prior_of
 from ltm_pyro.programs.elbo import ElboTerms, elbo_terms
-from ltm_pyro.seeds import Noise, derive
+from ltm_pyro.seeds import Noise, Stream, derive
 
 
 def elbo(task: Task, draws: int = 16) -> Estimate:
@@ -32,7 +32,7 @@ def prior(task: Task, draws: int = 16) -> Estimate:
     The negative ELBO of the guide q(z) = p(z), whose KL is zero, so a bound too.
     """
     scores = []
-    noise = Noise(derive(task.seed, 10), task.rows.key)
+    noise = Noise(derive(task.seed, Stream.PRIOR_SCORE), task.rows.key)
     for number in pieces(draws):
         with noise.draw():
             latents = draw_latents(prior_of(task.model), task.rows, number)
@@ -58,8 +58,8 @@ def same_noise(task: Task, draws: int = 1) -> Estimate:
     Not a bound: the guide has adapted to the draw it is scored with.
     """
     guide = new_guide(task.model, task.guide, task.rows)
-    noise = Noise(derive(task.seed, 2), task.rows.key, fixed=True)
-    fast = dataclasses.replace(task.fast, noise="fixed", particles=draws, leak=False)
+    noise = Noise(derive(task.seed, Stream.SAME_NOISE), task.rows.key, fixed=True)
+    fast = dataclasses.replace(task.fast, particles=draws)
     fit_guide(task.model, guide, task.rows, fast, noise)
     with torch.no_grad(), noise.draw():
         terms = elbo_terms(task.model, guide, task.rows, draws)

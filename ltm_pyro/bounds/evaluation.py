@@ -1,6 +1,5 @@
 """One call from a model and rows to a table of figures."""
 
-import dataclasses
 import hashlib
 import inspect
 import time
@@ -24,7 +23,7 @@ from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
-from ltm_pyro.seeds import derive
+from ltm_pyro.seeds import Stream, derive
 
 Estimator = Callable[..., Estimate]
 
@@ -76,11 +75,11 @@ def evaluate(
         wanted.setdefault("baseline", (exact_baseline, ()))
     estimates: dict[str, list[Estimate]] = {label: [] for label in wanted}
     seconds = dict.fromkeys(estimates, 0.0)
-    fast = dataclasses.replace(fast or Fast(), leak=False)  # nothing here takes a slow step
+    fast = fast or Fast()
     parts = list(rows.to(next(model.parameters()).device).split(chunk))
     with tqdm(total=len(parts) * len(wanted), desc="scoring", disable=not progress) as bar:
         for part in parts:
-            task = Task(model, part, guide, fast, derive(seed, 0), baseline, progress)
+            task = Task(model, part, guide, fast, derive(seed, Stream.TASK), baseline, progress)
             for label, (estimator, numbers) in wanted.items():
                 bar.set_postfix_str(label)
                 estimate, spent = _timed(estimator, task, numbers)

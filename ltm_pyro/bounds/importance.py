@@ -9,7 +9,7 @@ from ltm_pyro.bounds.estimate import Estimate, Task
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.programs.densities import log_joint, log_weights
-from ltm_pyro.seeds import Noise, derive
+from ltm_pyro.seeds import Noise, Stream, derive
 
 AT_ONCE = 8
 """Draws of every row that are scored together; bounds the memory."""
@@ -19,7 +19,7 @@ AT_ONCE = 8
 def importance_weights(task: Task, draws: int) -> Tensor:
     """log p(x, z) - log q(z) at fresh draws of the fitted guide, (draws, rows), nats."""
     guide, rows = task.fitted()
-    noise, found = Noise(derive(task.seed, 3), rows.key), []
+    noise, found = Noise(derive(task.seed, Stream.IMPORTANCE), rows.key), []
     for start in range(0, draws, AT_ONCE):
         with noise.draw():
             found.append(log_weights(task.model, guide, rows, min(AT_ONCE, draws - start)))

@@ -7,7 +7,7 @@ from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.programs.densities import Program, draw_latents, prior_of, token_log_prob
-from ltm_pyro.seeds import Noise, derive
+from ltm_pyro.seeds import Noise, Stream, derive
 
 DRAWS = 16
 
@@ -35,14 +35,14 @@ def predictive(task: Task, block: int = 16) -> Estimate:
             part.bytes,
             part.key,
         )
-        seed = derive(task.seed, 4, number)
+        seed = derive(task.seed, Stream.PREDICTIVE, number)
         program: Program = prior_of(task.model)
         if start:
             fitted = infer(task.model, prefix, task.guide, task.fast, seed, len(prefix))
             program = fitted.chunks[0][0]
         ends = torch.clamp(part.lengths, max=start + block)
         seen = Rows(part.tokens[:, : start + block], ends, part.document, part.bytes, part.key)
-        with torch.no_grad(), Noise(derive(seed, 1), part.key).draw():
+        with torch.no_grad(), Noise(derive(seed, Stream.DRAW), part.key).draw():
             scores = token_log_prob(task.model, draw_latents(program, prefix, DRAWS), seen)
         mean, its_variance = log_mean_exp(scores[..., start:].sum(-1))
         nats[there] -= mean

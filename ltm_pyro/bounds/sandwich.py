@@ -21,7 +21,7 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.programs.densities import prior_of, simulate
 from ltm_pyro.programs.elbo import frozen
-from ltm_pyro.seeds import derive
+from ltm_pyro.seeds import Stream, derive
 
 
 @dataclass(frozen=True)
@@ -135,17 +135,23 @@ def sandwich(
         )
     fast = fast or Fast()
     begun = time.perf_counter()
-    rows, latents = simulate(model, lengths, derive(seed, 0))
+    rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS))
     program = prior_of(model)
     if start == "guide":
-        program = Task(model, rows, guide, fast, derive(seed, 1)).fitted()[0]
+        program = Task(model, rows, guide, fast, derive(seed, Stream.FITS)).fitted()[0]
     with frozen(model):
-        path = Path(model, program, rows, temperatures, derive(seed, 2), progress)
+        path = Path(model, program, rows, temperatures, derive(seed, Stream.CHAINS), progress)
         lower, _ = log_mean_exp(path.forward(chains))
         minus_upper, _ = log_mean_exp(-path.reverse(latents, chains))
     seconds = time.perf_counter() - begun
     report = evaluate(
-        model, rows, bounds, guide=guide, fast=fast, seed=derive(seed, 3), progress=progress
+        model,
+        rows,
+        bounds,
+        guide=guide,
+        fast=fast,
+        seed=derive(seed, Stream.BOUNDS),
+        progress=progress,
     )
     return Sandwich(
         lower=_array(lower),

@@ -71,8 +71,8 @@ def parse(arguments: list[str]) -> Any:
         parts = ("architecture", "thoughts", "fast", "slow", "objective")
         default = Train(
             out=tyro.MISSING,
-            warm_start=config.training.warm_start,
-            visit_steps=config.training.visit_steps,
+            warm_steps=config.warm and config.warm.steps,
+            warm_lr=config.warm and config.warm.lr,
             **{part: getattr(config, part) for part in parts},
         )
     told = io.StringIO()

@@ -32,7 +32,7 @@ class Evaluate:
     """Default: the test split of the text the run was trained on, or all of another text."""
     bounds: str = "elbo,prior"
     """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws)."""
-    fast_steps: int | None = None
+    fast_steps: Annotated[int | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps for each document (default: as in training)."""
     against: Path | None = None
     """Another run with the same tokenizer: paired differences on the same documents."""

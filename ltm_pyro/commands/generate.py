@@ -35,7 +35,7 @@ class Generate:
     """Of these, draw from the likeliest that together hold this probability."""
     stop: UseAppendAction[tuple[str, ...]] = ()
     """A text ends before this string; may be given several times."""
-    fast_steps: int | None = None
+    fast_steps: Annotated[int | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps on the prompt (default: as in training)."""
     seed: int = 0
     """Every draw follows from it."""

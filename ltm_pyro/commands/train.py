@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
+from tyro.conf import UseAppendAction
 
 import ltm_pyro as ltm
 from ltm_pyro.commands.text import FlatText, Text, say
@@ -21,13 +22,14 @@ from ltm_pyro.config import (
     Slow,
     Thoughts,
     Training,
+    Warm,
 )
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.demo import demo
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
-from ltm_pyro.runs.build import build_guide, build_prior
-from ltm_pyro.runs.checks import check_guide
+from ltm_pyro.runs.build import build_callback, build_guide, build_prior
+from ltm_pyro.runs.checks import check_density
 from ltm_pyro.runs.training import fitted
 
 DEFAULTS = {"quick": ltm.quick_protocol, "joint": ltm.joint_protocol}
@@ -76,10 +78,14 @@ class Train:
     "released" repeats the authors' released code for comparison: its numbers are no bounds."""
     baseline: bool = False
     """Also train the same decoder without latents, on the same batches."""
-    warm_start: bool = False
-    """Begin a document's fast steps where they ended an epoch before, not at the prior."""
-    visit_steps: int | None = None
-    """Fast steps of a document in training (default: --fast.steps, which held-out text has)."""
+    warm_steps: Annotated[int | None, tyro.conf.arg(name="warm.steps")] = None
+    """Begin a document's fast steps where they ended an epoch before, not at the prior, and take
+    this many a visit (held-out text has --fast.steps)."""
+    warm_lr: Annotated[float | None, tyro.conf.arg(name="warm.lr")] = None
+    """With a warm start, let the slow step's backward pass move thoughts too, at this rate."""
+    callback: UseAppendAction[tuple[str, ...]] = ()
+    """What else happens after each iteration: tensor-board, wandb, or package.module:Class; may be
+    given several times."""
     check_every: int | None = None
     """Iterations between looks at held-out text."""
     save_every: int | None = None
@@ -111,9 +117,13 @@ class Train:
             guide=Named(self.guide, self.guide_options),
             fast=self._fast(),
             slow=self.slow,
+            warm=self._warm(),
             objective=self.objective,
             training=self._training(ltm.preset(self.preset).training),
+            callbacks=tuple(Named(name) for name in self.callback),
         )
+        for named in config.callbacks:
+            build_callback(named)  # a wrong name is told before the text is read
         config = ltm.released_protocol(config) if self.protocol == "released" else config
         return config if corpus is None else fitted(config, corpus)
 
@@ -149,7 +159,7 @@ class Train:
             config = self.config()
         # A wrong name or option is told before the long part.
         build_prior(config.prior, config.thoughts)
-        check_guide(config, build_guide(config.guide))
+        check_density(config, build_guide(config.guide))
         corpus = ltm.load_data(config, tokenizer)
         say(f"data: {corpus}")
         if record is not None:
@@ -180,6 +190,13 @@ class Train:
             return given
         return dataclasses.replace(given, lr=rate)
 
+    def _warm(self) -> Warm | None:
+        """The warm start, if any of its options was given, or the protocol has one."""
+        if self.warm_steps is None and self.warm_lr is None:
+            return None
+        steps = self.fast.steps if self.warm_steps is None else self.warm_steps
+        return Warm(steps, self.warm_lr or 0.0)
+
     def _training(self, training: Training) -> Training:
         given: dict[str, Any] = {
             "steps": self.steps,
@@ -188,8 +205,6 @@ class Train:
             "save_every": self.save_every,
             "seed": self.seed,
             "baseline": self.baseline or None,
-            "warm_start": self.warm_start or None,
-            "visit_steps": self.visit_steps,
         }
         return dataclasses.replace(training, **{k: v for k, v in given.items() if v is not None})
 

@@ -26,7 +26,7 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.programs.densities import draw_latents, simulate
-from ltm_pyro.seeds import derive
+from ltm_pyro.seeds import Stream, derive
 
 
 @dataclass(frozen=True)
@@ -179,10 +179,10 @@ def calibrate(
         raise InputError("functionals is empty: name at least one, or leave it out")
     fast = fast or Fast()
     lengths = lengths.to(next(model.parameters()).device)
-    rows, latents = simulate(model, lengths, derive(seed, 0))
+    rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS))
     if functionals is None:
         functionals = default_functionals(tuple(Draws(model, latents, rows).z.shape[2:]))
-    posterior = infer(model, rows, guide, fast, derive(seed, 1), chunk)
+    posterior = infer(model, rows, guide, fast, derive(seed, Stream.FITS), chunk)
     below = {name: np.zeros(len(rows), np.int64) for name in functionals}
     equal = {name: np.zeros(len(rows), np.int64) for name in functionals}
     for i, (fitted, part) in enumerate(posterior.chunks):
@@ -197,10 +197,12 @@ def calibrate(
                 values = evaluate_functional(name, f, Draws(model, drawn, part))
                 below[name][here] += (values < targets[name]).sum(0)
                 equal[name][here] += (values == targets[name]).sum(0)
-    ties = np.random.default_rng(derive(seed, 3))  # a true value among equals has a random place
+    ties = np.random.default_rng(
+        derive(seed, Stream.TIES)
+    )  # a true value among equals has a random place
     ranks = {name: below[name] + ties.integers(0, equal[name] + 1) for name in functionals}
     protocol = f"{fast.steps} fast steps, {len(rows)} simulated documents, {draws} draws"
-    return Calibration.from_ranks(ranks, draws, level, derive(seed, 4), protocol)
+    return Calibration.from_ranks(ranks, draws, level, derive(seed, Stream.BANDS), protocol)
 
 
 def plot_calibration(calibration: Calibration, ax: Axes) -> Axes:

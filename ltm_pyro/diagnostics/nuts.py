@@ -24,7 +24,7 @@ from ltm_pyro.inference.posterior import infer, with_density
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.programs.densities import Latents, draw_latents
 from ltm_pyro.programs.elbo import frozen
-from ltm_pyro.seeds import derive, seeded
+from ltm_pyro.seeds import Stream, derive, seeded
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def compare_with_nuts(
         if given < least:
             raise InputError(f"{name} is {given}: expected {least} or more")
     fast = fast or Fast()
-    posterior = infer(model, rows, guide, fast, derive(seed, 0))
+    posterior = infer(model, rows, guide, fast, derive(seed, Stream.TASK))
     guided = []
     for fitted, part in posterior.chunks:
         with_density(fitted)
@@ -168,7 +168,7 @@ def compare_with_nuts(
     for i, part in enumerate(posterior.rows.split(chunk)):
         found = []
         for c in range(chains):
-            with frozen(model), seeded(seed, 2, i, c):
+            with frozen(model), seeded(seed, Stream.CHAINS, i, c):
                 latents, diverged = _nuts(model, part, warmup, draws, target, progress)
             found.append(latents)
             divergences += diverged

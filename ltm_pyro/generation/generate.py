@@ -21,9 +21,7 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.decoders.decode import decode
-from ltm_pyro.seeds import derive, generator, seeded
-
-PRIOR, POSTERIOR, TOKENS = 0, 1, 2  # streams of one seed
+from ltm_pyro.seeds import Stream, derive, generator, seeded
 
 Why = Literal["end", "stop", "length"]
 """A text ends with the end-of-text token, before a stop string, or with its row."""
@@ -131,7 +129,9 @@ def generate(
     # As many as the decoder's row has tokens, whatever `length`: a shorter text is a beginning.
     uniforms = torch.stack(
         [
-            torch.rand(longest, generator=generator(seed, TOKENS, *name), dtype=torch.float64)
+            torch.rand(
+                longest, generator=generator(seed, Stream.TOKENS, *name), dtype=torch.float64
+            )
             for name in map(_name, texts)
         ]
     )
@@ -268,13 +268,13 @@ def _thoughts(
         posterior = infer(model, rows, guide, fast, seed)
         for number in range(1 + max(number for text, number in texts if encoded[text])):
             # One at a time, so that a text's thoughts do not depend on how many texts there are.
-            drawn = posterior.sample(1, derive(seed, POSTERIOR, number))[0]
+            drawn = posterior.sample(1, derive(seed, Stream.POSTERIOR_THOUGHTS, number))[0]
             found |= {(text, number): z for text, z in zip(fitted, drawn, strict=True)}
     for text in texts:
         if text not in found:
             with (
                 torch.no_grad(),
-                seeded(seed, PRIOR, *_name(text)),
+                seeded(seed, Stream.PRIOR_THOUGHTS, *_name(text)),
                 pyro.plate("documents", 1, dim=-1),
             ):
                 found[text] = model.prior()[0]

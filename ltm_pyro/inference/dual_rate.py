@@ -1,17 +1,17 @@
 """Dual-rate stochastic variational inference: local guides fast, global weights slowly."""
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ltm_pyro.config import Fast, Objective, Slow
+from ltm_pyro.config import Fast, Objective, Slow, Warm
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide, MeanField
@@ -26,20 +26,17 @@ from ltm_pyro.inference.local import (
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
+from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.names import new_optimizer
-from ltm_pyro.presets import RELEASED_LOG_VARIANCE
 from ltm_pyro.programs.elbo import assert_finite, elbo_terms, frozen
-from ltm_pyro.seeds import Noise, derive
+from ltm_pyro.seeds import Noise, Stream, derive
 
-PAPER: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
+PAPER_OPTIONS: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
 """Options of the slow optimizer where the paper's differ from torch's."""
-HOW = {"foreach", "fused", "differentiable", "capturable"}
+IMPLEMENTATIONS = {"foreach", "fused", "differentiable", "capturable"}
 """Options of AdamW that say how it is computed; without any it is fused, in one pass."""
-
-
-TRAIN = 2  # a stream of its own: posteriors draw from 0 and 1 of the same seed
 
 Callback = Callable[["DualRateSVI", StepReport], Any]
 """Called after every iteration of `DualRateSVI.fit`; may raise `StopTraining`."""
@@ -51,7 +48,8 @@ class DualRateSVI:
     For a batch, `step` makes a fresh guide, takes `fast.steps` steps in its local parameters with
     the model frozen, then `slow.steps` steps in the model's parameters with the guide frozen
     (Algorithm 1 of Kong et al. 2025). The guide is gone when the step ends; Pyro's parameter
-    store is never used. With a memory and `slow.local_lr` the slow step moves the guide too.
+    store is never used. With a warm start (`Warm`) a document's local parameters are remembered
+    from one visit to the next, and the slow step can move them too.
 
     Args:
         model: a Pyro model of text; its parameters (decoder, learned prior) are global ones.
@@ -62,9 +60,12 @@ class DualRateSVI:
         slow: the slow step.
         objective: the KL's weight over training; the ELBO unless given.
         seed: every draw is derived from it and the step's number.
-        memory: keeps documents' local parameters from one epoch to the next.
-        visit_steps: fast steps of `step`, where they are to be others than the `fast.steps` of
-            `infer`: fewer, where a memory makes up for it.
+        warm: a warm start, where documents are to have one.
+        world: the processes that train together; this one alone unless given.
+
+    Attributes:
+        done: iterations so far.
+        memory: local parameters of documents, for a warm start; see `remember`.
     """
 
     def __init__(
@@ -75,10 +76,11 @@ class DualRateSVI:
         slow: Slow | None = None,
         objective: Objective | None = None,
         seed: int = 0,
-        memory: Memory | None = None,
-        visit_steps: int | None = None,
+        warm: Warm | None = None,
+        world: World = ALONE,
     ):
-        self.memory, self.visit_steps = memory, visit_steps
+        self.warm, self.world = warm, world
+        self.memory: Memory | None = None
         self.model, self.guide, self.seed = model, guide, seed
         self.fast, self.slow = fast or Fast(), slow or Slow()
         self.objective = objective or Objective()
@@ -90,18 +92,14 @@ class DualRateSVI:
         groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": self.slow.decay}]
         if others:
             groups.append({"params": others, "weight_decay": 0.0})
-        options = {**PAPER.get(self.slow.optimizer, {}), **self.slow.options}
-        if self.slow.optimizer == "AdamW" and not HOW & set(options):
+        options = {**PAPER_OPTIONS.get(self.slow.optimizer, {}), **self.slow.options}
+        if self.slow.optimizer == "AdamW" and not IMPLEMENTATIONS & set(options):
             options["fused"] = True
         self.optimizer = new_optimizer(self.slow.optimizer, groups, self.slow.lr, options)
 
-    @classmethod
-    def released(
-        cls, model: TextModel, steps: int = 16, slow: Slow | None = None, seed: int = 0
-    ) -> "DualRateSVI":
-        """The protocol of the authors' released code; see `ltm_pyro.config.released_protocol`."""
-        guide = functools.partial(MeanField, log_variance=RELEASED_LOG_VARIANCE)
-        return cls(model, guide, Fast.released(steps), slow, seed=seed)
+    def remember(self, rows: Rows, folder: Path | None = None) -> None:
+        """Make the memory of a warm start for these rows; in a folder, or in memory alone."""
+        self.memory = Memory(rows, folder)
 
     def global_parameters(self) -> list[nn.Parameter]:
         """What the slow step trains: decoder, learned prior, and what guides share."""
@@ -112,21 +110,21 @@ class DualRateSVI:
         """One iteration on a batch.
 
         Args:
-            batch: rows of tokens.
+            batch: rows of tokens, those of this process.
             total: iterations that the schedules span; without it the slow rate stays at `slow.lr`
                 after its warm-up and the KL's weight is its last.
         """
         start = time.perf_counter()
-        if self.slow.local_lr and self.memory is None:
+        if self.warm is not None and self.memory is None:
             raise InputError(
-                f"slow.local_lr is {self.slow.local_lr}, but what it moves would be forgotten: it "
-                "needs a warm start (training.warm_start, or DualRateSVI(memory=Memory(rows)))"
+                "a warm start has to know its documents: call svi.remember(rows) with all of them "
+                "before svi.step(batch), or train with svi.fit(rows, steps)"
             )
-        visit = self.fast
-        if self.visit_steps is not None:
-            visit = dataclasses.replace(self.fast, steps=self.visit_steps)
+        visit, memory = self.fast, None
+        if self.warm is not None:
+            visit, memory = dataclasses.replace(visit, steps=self.warm.steps), self.memory
         batch = batch.to(next(self.model.parameters()).device)
-        tokens = batch.token_count
+        tokens = self.world.sum(batch.token_count)
         size = -(-len(batch) // self.slow.accumulate)
         weight = self.objective.weight(self.done, total)
         self.optimizer.zero_grad(set_to_none=True)
@@ -139,15 +137,15 @@ class DualRateSVI:
                     f"{type(guide).__name__} comes with a shared module that would not be trained: "
                     "pass the guide as functools.partial(cls, shared=module), or cls.of(model)"
                 )
-            seed = derive(self.seed, TRAIN, self.done)
-            noise = Noise(seed, part.key, fixed=self.fast.noise == "fixed")
+            seed = derive(self.seed, Stream.TRAIN, self.done)
+            noise = self.fast.draws(seed, part.key)
             inner = fit_guide(
                 self.model, guide, part, visit, noise, weight, self.objective.free_bits,
-                self.memory,
+                memory, leak=self.fast.leaks,
             )  # fmt: skip
             loops.append(inner)
             fitted.append((guide, part, noise))
-        if self.fast.leak:  # what leaked is in nats; the slow gradient is in nats per token
+        if self.fast.leaks:  # what leaked is in nats; the slow gradient is in nats per token
             for parameter in self.global_parameters():
                 if parameter.grad is not None:
                     parameter.grad /= tokens
@@ -162,6 +160,7 @@ class DualRateSVI:
             seen = self._backward(fitted, tokens, weight)
             if slow_step == 0:
                 likelihood, kl, objective = seen
+            self.world.gradients(self.global_parameters())
             norm = nn.utils.clip_grad_norm_(self.global_parameters(), self.slow.clip)
             if slow_step == 0:
                 first_norm = float(norm)
@@ -175,19 +174,19 @@ class DualRateSVI:
             gradient_norm=first_norm,
             lr=lr,
             kl_weight=weight,
-            objective=float(-objective.sum() / tokens),
+            objective=float(-objective.sum() / batch.token_count),
             seconds=time.perf_counter() - start,
             inner=InnerLoop.concatenate(loops),
         )
 
     def _backward(
-        self, fitted: list[tuple[Guide, Rows, Noise]], tokens: int, weight: float
+        self, fitted: list[tuple[Guide, Rows, Noise]], tokens: float, weight: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Add the slow gradient; returns log-likelihood, KL and objective per document, nats.
 
-        With `slow.local_lr` also a step of local parameters, along the same backward pass.
+        Where a warm start has a rate, also a step of local parameters, along the same pass.
         """
-        seen, lr = [], self.slow.local_lr
+        seen, lr = [], self.warm.lr if self.warm is not None else 0.0
         joint = self.memory if lr else None
         for guide, part, noise in fitted:
             guide.zero_grad()
@@ -197,8 +196,10 @@ class DualRateSVI:
             assert_finite(terms, f"the slow step of iteration {self.done + 1}")
             objective = terms.objective(weight, self.objective.free_bits)
             with frozen(guide):
-                extra = guide.shared_loss()
-            loss = -objective.mean(0) if extra is None else extra - objective.mean(0)
+                loss = -objective.mean(0)
+                for part_of in (guide, getattr(self.model, "prior", None)):
+                    extra = None if part_of is None else part_of.slow_loss()
+                    loss = loss if extra is None else loss + extra
             (loss.sum() / tokens).backward()
             if joint is not None:
                 for parameter in guide.parameters():  # the fast loop's gradients are in nats
@@ -223,12 +224,15 @@ class DualRateSVI:
         Each callback is called with (svi, report) after every iteration. Returns the history;
         `fit(...).history` is a DataFrame with one row an iteration.
         """
+        if self.warm is not None and self.memory is None:
+            self.remember(rows)
         done = Fit()
         total = self.done + steps
         device = next(self.model.parameters()).device
 
         def batch(step: int) -> tuple[int, Rows]:
-            return step, rows.batch(step, batch_size, self.seed).to(device, wait=False)
+            part = self.world.share(rows.batch(step, batch_size, self.seed))
+            return step, part.to(device, wait=False)
 
         upcoming = None
         with tqdm(

@@ -76,14 +76,15 @@ def fit_guide(
     kl_weight: float = 1.0,
     free_bits: float = 0.0,
     memory: Memory | None = None,
+    leak: bool = False,
 ) -> InnerLoop:
     """Take `fast.steps` steps up the ELBO in the guide's parameters; the model stays as it is.
 
     A `Sampler` moves its particles by that many steps instead.
 
     Algorithm 1 of Kong et al. (2025), its inner loop. Every step draws from `noise`. The model's
-    parameters are frozen meanwhile, so no gradient of theirs is computed or kept (unless
-    `fast.leak`, as in the released code). With `fast.tokens` below 1 the likelihood is estimated
+    parameters are frozen meanwhile, so no gradient of theirs is computed or kept (unless they
+    are to `leak`, as in the released code). With `fast.tokens` below 1 the likelihood is estimated
     from a part of each document's tokens, in the trace too. A `kl_weight` other than 1, or
     `free_bits`, fit another objective than the ELBO (see `Objective`); the trace still records the
     ELBO's parts. With a `memory` documents start where they ended the last time.
@@ -95,18 +96,18 @@ def fit_guide(
     if fast.tokens < 1:
         _check_subsampling(model, guide)
     with torch.enable_grad(), ExitStack() as stack:
-        if not fast.leak:
+        if not leak:
             stack.enter_context(frozen(model))
         if guide.shared is not None:
             stack.enter_context(frozen(guide.shared))
         # With the weights fixed, what precedes the first look at z is the same in every step.
         fixed: Program = model
-        if fast.steps and not fast.leak:
+        if fast.steps and not leak:
             fixed = functools.partial(model, prelude=model.read(batch))
         guide.start(model, batch)
         if memory is not None:
             memory.recall(guide, batch)
-        with computing(fast, model, fixed=not fast.leak), Finite() as seen:
+        with computing(fast, model, fixed=not leak), Finite() as seen:
             if isinstance(guide, Sampler):
                 inner = _sample(fixed, guide, batch, fast, noise, seen)
             else:

@@ -1,6 +1,5 @@
 """What inference returns: guides fitted to some rows."""
 
-import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from ltm_pyro.guides.base import Guide
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.programs.elbo import ElboTerms, elbo_terms, sample_thoughts
-from ltm_pyro.seeds import Noise, derive
+from ltm_pyro.seeds import Noise, Stream, derive
 
 AT_ONCE = 8
 """Particles of every row that are scored together; bounds the memory."""
@@ -22,7 +21,6 @@ NO_BOUND = (
     "what it scores is no bound. Ask for `prior`, `predictive` or `ais_prior`, or fit a guide with "
     "a density, such as LaplaceApproximation around the same point"
 )
-FIT, DRAW = 0, 1  # streams of one seed: what a fit draws, and what is drawn from it afterwards
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Posterior:
             parts.append(_in_pieces(self.model, guide, rows, particles, self.noise(rows, seed)))
         return ElboTerms.concatenate(parts)
 
-    def noise(self, rows: Rows, seed: int | None = None, stream: int = DRAW) -> Noise:
+    def noise(self, rows: Rows, seed: int | None = None, stream: int = Stream.DRAW) -> Noise:
         """What is drawn from the fitted guides of some of the rows."""
         return Noise(derive(self.seed if seed is None else seed, stream), rows.key)
 
@@ -126,10 +124,9 @@ def infer(
     """
     rows = rows.to(next(model.parameters()).device)
     chunks, loops = [], []
-    fast = dataclasses.replace(fast, leak=False)  # nothing here takes a slow step
     for part in rows.split(chunk):
         fitted = new_guide(model, guide, part)
-        noise = Noise(derive(seed, FIT), part.key, fixed=fast.noise == "fixed")
+        noise = fast.draws(derive(seed, Stream.FIT), part.key)
         loops.append(fit_guide(model, fitted, part, fast, noise))
         chunks.append((fitted, part))
     return Posterior(model, rows, chunks, InnerLoop.concatenate(loops), seed)

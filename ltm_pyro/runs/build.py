@@ -9,7 +9,9 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import LatentThoughtModel, TextModel, priors
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.names import describe, find
-from ltm_pyro.seeds import seeded
+from ltm_pyro.runs import trackers
+from ltm_pyro.runs.callbacks import Callback
+from ltm_pyro.seeds import Stream, seeded
 
 
 def build_prior(named: Named, thoughts: Thoughts) -> Prior:
@@ -28,7 +30,7 @@ def build_guide(named: Named, model: TextModel | None = None, seed: int = 0) -> 
     if model is None:
         return found
     cls: Any = found.func
-    with seeded(seed, 1):
+    with seeded(seed, Stream.SHARED_WEIGHTS):
         bound: MakeGuide = cls.of(model, **found.keywords)
     return bound
 
@@ -42,6 +44,12 @@ def build_model(config: Config, seed: int | None = None) -> LatentThoughtModel:
     """The configuration's model, its weights drawn from `seed` (training's unless given)."""
     with seeded(config.training.seed if seed is None else seed):
         return LatentThoughtModel(config, build_prior(config.prior, config.thoughts))
+
+
+def build_callback(named: Named) -> Callback:
+    """A callback by name, e.g. `Named("tensor-board")`, or by `package.module:Class`."""
+    callback: Callback = find("callback", named, trackers, Callback)()
+    return callback
 
 
 def named_prior(prior: Prior) -> Named:

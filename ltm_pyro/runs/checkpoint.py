@@ -16,10 +16,12 @@ from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import InputError, first_line, unknown
 from ltm_pyro.runs.folder import (
+    BASELINE,
     BEST,
     CONFIG,
     LOG,
     MODEL,
+    SHARED,
     TOKENIZER,
     TRAINER,
     read_config,
@@ -29,8 +31,6 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 
 CHECKPOINTS = {"last": MODEL, "best": BEST}
-BASELINE, SHARED = "baseline.", "guide."
-"""What the names of other weights than the model's begin with."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def load_trainer(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(place, weights_only=True)
-        return {"model": state["model"], "svi": state["svi"], **state}
+        return {name: state[name] for name in ("model", "svi", "callbacks")} | state
     except Exception as error:  # the unpickler raises many kinds
         raise InputError(
             f"{place} is damaged or not a trainer state ({first_line(error)}): put back a whole "

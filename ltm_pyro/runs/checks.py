@@ -26,7 +26,7 @@ def check_corpus(corpus: Corpus, config: Config) -> None:
         )
 
 
-def check_guide(config: Config, guide: MakeGuide) -> None:
+def check_density(config: Config, guide: MakeGuide) -> None:
     """Raises InputError for a guide that a run's figures cannot be made of."""
     cls = getattr(guide, "func", guide)
     if not getattr(cls, "has_density", True):
@@ -44,7 +44,7 @@ def try_guide(config: Config, model: LatentThoughtModel, guide: MakeGuide, rows:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"guide {config.guide.name!r}: {first_line(error)}") from None
     local = list(made.parameters())
-    if local and (config.fast.steps or config.slow.local_lr):
+    if local and (config.fast.steps or config.warm is not None):
         local_optimizer(config.fast, made, local)
-    if config.training.warm_start:
+    if config.warm is not None:
         Memory(rows).remember(made, rows)

@@ -2,12 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args, get_origin
 
-from ltm_pyro.config import Config
+from ltm_pyro.config import Config, Fast
 from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.inference.released import Released
 
 T = TypeVar("T")
+
+
+def _dataclass_of(annotation: Any) -> type | None:
+    """The dataclass in a field's type, also in `Warm | None` and `tuple[Named, ...]`."""
+    kinds = (annotation, *get_args(annotation))
+    return next((k for k in kinds if isinstance(k, type) and dataclasses.is_dataclass(k)), None)
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -22,7 +29,10 @@ def to_dict(config: Config) -> dict[str, Any]:
                 f"{part}.optimizer is {optimizer!r}: a saved run needs the name of a torch.optim "
                 "class, or 'package.module:callable'"
             )
-    return dataclasses.asdict(config)
+    found = dataclasses.asdict(config)
+    if isinstance(config.fast, Released):
+        found["fast"]["protocol"] = "released"
+    return found
 
 
 def from_dict(kind: type[T], data: Mapping[str, Any], where: str = "config") -> T:
@@ -36,13 +46,19 @@ def from_dict(kind: type[T], data: Mapping[str, Any], where: str = "config") -> 
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, value in data.items():
+        if kind is Fast and (name, value) == ("protocol", "released"):
+            kind = cast(type[T], Released)
+            continue
         if name not in fields:
             raise unknown(f"field of {where}", name, fields)
-        inner = fields[name].type
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+        annotation = fields[name].type
+        inner, several = _dataclass_of(annotation), get_origin(annotation) is tuple
+        if several and inner is not None:
+            values[name] = tuple(from_dict(inner, one, f"{where}.{name}") for one in value)
+        elif inner is not None and value is not None:
             values[name] = from_dict(inner, value, f"{where}.{name}")
         else:
-            values[name] = tuple(value) if name == "fields" else value
+            values[name] = tuple(value) if several else value
     try:
         return kind(**values)
     except TypeError as error:

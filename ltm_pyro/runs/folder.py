@@ -36,10 +36,12 @@ from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.inference.memory import ARRAY, STAGED
 
-FORMAT = 2
+FORMAT = 3
 CONFIG, TOKENIZER, TRAINER, LOG = "config.json", "tokenizer.json", "trainer.pt", "log.jsonl"
 MODEL, BEST = "model.safetensors", "best.safetensors"
 MEMORY = (ARRAY, STAGED)
+BASELINE, SHARED = "baseline.", "guide."
+"""What the names of other weights than the model's begin with."""
 FILES = (CONFIG, TOKENIZER, TRAINER, LOG, MODEL, BEST)
 
 

@@ -13,6 +13,7 @@ from ltm_pyro.runs import checkpoint
 from ltm_pyro.runs import folder
 from ltm_pyro.config import Config, Named
 from ltm_pyro.runs.looks import BOUND
+from ltm_pyro.inference.released import Released
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.presets import preset
 
@@ -85,7 +86,10 @@ def info_run(path: Path) -> dict[str, Any]:
         "prior_options": dict(config.prior.options),
         "guide": config.guide.name,
         "guide_options": dict(config.guide.options),
+        "released": isinstance(config.fast, Released),
         "fast": dataclasses.asdict(config.fast),
+        "warm": config.warm and dataclasses.asdict(config.warm),
+        "callbacks": [named.name for named in config.callbacks],
         "slow": dataclasses.asdict(config.slow),
         "objective": dataclasses.asdict(config.objective),
         "training": dataclasses.asdict(config.training),
@@ -127,8 +131,9 @@ def run_text(facts: Mapping[str, Any]) -> str:
         f"window {facts['window']}",
         "prior": _named(facts, "prior"),
         "guide": _named(facts, "guide"),
-        "fast": f"{_steps(fast)}, {fast['noise']} noise, particles: {fast['particles']}"
-        + (", gradients leak into the slow step" if fast["leak"] else ""),
+        "fast": f"{_steps(fast)}, particles: {fast['particles']}"
+        + (", the released protocol: no bound" if facts["released"] else ""),
+        "warm": _warm(facts["warm"]),
         "slow": f"{_steps(slow)} on each batch of {facts['training']['batch']}, "
         f"warm-up {slow['warmup']}, clip {slow['clip']:g}, decay {slow['decay']:g}",
         "KL": _kl(facts["objective"]),
@@ -213,6 +218,13 @@ def _table(facts: Mapping[str, Any]) -> str:
 def _named(facts: Mapping[str, Any], kind: str) -> str:
     named = Named(facts[kind], facts[f"{kind}_options"])
     return " ".join([named.name, *(f"{k}={v}" for k, v in named.options.items())])
+
+
+def _warm(warm: Mapping[str, Any] | None) -> str:
+    if warm is None:
+        return "no: every visit to a document begins at the prior"
+    joint = f", and one with the slow step, lr {warm['lr']:g}" if warm["lr"] else ""
+    return f"{warm['steps']} fast steps from where the last visit ended{joint}"
 
 
 def _kl(objective: Mapping[str, Any]) -> str:

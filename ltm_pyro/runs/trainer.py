@@ -1,64 +1,84 @@
-"""The training of one run: the loop, a log, looks at held-out text, checkpoints."""
+"""The training of one run: its model, its callbacks, and its checkpoints."""
 
-import dataclasses
-import json
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ltm_pyro import files
-from ltm_pyro.runs import checkpoint
-from ltm_pyro.runs import folder
-from ltm_pyro.runs.build import build_guide, build_model
-from ltm_pyro.runs.checkpoint import Run
-from ltm_pyro.runs.checks import check_corpus, check_guide, try_guide
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, NotFinite
-from ltm_pyro.guides import NoGuide
-from ltm_pyro.runs.looks import BOUND, describe, held_out, look
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.inference.memory import Memory
-from ltm_pyro.models import AutoregressiveModel
-from ltm_pyro.seeds import seeded
+from ltm_pyro.inference.world import ALONE, World
+from ltm_pyro.runs import checkpoint, folder
+from ltm_pyro.runs.build import build_callback, build_guide, build_model
+from ltm_pyro.runs.callbacks import Callback, Looks, standard
+from ltm_pyro.runs.checkpoint import Run
+from ltm_pyro.runs.checks import check_corpus, check_density, try_guide
 from ltm_pyro.runs.signals import stop_signals
 
 
 class Trainer:
     """One run in its folder, from its configuration and a corpus.
 
-    `run()` trains to `config.training.steps`; what it needs to go on is saved every `save_every`
+    `run()` trains to `config.training.steps`. What it needs to go on is saved every `save_every`
     iterations, at each look at held-out text that is the best so far, and at the end.
 
+    Args:
+        corpus: what is trained on.
+        config: the run's configuration.
+        out: the run's folder.
+        callbacks: what else is to happen after each iteration, beside the callbacks that the
+            configuration names.
+        world: the processes that train together; this one alone unless given.
+
     Attributes:
-        best: `step` of the look with the lowest held-out bound, and that bound in nats per token.
+        callbacks: everything that happens after an iteration, in order: `runs.callbacks`.
         saved: the iteration of the last checkpoint, or None.
+        resumed: whether it goes on from a checkpoint.
+        asked: the signals that asked it to stop, so far.
+        stopping: whether it stops after the iteration in hand.
     """
 
-    def __init__(self, corpus: Corpus, config: Config, out: str | Path):
+    def __init__(
+        self,
+        corpus: Corpus,
+        config: Config,
+        out: str | Path,
+        callbacks: Sequence[Callback] = (),
+        world: World = ALONE,
+    ):
         check_corpus(corpus, config)
         self.corpus, self.config, self.out = corpus, config, Path(out)
         seed = config.training.seed
         model = build_model(config)
         guide = build_guide(config.guide, model, seed)
-        check_guide(config, guide)
+        check_density(config, guide)
         try_guide(config, model, guide, corpus.train[:1])
         self.svi = DualRateSVI(
-            model, guide, config.fast, config.slow, config.objective, seed,
-            visit_steps=config.training.visit_steps,
-        )  # fmt: skip
-        self.baseline: DualRateSVI | None = None
-        if config.training.baseline:
-            with seeded(seed):
-                plain = AutoregressiveModel(config)
-            slow = dataclasses.replace(config.slow, local_lr=0.0)  # it has nothing local
-            self.baseline = DualRateSVI(plain, NoGuide, slow=slow, seed=seed)
-        self.best: dict[str, Any] | None = None
+            model, guide, config.fast, config.slow, config.objective, seed, config.warm, world
+        )
+        given = [*(build_callback(named) for named in config.callbacks), *callbacks]
+        self.callbacks = standard(config, given)
+        check_callbacks(self.callbacks)
         self.saved: int | None = None
-        self._resumed = False
+        self.resumed = self.stopping = False
+        self.asked: list[int] = []
+        self._note: Callable[[str], Any] | None = None
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """Step and bound of the best look at held-out text."""
+        return next(c.best for c in self.callbacks if isinstance(c, Looks))
+
+    def note(self, text: str) -> None:
+        """Say a line to whoever runs this."""
+        if self._note is not None and self.svi.world.first:
+            self._note(text)
 
     def resume(self) -> None:
         """Go on from the folder's last checkpoint; from the beginning if it was not that far yet.
@@ -76,32 +96,39 @@ class Trainer:
         if state is not None:
             self._load(state)
         self._remember()
-        lines = files.json_lines(self.out / folder.LOG)
-        kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= self.svi.done]
-        files.write(self.out / folder.LOG, "".join(kept).encode())
         folder.note_resume(self.out, self.config, self.svi.done)
         if state is not None:
             self._save_weights()  # it may have been killed after trainer.pt, before the others
             self.saved = self.svi.done
-        self._resumed = True
+        self.resumed = True
 
     def _load(self, state: dict[str, Any]) -> None:
-        if self.baseline is not None and "baseline" not in state:
-            raise InputError(f"{self.out} was trained without a baseline; it cannot gain one")
+        kept = state["callbacks"]
+        for callback in self.callbacks:
+            if callback.modules() and callback.name not in kept:
+                raise InputError(
+                    f"{self.out} was trained without a {callback.name}; it cannot gain one"
+                )
+        lost = {name for name, of_callback in kept.items() if of_callback}
+        lost -= {callback.name for callback in self.callbacks}
+        if lost:
+            raise InputError(
+                f"{self.out} was trained with callback {', '.join(sorted(lost))}, which has a "
+                "state: give it again, so that the run goes on as it was"
+            )
         try:
             self.svi.model.load_state_dict(state["model"])
             self.svi.load_state_dict(state["svi"])
-            if self.baseline is not None:
-                self.baseline.model.load_state_dict(state["baseline"])
-                self.baseline.load_state_dict(state["baseline_svi"])
             if self.svi.shared is not None:
                 self.svi.shared.load_state_dict(state["shared"])
+            for callback in self.callbacks:
+                if callback.name in kept:
+                    callback.load_state_dict(kept[callback.name])
         except (RuntimeError, ValueError, KeyError):
             raise InputError(
                 f"{self.out} was trained with another configuration: resume with that of its "
                 f"{folder.CONFIG}"
             ) from None
-        self.best = state.get("best")
         if self.svi.done > self.config.training.steps:
             raise InputError(
                 f"{self.out} has done {self.svi.done} iterations, more than the "
@@ -117,28 +144,27 @@ class Trainer:
             progress: whether to show a progress bar.
             note: called with a line of text for each look at held-out text.
         """
-        training, total = self.config.training, self.config.training.steps
-        if not self._resumed:
-            folder.start(self.out, self.config, self.corpus)
+        training, world, self._note = self.config.training, self.svi.world, note
+        if not self.resumed:
+            if world.first:
+                folder.start(self.out, self.config, self.corpus)
             self._remember()
-        self._tick = time.perf_counter()
+        begun: list[Callback] = []
 
         def after(svi: DualRateSVI, report: StepReport) -> None:
-            line = self._line(report)
-            if note is not None and BOUND in line:
-                note(describe(line))
-            better = self._better(line)
-            files.append(self.out / folder.LOG, json.dumps(line))
-            stop = bool(asked)
-            if better or svi.done % training.save_every == 0 or svi.done == total or stop:
-                self.save()
-            if stop:
+            line = report.record()
+            for callback in self.callbacks:
+                callback.after(self, report, line)
+            if self.stopping:
                 raise StopTraining
 
         try:
-            if self.svi.done < total:
-                with stop_signals() as asked:
-                    left = total - self.svi.done
+            for callback in self.callbacks:
+                callback.begin(self)
+                begun.append(callback)
+            if self.svi.done < training.steps:
+                with stop_signals() as self.asked:
+                    left = training.steps - self.svi.done
                     self.svi.fit(self.corpus.train, left, training.batch, [after], progress)
             elif self.saved is None:
                 self.save()
@@ -146,6 +172,9 @@ class Trainer:
             raise NotFinite(f"{error}; {self._last_good()}") from None
         except files.CannotWrite as error:
             raise InputError(f"{error}; {self._last_good()}") from None
+        finally:
+            for callback in begun:
+                callback.end(self)
         return checkpoint.load(self.out)
 
     def save(self) -> None:
@@ -157,70 +186,36 @@ class Trainer:
         for name, parameter in self.svi.model.named_parameters():
             if not torch.isfinite(parameter).all():
                 raise NotFinite(f"parameter {name} is not finite after iteration {self.svi.done}")
-        state = {
-            "model": self.svi.model.state_dict(),
-            "svi": self.svi.state_dict(),
-            "best": self.best,
-        }
-        if self.svi.shared is not None:
-            state["shared"] = self.svi.shared.state_dict()
-        memory = self.svi.memory
-        if memory is not None:
-            memory.stage(self.svi.done)
-        if self.baseline is not None:
-            state["baseline"] = self.baseline.model.state_dict()
-            state["baseline_svi"] = self.baseline.state_dict()
-        checkpoint.save_trainer(self.out, state)
-        if memory is not None:
-            memory.settle(self.svi.done)
-        self._save_weights()
+        if self.svi.world.first:
+            state = {
+                "model": self.svi.model.state_dict(),
+                "svi": self.svi.state_dict(),
+                "callbacks": {c.name: c.state_dict() for c in self.callbacks},
+            }
+            if self.svi.shared is not None:
+                state["shared"] = self.svi.shared.state_dict()
+            memory = self.svi.memory
+            if memory is not None:
+                memory.stage(self.svi.done)
+            checkpoint.save_trainer(self.out, state)
+            if memory is not None:
+                memory.settle(self.svi.done)
+            self._save_weights()
         self.saved = self.svi.done
 
     def _save_weights(self) -> None:
-        modules = {
-            "": self.svi.model,
-            checkpoint.BASELINE: self.baseline.model if self.baseline is not None else None,
-            checkpoint.SHARED: self.svi.shared,
-        }
+        modules = {"": self.svi.model, folder.SHARED: self.svi.shared}
+        for callback in self.callbacks:
+            modules |= callback.modules()
         checkpoint.save_weights(self.out / folder.MODEL, modules, {"step": self.svi.done})
         if self.best is not None and self.best["step"] == self.svi.done:
             checkpoint.save_weights(self.out / folder.BEST, modules, self.best)
 
     def _remember(self) -> None:
         """Open the warm start's memory, as it was at the last checkpoint."""
-        if self.config.training.warm_start:
+        if self.config.warm is not None:
             self.svi.memory = Memory(self.corpus.train, self.out)
             self.svi.memory.settle(self.svi.done)
-
-    def _line(self, report: StepReport) -> dict[str, Any]:
-        """The log's line: the iteration, the baseline's step, a look if it is time for one.
-
-        `seconds` covers them all, and the saving since the line before.
-        """
-        training, total = self.config.training, self.config.training.steps
-        line: dict[str, Any] = report.record()
-        if self.baseline is not None:
-            rows = self.corpus.train.batch(self.svi.done - 1, training.batch, training.seed)
-            line["baseline_nats_per_token"] = self.baseline.step(rows, total).nats_per_token
-        if self.svi.done % training.check_every == 0 or self.svi.done == total:
-            line |= look(
-                self.svi,
-                held_out(self.corpus, training.check_rows),
-                self.baseline.model if self.baseline is not None else None,
-                training.seed,
-            )
-        now = time.perf_counter()
-        line["seconds"], self._tick = now - self._tick, now
-        return line
-
-    def _better(self, line: dict[str, Any]) -> bool:
-        """Whether a look is the best so far. The test split never chooses a checkpoint."""
-        if BOUND not in line or not len(self.corpus.valid):
-            return False
-        if self.best is not None and line[BOUND] >= self.best[BOUND]:
-            return False
-        self.best = {"step": line["step"], BOUND: line[BOUND]}
-        return True
 
     def _last_good(self) -> str:
         if self.saved is None:
@@ -228,4 +223,20 @@ class Trainer:
         return (
             f"the last good checkpoint, of iteration {self.saved}, is in {self.out}; "
             f"{folder.resume_command(self.out)} goes on from there"
+        )
+
+
+def check_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Raises InputError for what is no callback, or for two of one name."""
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise InputError(
+                f"callback {callback!r}: expected an object of a class below "
+                "ltm_pyro.runs.callbacks.Callback"
+            )
+    twice = [name for name, n in Counter(c.name for c in callbacks).items() if n > 1]
+    if twice:
+        raise InputError(
+            f"two callbacks are named {twice[0]!r}, and a run saves their states by name: give "
+            "one of them another `name`"
         )

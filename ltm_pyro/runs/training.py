@@ -1,12 +1,13 @@
 """Training a run: its folder, its corpus, and the trainer that fills the one from the other."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ltm_pyro import files
 from ltm_pyro.runs import folder
+from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus, Tokenizer, load_corpus
@@ -23,6 +24,7 @@ def train(
     overwrite: bool = False,
     progress: bool = True,
     note: Callable[[str], Any] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train the configuration's model in a folder, and return the run.
 
@@ -33,6 +35,7 @@ def train(
         resume: go on from the folder's last checkpoint; the run ends as if it had never stopped.
         overwrite: replace a run that the folder holds.
         progress, note: see `Trainer.run`.
+        callbacks: what else is to happen after each iteration; see `ltm_pyro.runs.callbacks`.
 
     Raises:
         InputError: if the folder holds a run and neither `resume` nor `overwrite` is given.
@@ -42,7 +45,7 @@ def train(
     if corpus is None:
         corpus = load_data(config)
     data = dataclasses.replace(config.data, source=corpus.name, layout=corpus.layout)
-    trainer = Trainer(corpus, config.replace(data=data), out)
+    trainer = Trainer(corpus, config.replace(data=data), out, callbacks)
     if resume:
         trainer.resume()
         if note is not None and trainer.saved is None:

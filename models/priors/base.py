@@ -33,6 +33,10 @@ class Prior(nn.Module):
         """p(z), with event shape (layers, slots, dim) and no batch shape."""
         raise TypeError(f"{type(self).__name__} does not define distribution()")
 
+    def slow_loss(self) -> Tensor | None:
+        """What the prior is also to descend in the slow step, nats a row: () or (documents,)."""
+        return None
+
     def forward(self) -> Tensor:
         """Sample the site `z` inside the model's plate: (*plates, layers, slots, dim)."""
         return pyro.sample("z", self.distribution())

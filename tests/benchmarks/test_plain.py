@@ -11,16 +11,15 @@ import ltm_pyro as ltm
 from benchmarks.iteration import Direct
 from benchmarks.shapes import SHAPES, plain_like
 from ltm_pyro.config import Fast, Slow
-from ltm_pyro.inference.dual_rate import TRAIN
 from ltm_pyro.programs.densities import log_joint
-from ltm_pyro.seeds import Noise, derive, seeded
+from ltm_pyro.seeds import Noise, Stream, derive, seeded
 
 from ..conftest import some_rows, strong
 
 
 def normals(model, rows, seed=0, step=0):
     """The standard normals that an iteration draws, one tensor a fast step and one for the slow."""
-    noise = Noise(derive(seed, TRAIN, step), rows.key)
+    noise = Noise(derive(seed, Stream.TRAIN, step), rows.key)
     shape = model.thoughts.shape
 
     def draw(_):

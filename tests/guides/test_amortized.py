@@ -40,7 +40,7 @@ def trained(model, rows, make, steps, fast_steps=0):
         guide = fit(model, make, batch, fast_steps, particles=1, seed=step)
         with frozen(model), seeded(0, step):
             loss = -elbo_terms(model, guide, batch, 2).elbo.mean(0)
-        extra = guide.shared_loss()
+        extra = guide.slow_loss()
         optimizer.zero_grad()
         (loss if extra is None else extra).mean().backward()
         optimizer.step()
@@ -78,15 +78,15 @@ def test_the_proposal_is_where_the_steps_start(linear):
     model, rows, _ = linear
     make = SemiAmortized.of(model)
     guide = make(model.thoughts, 8)
-    assert guide.shared_loss() is None
+    assert guide.slow_loss() is None
     guide.start(model, rows[:8])
     loc, log_variance = make.keywords["shared"](rows[:8])
     assert torch.equal(guide.loc, loc)
     assert torch.equal(guide.log_variance, log_variance)
-    assert guide.shared_loss().abs().max() < 1e-5
+    assert guide.slow_loss().abs().max() < 1e-5
     with torch.no_grad():
         guide.loc += 1.0
-    loss = guide.shared_loss()
+    loss = guide.slow_loss()
     assert loss.shape == (8,)
     assert loss.detach().numpy() == pytest.approx(
         (0.5 / log_variance.exp()).flatten(1).sum(1).detach().numpy(), rel=1e-4

@@ -9,11 +9,11 @@ import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Slow
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
-from ltm_pyro.inference.dual_rate import TRAIN
 from ltm_pyro.inference.local import fit_guide
+from ltm_pyro.inference.released import Released
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.programs.elbo import elbo_terms
-from ltm_pyro.seeds import Noise, derive
+from ltm_pyro.seeds import Noise, Stream, derive
 
 from ..conftest import some_rows
 
@@ -24,7 +24,10 @@ def gradients(model):
 
 def slow_gradient_by_hand(model, rows, fast, seed=0):
     """The gradient at the fitted guide, of nats per token, and nothing else."""
-    guide, noise = MeanField(model.thoughts, len(rows)), Noise(derive(seed, TRAIN, 0), rows.key)
+    guide, noise = (
+        MeanField(model.thoughts, len(rows)),
+        Noise(derive(seed, Stream.TRAIN, 0), rows.key),
+    )
     fit_guide(model, guide, rows, fast, noise)
     model.zero_grad(set_to_none=True)
     with noise.draw():
@@ -40,7 +43,7 @@ def test_the_slow_gradient_holds_nothing_of_the_fast_loop(model, rows):
     for got, want in zip(gradients(model), expected, strict=True):
         torch.testing.assert_close(got, want)
 
-    ltm.DualRateSVI(leaky, MeanField, Fast(steps=5, leak=True), slow).step(rows)
+    ltm.DualRateSVI(leaky, MeanField, Released(steps=5, lr=fast.lr), slow).step(rows)
     apart = [
         (a - b).norm() > 0.5 * b.norm() for a, b in zip(gradients(leaky), expected, strict=True)
     ]
@@ -48,12 +51,14 @@ def test_the_slow_gradient_holds_nothing_of_the_fast_loop(model, rows):
 
 
 def test_the_released_protocol_is_there_by_name(config, model, rows):
-    svi = ltm.DualRateSVI.released(model, steps=4)
-    assert (svi.fast.noise, svi.fast.leak, svi.fast.steps) == ("fixed", True, 4)
+    svi = Released.svi(model, steps=4)
+    assert svi.fast == Released(steps=4)
+    assert svi.fast.draws(0, rows.key).fixed
+    assert svi.fast.leaks
     assert svi.step(rows).kl.min() > 12 * 0.5  # log variance -5 leaves a KL nobody asked for
     named = ltm.released_protocol(config)
     assert named.guide.options == {"log_variance": -5.0}
-    assert named.fast == ltm.Fast.released(config.fast.steps)
+    assert named.fast == Released(config.fast.steps)
 
 
 def test_accumulated_parts_equal_the_whole_batch(config, rows):

@@ -1,4 +1,4 @@
-"""The slow step's pass moves local parameters too (`Slow.local_lr`), from a memory."""
+"""The slow step's pass moves local parameters too (`Warm.lr`), from a memory."""
 
 import copy
 import dataclasses
@@ -8,10 +8,9 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.commands import cli
-from ltm_pyro.config import Fast, Objective, Slow
+from ltm_pyro.config import Fast, Objective, Slow, Warm
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Amortized, Langevin, MeanField, NoGuide
-from ltm_pyro.inference.memory import Memory
 from ltm_pyro.models import AutoregressiveModel
 
 from ..conftest import some_rows
@@ -20,15 +19,15 @@ from ..exact import linear_gaussian, z_score
 STILL = Slow(lr=0.0)
 
 
-def visited(model, rows, fast, slow, visits=1, seed=0, **options):
+def visited(model, rows, fast, warm, visits=1, seed=0, slow=STILL, **options):
     """The memory's means and log variances after visits to all rows."""
-    memory = Memory(rows)
-    svi = ltm.DualRateSVI(model, fast=fast, slow=slow, memory=memory, seed=seed, **options)
+    svi = ltm.DualRateSVI(model, fast=fast, slow=slow, warm=warm, seed=seed, **options)
+    svi.remember(rows)
     kept = []
     for _ in range(visits):
         svi.step(rows)
         guide = MeanField(model.thoughts, len(rows))
-        assert memory.recall(guide, rows).all()
+        assert svi.memory.recall(guide, rows).all()
         kept.append([p.detach() for p in guide.parameters()])
     return kept
 
@@ -38,10 +37,10 @@ def visited(model, rows, fast, slow, visits=1, seed=0, **options):
 def test_it_is_the_step_that_the_fast_loop_would_take(model, optimizer, accumulate):
     rows = some_rows(5)
     fast = Fast(steps=1, lr=0.1, optimizer=optimizer)
-    slow = dataclasses.replace(STILL, local_lr=0.1, accumulate=accumulate)
+    slow = dataclasses.replace(STILL, accumulate=accumulate)
     weighted = Objective(beta=0.3)
-    (apart,) = visited(model, rows, fast, STILL, objective=weighted)
-    (joint,) = visited(model, rows, fast, slow, visit_steps=0, objective=weighted)
+    (apart,) = visited(model, rows, fast, Warm(1), objective=weighted)
+    (joint,) = visited(model, rows, fast, Warm(0, lr=0.1), slow=slow, objective=weighted)
     for one, other in zip(apart, joint, strict=True):
         torch.testing.assert_close(one, other)
     assert any((p != 0).any() for p in joint)
@@ -51,8 +50,8 @@ def test_it_follows_fast_steps_as_one_more(model):
     """Nothing of their gradients is left in its own."""
     rows = some_rows(5)
     fast = Fast(steps=2, lr=0.1, final=1.0, optimizer="SGD")
-    (apart,) = visited(model, rows, fast, STILL)
-    (joint,) = visited(model, rows, fast, dataclasses.replace(STILL, local_lr=0.1), visit_steps=1)
+    (apart,) = visited(model, rows, fast, Warm(2))
+    (joint,) = visited(model, rows, fast, Warm(1, lr=0.1))
     for one, other in zip(apart, joint, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -62,7 +61,7 @@ def test_the_weights_move_as_if_it_did_not(model):
     weights = []
     for local_lr in (0.0, 0.3):
         own = copy.deepcopy(model)
-        visited(own, rows, fast, Slow(lr=1e-2, warmup=0, local_lr=local_lr))
+        visited(own, rows, fast, Warm(2, local_lr), slow=Slow(lr=1e-2, warmup=0))
         weights.append([p.detach() for p in own.parameters()])
     for before, one, other in zip(model.parameters(), *weights, strict=True):
         assert torch.equal(one, other)
@@ -72,9 +71,8 @@ def test_the_weights_move_as_if_it_did_not(model):
 def shrinkage(seed: int, beta: float = 1.0) -> float:
     """How far joint visits take q's mean from the prior's, over how far the posterior's is."""
     model, rows = linear_gaussian(seed, documents=8)
-    slow = dataclasses.replace(STILL, local_lr=0.03)
     kept = visited(
-        model, rows, Fast(optimizer="SGD"), slow, 500, seed, visit_steps=0,
+        model, rows, Fast(optimizer="SGD"), Warm(0, lr=0.03), 500, seed,
         objective=Objective(beta=beta),
     )  # fmt: skip
     found = torch.stack([mean for mean, _ in kept[200:]]).mean(0).flatten(1)
@@ -89,26 +87,26 @@ def test_it_finds_a_known_posterior():
 
 
 def test_what_it_needs_is_said(config, model):
-    rows, slow = some_rows(5), Slow(local_lr=0.3)
-    with pytest.raises(InputError, match=r"slow.local_lr is 0.3, but what it moves would be forgo"):
-        ltm.DualRateSVI(model, slow=slow).step(rows)
-    with pytest.raises(InputError, match=r"needs training.warm_start \(--warm-start\)"):
-        config.replace(slow=slow)
+    rows, warm = some_rows(5), Warm(1, lr=0.3)
+    with pytest.raises(InputError, match=r"a warm start has to know its documents: call svi.remem"):
+        ltm.DualRateSVI(model, warm=warm).step(rows)
     before = copy.deepcopy(model.state_dict())
     for kind in (Langevin, Amortized):
         guide = kind.of(model)
-        svi = ltm.DualRateSVI(model, guide, slow=slow, memory=Memory(rows))
+        svi = ltm.DualRateSVI(model, guide, warm=warm)
+        svi.remember(rows)
         with pytest.raises(InputError, match="parameters that are not a document's own, or none"):
             svi.step(rows)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     plain = AutoregressiveModel(config)
     with pytest.raises(InputError, match="NoGuide has parameters that are not"):
-        ltm.DualRateSVI(plain, NoGuide, slow=slow, memory=Memory(rows)).step(rows)
+        ltm.DualRateSVI(plain, NoGuide, warm=warm).fit(rows, 1, progress=False)
 
 
 def test_held_out_text_has_the_fast_loop_of_its_own(model):
     rows = some_rows(5)
-    svi = ltm.DualRateSVI(model, fast=Fast(steps=3), visit_steps=1)
+    svi = ltm.DualRateSVI(model, fast=Fast(steps=3), warm=Warm(1))
+    svi.remember(rows)
     assert len(svi.step(rows).inner.lr) == 1
     assert len(svi.infer(rows).inner.lr) == 3
 
@@ -119,11 +117,8 @@ def test_the_joint_protocol_is_defaults_of_options(tmp_path):
 
     found = config("--preset=small")
     assert found.fast == Fast.quick()
-    assert found.slow.local_lr == 1.0
-    assert (found.training.warm_start, found.training.visit_steps) == (True, 0)
-    other = config("--visit-steps", "2", "--slow.local-lr", "0.5", "--fast.steps", "3")
-    assert (other.training.visit_steps, other.slow.local_lr, other.fast.steps) == (2, 0.5, 3)
-    with pytest.raises(InputError, match="visit_steps is -1: expected 0 or more"):
-        config("--visit-steps", "-1")
-    with pytest.raises(InputError, match=r"needs training\.warm_start"):
-        config("--no-warm-start")
+    assert found.warm == Warm(steps=0, lr=1.0)
+    other = config("--warm.steps", "2", "--warm.lr", "0.5", "--fast.steps", "3")
+    assert (other.warm, other.fast.steps) == (Warm(2, 0.5), 3)
+    with pytest.raises(InputError, match="steps is -1: expected 0 or more"):
+        config("--warm.steps", "-1")

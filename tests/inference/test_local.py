@@ -7,7 +7,7 @@ from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference import fit_guide
-from ltm_pyro.presets import RELEASED_LOG_VARIANCE
+from ltm_pyro.inference.released import LOG_VARIANCE, Released
 from ltm_pyro.seeds import Noise
 
 
@@ -36,7 +36,7 @@ def test_no_gradient_reaches_the_model(model, rows):
 
 
 def test_the_released_leak_is_there_when_asked_for(model, rows):
-    fit_guide(model, MeanField(model.thoughts, 5), rows, Fast(steps=2, leak=True), Noise(0))
+    fit_guide(model, MeanField(model.thoughts, 5), rows, Fast(steps=2), Noise(0), leak=True)
     assert all(p.grad is not None for p in model.parameters())
 
 
@@ -51,8 +51,8 @@ def test_every_step_has_fresh_noise_unless_fixed(silent, rows):
                 draws.append(((z - self.loc) / (0.5 * self.log_variance).exp()).detach())
                 return z
 
-        fast = Fast(steps=4, noise=kind)
-        fit_guide(silent, Spy(silent.thoughts, 5), rows, fast, Noise(0, fixed=kind == "fixed"))
+        fast = Fast(steps=4) if kind == "fresh" else Released(steps=4)
+        fit_guide(silent, Spy(silent.thoughts, 5), rows, fast, fast.draws(0, rows.key))
         seen[kind] = [not torch.allclose(a, draws[0], atol=1e-5) for a in draws[1:]]
     assert seen == {"fresh": [True] * 3, "fixed": [False] * 3}
 
@@ -89,8 +89,8 @@ def test_the_default_loop_can_return_to_the_prior(silent, rows):
 
 
 def test_the_released_loop_cannot(silent, rows):
-    guide = MeanField(silent.thoughts, 5, log_variance=RELEASED_LOG_VARIANCE)
-    assert kl_left(silent, rows, guide, Fast.released(16)) > 0.5
+    guide = MeanField(silent.thoughts, 5, log_variance=LOG_VARIANCE)
+    assert kl_left(silent, rows, guide, Released(16)) > 0.5
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.config import Fast
+from ltm_pyro.config import Fast, Warm
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.inference.memory import ARRAY, STAGED, Memory
@@ -69,8 +69,8 @@ def test_a_warm_start_lowers_the_loss_of_a_short_loop(model):
     fast, still = Fast(steps=2, lr=0.05, final=1.0), ltm.Slow(lr=0.0)
     elbo = {}
     for warm in (True, False):
-        memory = Memory(rows) if warm else None
-        svi = ltm.DualRateSVI(model, MeanField, fast, still, memory=memory)
+        svi = ltm.DualRateSVI(model, MeanField, fast, still, warm=Warm(2) if warm else None)
+        svi.remember(rows)  # which is not looked at where there is no warm start
         for _ in range(15):
             report = svi.step(rows)
         elbo[warm] = float((report.log_likelihood - report.kl).mean())

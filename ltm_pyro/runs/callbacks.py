@@ -1,0 +1,172 @@
+"""What happens after every iteration of a run, one thing a class; `standard` lists them in order."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from ltm_pyro import files
+from ltm_pyro.config import Config
+from ltm_pyro.guides import NoGuide
+from ltm_pyro.inference import DualRateSVI, StepReport
+from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.names import kebab
+from ltm_pyro.runs import folder
+from ltm_pyro.runs.looks import BOUND, describe, held_out, look
+from ltm_pyro.seeds import seeded
+
+if TYPE_CHECKING:
+    from ltm_pyro.runs.trainer import Trainer
+
+Line = dict[str, Any]
+"""The log's line of an iteration: `StepReport.record()` and what callbacks add to it."""
+
+
+class Callback:
+    """One thing that happens after every iteration; a subclass overrides what it needs.
+
+    Callbacks are called in the order of `Trainer.callbacks`, those of the user after the looks at
+    held-out text and before the log, so that the line they see has the looks in it, and what they
+    add to it is logged. What a callback needs to go on is in its state, saved with every
+    checkpoint: tensors and plain Python values.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name its state is saved under; one for each callback of a run."""
+        return kebab(type(self).__name__)
+
+    def begin(self, trainer: "Trainer") -> None:
+        """Called once before the first iteration, with the state of a resumed run in place."""
+
+    def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
+        """Called after each iteration; may add to the line."""
+
+    def end(self, trainer: "Trainer") -> None:
+        """Called once when training has ended, also where it was stopped or failed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take a `state_dict` over."""
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Modules whose weights stand beside the model's in its file, by the prefix of their names."""
+        return {}
+
+
+class Baseline(Callback):
+    """Trains the decoder without latents on the same batches.
+
+    Attributes:
+        svi: its training.
+    """
+
+    def __init__(self, config: Config):
+        with seeded(config.training.seed):
+            plain = AutoregressiveModel(config)
+        self.svi = DualRateSVI(plain, NoGuide, slow=config.slow, seed=config.training.seed)
+
+    def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
+        """One step; adds `baseline_nats_per_token`."""
+        training = trainer.config.training
+        rows = trainer.corpus.train.batch(trainer.svi.done - 1, training.batch, training.seed)
+        found = self.svi.step(trainer.svi.world.share(rows), training.steps)
+        line["baseline_nats_per_token"] = found.nats_per_token
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer and step."""
+        return {"model": self.svi.model.state_dict(), "svi": self.svi.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.svi.model.load_state_dict(state["model"])
+        self.svi.load_state_dict(state["svi"])
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The decoder's weights."""
+        return {folder.BASELINE: self.svi.model}
+
+
+class Looks(Callback):
+    """Looks at held-out text every `check_every` iterations and at the end.
+
+    Attributes:
+        best: `step` of the look with the lowest held-out bound, and that bound in nats per token.
+    """
+
+    def __init__(self, baseline: Baseline | None = None):
+        self.baseline = baseline
+        self.best: dict[str, Any] | None = None
+
+    def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
+        """Adds the figures of a look if it is time for one."""
+        training, step = trainer.config.training, trainer.svi.done
+        if step % training.check_every and step != training.steps:
+            return
+        line |= look(
+            trainer.svi,
+            held_out(trainer.corpus, training.check_rows),
+            None if self.baseline is None else self.baseline.svi.model,
+            training.seed,
+        )
+        if BOUND not in line:
+            return
+        trainer.note(describe(line))
+        # The test split never chooses a checkpoint.
+        if len(trainer.corpus.valid) and (self.best is None or line[BOUND] < self.best[BOUND]):
+            self.best = {"step": step, BOUND: line[BOUND]}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best look."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The best look so far."""
+        self.best = state["best"]
+
+
+class Log(Callback):
+    """Adds the line to the run's log, with the `seconds` since the line before."""
+
+    def begin(self, trainer: "Trainer") -> None:
+        """Cut off what a resumed run will do again."""
+        self._tick = time.perf_counter()
+        if trainer.resumed and trainer.svi.world.first:
+            place = trainer.out / folder.LOG
+            lines = (line for line in files.json_lines(place) if line["step"] <= trainer.svi.done)
+            files.write(place, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+    def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
+        """Write the line."""
+        now = time.perf_counter()
+        line["seconds"], self._tick = now - self._tick, now
+        if trainer.svi.world.first:
+            files.append(trainer.out / folder.LOG, json.dumps(line))
+
+
+class Saving(Callback):
+    """Saves a checkpoint every `save_every` iterations, at the best look, and where training ends."""
+
+    def __init__(self, looks: Looks):
+        self.looks = looks
+
+    def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
+        """Save if it is time to."""
+        step, training = trainer.svi.done, trainer.config.training
+        trainer.stopping = trainer.svi.world.any(bool(trainer.asked))
+        best = self.looks.best is not None and self.looks.best["step"] == step
+        due = step % training.save_every == 0 or step == training.steps
+        if best or due or trainer.stopping:
+            trainer.save()
+
+
+def standard(config: Config, given: Sequence[Callback] = ()) -> list[Callback]:
+    """Everything that happens after an iteration of a run, in order."""
+    baseline = Baseline(config) if config.training.baseline else None
+    looks = Looks(baseline)
+    return [*([] if baseline is None else [baseline]), looks, *given, Log(), Saving(looks)]
