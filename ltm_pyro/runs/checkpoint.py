@@ -87,6 +87,14 @@ def save_trainer(path: Path, state: Mapping[str, Any]) -> None:
     files.write(path / TRAINER, held.getbuffer())
 
 
+def read_back(state: Any) -> Any:
+    """A state as a resumed run would read it."""
+    held = io.BytesIO()
+    torch.save(state, held)
+    held.seek(0)
+    return torch.load(held, weights_only=True)
+
+
 def load_trainer(path: Path) -> dict[str, Any] | None:
     """What `save_trainer` wrote, or None where a run was stopped before it saved anything.
 

@@ -1,7 +1,7 @@
 """The training of one run: its model, its callbacks, and its checkpoints."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
-from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.errors import InputError, NotFinite, first_line
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.world import ALONE, World
@@ -192,6 +192,8 @@ class Trainer:
                 "svi": self.svi.state_dict(),
                 "callbacks": {c.name: c.state_dict() for c in self.callbacks},
             }
+            if self.saved is None:
+                check_states(state["callbacks"])
             if self.svi.shared is not None:
                 state["shared"] = self.svi.shared.state_dict()
             memory = self.svi.memory
@@ -224,6 +226,18 @@ class Trainer:
             f"the last good checkpoint, of iteration {self.saved}, is in {self.out}; "
             f"{folder.resume_command(self.out)} goes on from there"
         )
+
+
+def check_states(states: Mapping[str, Any]) -> None:
+    """Raises InputError for a callback's state that a resumed run could not read."""
+    for name, state in states.items():
+        try:
+            checkpoint.read_back(state)
+        except Exception as error:  # the pickler and the unpickler raise many kinds
+            raise InputError(
+                f"callback {name} has a state that cannot be saved ({first_line(error)}): expected "
+                "tensors and plain Python values"
+            ) from None
 
 
 def check_callbacks(callbacks: Sequence[Callback]) -> None:
