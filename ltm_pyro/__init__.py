@@ -1,24 +1,39 @@
 """Latent-thought language models as Pyro programs, scored by valid likelihood bounds."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ltm_pyro._version import __version__
-from ltm_pyro.arviz import to_datatree
-from ltm_pyro.bounds import evaluate
-from ltm_pyro.config import (
-    Config,
-    Fast,
-    Objective,
-    Slow,
-    Thoughts,
-    Training,
-)
-from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
-from ltm_pyro.errors import InputError, NotFinite
-from ltm_pyro.generation import Generation, generate
-from ltm_pyro.inference import DualRateSVI, Posterior
-from ltm_pyro.inference.released import released_protocol
-from ltm_pyro.presets import joint_protocol, preset, quick_protocol
-from ltm_pyro.runs.checkpoint import Run, load
-from ltm_pyro.runs.training import check_folder, load_data, train
+
+if TYPE_CHECKING:
+    from ltm_pyro.arviz import to_datatree
+    from ltm_pyro.bounds import evaluate
+    from ltm_pyro.config import Config, Fast, Objective, Slow, Thoughts, Training, Warm
+    from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
+    from ltm_pyro.errors import InputError, NotFinite
+    from ltm_pyro.generation import Generation, generate
+    from ltm_pyro.inference import DualRateSVI, Posterior
+    from ltm_pyro.inference.released import released_protocol
+    from ltm_pyro.presets import joint_protocol, preset, quick_protocol
+    from ltm_pyro.runs.checkpoint import Run, load
+    from ltm_pyro.runs.training import check_folder, load_data, train
+
+_MODULES = {
+    "arviz": ("to_datatree",),
+    "bounds": ("evaluate",),
+    "config": ("Config", "Fast", "Objective", "Slow", "Thoughts", "Training", "Warm"),
+    "data": ("Corpus", "Rows", "Tokenizer", "load_corpus"),
+    "errors": ("InputError", "NotFinite"),
+    "generation": ("Generation", "generate"),
+    "inference": ("DualRateSVI", "Posterior"),
+    "inference.released": ("released_protocol",),
+    "presets": ("joint_protocol", "preset", "quick_protocol"),
+    "runs.checkpoint": ("Run", "load"),
+    "runs.training": ("check_folder", "load_data", "train"),
+}
+"""Where each public name stands: a module is imported when it is used, for torch takes seconds."""
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+_PACKAGES = ("diagnostics", "guides", "models", "testing", *(m for m in _MODULES if "." not in m))
 
 __all__ = [
     "Config",
@@ -36,6 +51,7 @@ __all__ = [
     "Thoughts",
     "Tokenizer",
     "Training",
+    "Warm",
     "__version__",
     "check_folder",
     "evaluate",
@@ -50,3 +66,17 @@ __all__ = [
     "to_datatree",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        value = getattr(importlib.import_module(f"ltm_pyro.{_PLACES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _PACKAGES:
+        return importlib.import_module(f"ltm_pyro.{name}")
+    raise AttributeError(f"module 'ltm_pyro' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PACKAGES})

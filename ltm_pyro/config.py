@@ -235,12 +235,19 @@ class Training:
     """
 
     steps: int = 1000
+    """Iterations."""
     batch: int = 16
+    """Rows in a batch."""
     seed: int = 0
+    """Every draw follows from it."""
     baseline: bool = False
+    """Also train the same decoder without latents, on the same batches."""
     check_every: int = 100
+    """Iterations between looks at held-out text."""
     check_rows: int = 64
+    """Rows that a look scores."""
     save_every: int = 100
+    """Iterations between checkpoints."""
 
     def __post_init__(self) -> None:
         _at_least(self, 0, "steps", "seed")

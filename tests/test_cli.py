@@ -7,6 +7,7 @@ import torch
 
 import ltm_pyro.commands.cli as cli
 from ltm_pyro import load
+from ltm_pyro.commands import command
 from ltm_pyro.config import Fast, Named
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.released import Released
@@ -270,7 +271,7 @@ def test_not_finite_ends_with_1(monkeypatch, capsys):
     def explode(self):
         raise NotFinite("site 'tokens' is not finite for rows [3]")
 
-    monkeypatch.setattr(cli.Info, "run", explode)
+    monkeypatch.setattr(command("info"), "run", explode)
     assert ltm("info") == 1
     assert "ltm: stopped: site 'tokens'" in capsys.readouterr().err
 

@@ -1,7 +1,7 @@
-"""`ltm train` and `ltm demo`."""
+"""`ltm train`."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +11,7 @@ import tyro
 from tyro.conf import UseAppendAction
 
 import ltm_pyro as ltm
+from ltm_pyro.commands.parsing import given, named_options, read, value_of
 from ltm_pyro.commands.text import FlatText, Text, say
 from ltm_pyro.config import (
     Architecture,
@@ -25,7 +26,6 @@ from ltm_pyro.config import (
     Warm,
 )
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.demo import demo
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_prior
@@ -52,15 +52,10 @@ class Train:
     beside --out, --steps, --seed, --overwrite, --resume, --quiet and the options of the text."""
     preset: str = "tiny"
     """tiny, small, medium or large."""
-    steps: int | None = None
-    """Iterations."""
-    batch: int | None = None
-    """Rows in a batch."""
-    seed: int | None = None
-    """Every draw follows from it (default: 0)."""
+    training: Annotated[Training, tyro.conf.arg(name="")] = PRESETS["tiny"].training
     layout: Literal["document", "packed"] = "document"
     """Thoughts belong to a document, or to a packed window of a full row as in the paper."""
-    length: int | None = None
+    length: int = PRESETS["tiny"].architecture.length
     """Tokens in a row."""
     tokenizer: str | None = None
     """A tokenizer.json or a name on the Hugging Face hub (default: train one on the text)."""
@@ -76,8 +71,6 @@ class Train:
     """"quick" takes at most 4 natural-gradient steps (mean-field and full covariance);
     "joint", for many epochs, starts warm and lets the slow step move thoughts too, alone;
     "released" repeats the authors' released code for comparison: its numbers are no bounds."""
-    baseline: bool = False
-    """Also train the same decoder without latents, on the same batches."""
     warm_steps: Annotated[int | None, tyro.conf.arg(name="warm.steps")] = None
     """Begin a document's fast steps where they ended an epoch before, not at the prior, and take
     this many a visit (held-out text has --fast.steps)."""
@@ -86,10 +79,6 @@ class Train:
     callback: UseAppendAction[tuple[str, ...]] = ()
     """What else happens after each iteration: tensor-board, wandb, or package.module:Class; may be
     given several times."""
-    check_every: int | None = None
-    """Iterations between looks at held-out text."""
-    save_every: int | None = None
-    """Iterations between checkpoints."""
     resume: bool = False
     """Go on from the last checkpoint as the run was configured; --steps and --data may be given."""
     overwrite: bool = False
@@ -101,10 +90,32 @@ class Train:
     fast: Fast = PRESETS["tiny"].fast
     slow: Slow = PRESETS["tiny"].slow
     objective: Objective = PRESETS["tiny"].objective
+    given: tyro.conf.Suppress[frozenset[str]] = frozenset()
+
+    @classmethod
+    def parsed(cls, arguments: list[str]) -> "Train":
+        """From the command line: what is not given is as in the preset, under the protocol."""
+        rest, chosen = named_options(arguments, ("prior", "guide"))
+        config = ltm.preset(value_of(rest, "--preset") or "tiny")
+        protocol = value_of(rest, "--protocol")
+        config = DEFAULTS[protocol](config) if protocol in DEFAULTS else config
+        parts = ("architecture", "thoughts", "fast", "slow", "objective", "training")
+        default = cls(
+            out=tyro.MISSING,
+            length=config.architecture.length,
+            warm_steps=config.warm and config.warm.steps,
+            warm_lr=config.warm and config.warm.lr,
+            **{part: getattr(config, part) for part in parts},
+        )
+        made = read(cls, "train", rest, default)
+        names = given(arguments)
+        check_options(names)
+        options = {f"{kind}_options": found for kind, found in chosen.items()}
+        return dataclasses.replace(made, given=names, **options)
 
     def config(self, corpus: ltm.Corpus | None = None) -> Config:
         """The configuration of a new run; with its corpus, the vocabulary is the corpus's."""
-        length = self.architecture.length if self.length is None else self.length
+        length = self.length if "length" in self.given else self.architecture.length
         architecture = dataclasses.replace(
             self.architecture, length=length, window=min(self.architecture.window, length)
         )
@@ -119,7 +130,7 @@ class Train:
             slow=self.slow,
             warm=self._warm(),
             objective=self.objective,
-            training=self._training(ltm.preset(self.preset).training),
+            training=self.training,
             callbacks=tuple(Named(name) for name in self.callback),
         )
         for named in config.callbacks:
@@ -129,11 +140,14 @@ class Train:
 
     def repeated(self, file: Path) -> tuple[Config, ltm.Tokenizer | None, Mapping[str, Any] | None]:
         """The configuration in a file; of a run, its tokenizer and its record too."""
-        given, record = folder.config_from(file)
-        training = self._training(given.training)
-        config = given.replace(data=self.text.over(given.data), training=training)
+        config, record = folder.config_from(file)
+        asked = {name: getattr(self.training, name) for name in ("steps", "seed")
+                 if name in self.given}  # fmt: skip
+        training = dataclasses.replace(config.training, **asked)
+        before = config.data
+        config = config.replace(data=self.text.over(before), training=training)
         beside = file if file.is_dir() else file.parent
-        own = record is not None and config.data == given.data  # not for other text
+        own = record is not None and config.data == before  # not for other text
         if own and (beside / folder.TOKENIZER).exists():
             return config, checkpoint.load_tokenizer(beside), record
         return config, None, record
@@ -142,7 +156,7 @@ class Train:
         """The run's own configuration; only the number of steps and the text's place may change."""
         config, _ = folder.read_config(self.out)
         say(f"resuming {self.out} with its own configuration")
-        steps = config.training.steps if self.steps is None else self.steps
+        steps = (self if "steps" in self.given else config).training.steps
         training = dataclasses.replace(config.training, steps=steps)
         config = config.replace(data=self.text.over(config.data), training=training)
         return config, checkpoint.load_tokenizer(self.out)
@@ -181,14 +195,13 @@ class Train:
 
     def _fast(self) -> Fast:
         """The fast loop, at the rate that suits the guide unless one was given."""
-        usual, given = ltm.preset(self.preset).fast, self.fast
         if self.protocol in DEFAULTS:  # whose values were the options' defaults
-            return given
+            return self.fast
         guide: Any = build_guide(Named(self.guide, self.guide_options))
         rate = guide.func.rate
-        if rate is None or given.lr != usual.lr:
-            return given
-        return dataclasses.replace(given, lr=rate)
+        if rate is None or "fast.lr" in self.given:
+            return self.fast
+        return dataclasses.replace(self.fast, lr=rate)
 
     def _warm(self) -> Warm | None:
         """The warm start, if any of its options was given, or the protocol has one."""
@@ -196,17 +209,6 @@ class Train:
             return None
         steps = self.fast.steps if self.warm_steps is None else self.warm_steps
         return Warm(steps, self.warm_lr or 0.0)
-
-    def _training(self, training: Training) -> Training:
-        given: dict[str, Any] = {
-            "steps": self.steps,
-            "batch": self.batch,
-            "check_every": self.check_every,
-            "save_every": self.save_every,
-            "seed": self.seed,
-            "baseline": self.baseline or None,
-        }
-        return dataclasses.replace(training, **{k: v for k, v in given.items() if v is not None})
 
 
 def unlike(record: Mapping[str, Any], corpus: ltm.Corpus) -> Iterator[str]:
@@ -225,10 +227,9 @@ def unlike(record: Mapping[str, Any], corpus: ltm.Corpus) -> Iterator[str]:
             yield f"{name} was {before.get(name)}, now it is {now}; weights may differ"
 
 
-def check_options(arguments: Sequence[str]) -> None:
+def check_options(names: Collection[str]) -> None:
     """Raises InputError for an option that cannot stand beside --config; tells what is ignored."""
-    given = [a.partition("=")[0].removeprefix("--") for a in arguments if a.startswith("--")]
-    names = [name.replace("_", "-").removeprefix("no-") for name in given]
+    names = sorted(names)
     ignored = [name for name in names if name not in BESIDE_CONFIG - {"seed", "config"}]
     if "resume" in names and ignored:
         say(f"--{', --'.join(ignored)}: ignored, a resumed run keeps its own configuration")
@@ -238,19 +239,3 @@ def check_options(arguments: Sequence[str]) -> None:
                 f"--{name} is given beside --config, which sets it: leave it out, or change the "
                 "file; only --" + ", --".join(sorted(BESIDE_CONFIG)) + " may be given"
             )
-
-
-@dataclass(frozen=True)
-class Demo:
-    """The whole job on the embedded corpus, in minutes: train, score, sample, plot."""
-
-    out: Path = Path("demo-run")
-    """Folder of the run (replaced if it holds a demo already)."""
-    steps: int | None = None
-    """Iterations."""
-    seed: int = 0
-    """Every draw follows from it."""
-
-    def run(self) -> None:
-        """Run the demo."""
-        demo(self.out, self.steps, self.seed)
