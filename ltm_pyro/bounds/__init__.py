@@ -1,6 +1,13 @@
-"""Figures that may be called a likelihood, and the one that may not."""
+"""Figures that may be called a likelihood, and the one that may not.
 
-from ltm_pyro.bounds.evaluation import BOUNDS, evaluate
+A figure is a function under `@figure` in a file of this folder.
+"""
+
+import importlib
+import pkgutil
+
+from ltm_pyro.bounds.estimate import BOUNDS
+from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.report import Figure, Report, differences, paired_difference
 from ltm_pyro.bounds.sandwich import Sandwich, sandwich
 
@@ -14,3 +21,6 @@ __all__ = [
     "paired_difference",
     "sandwich",
 ]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ltm_pyro.bounds.estimate import Estimate, Task
+from ltm_pyro.bounds.estimate import Estimate, Task, figure
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.models.base import TextModel
@@ -187,6 +187,7 @@ class Path:
         )
 
 
+@figure
 def ais(task: Task, temperatures: int = 100) -> Estimate:
     """Annealed importance sampling from the fitted guide to the posterior (Neal 2001).
 
@@ -202,6 +203,7 @@ def ais(task: Task, temperatures: int = 100) -> Estimate:
     )
 
 
+@figure
 def ais_prior(task: Task, temperatures: int = 100) -> Estimate:
     """Annealed importance sampling from the prior to the posterior: needs no guide."""
     with frozen(task.model):

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from ltm_pyro.bounds.estimate import Estimate, Task
+from ltm_pyro.bounds.estimate import Estimate, Task, figure
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.local import fit_guide, new_guide
@@ -15,6 +15,7 @@ from ltm_pyro.programs.elbo import ElboTerms, elbo_terms
 from ltm_pyro.seeds import Noise, Stream, derive
 
 
+@figure
 def elbo(task: Task, draws: int = 16) -> Estimate:
     """The negative ELBO of a fitted guide, over draws that the fit never saw.
 
@@ -25,6 +26,7 @@ def elbo(task: Task, draws: int = 16) -> Estimate:
     return _mean(terms, f"bound: {task.fast.steps} fast steps, {draws} fresh draws")
 
 
+@figure
 @torch.no_grad()
 def prior(task: Task, draws: int = 16) -> Estimate:
     """E_p(z)[-log p(x | z)]: what the decoder does with thoughts that know nothing of the text.
@@ -43,6 +45,7 @@ def prior(task: Task, draws: int = 16) -> Estimate:
     return Estimate(nats.mean(0), protocol, draws, variance)
 
 
+@figure
 def baseline(task: Task) -> Estimate:
     """-log p(x) of the decoder without latents: exact, no draws."""
     if task.baseline is None:
@@ -52,6 +55,7 @@ def baseline(task: Task) -> Estimate:
     return Estimate(-terms.log_likelihood[0], "exact: the same decoder without latents")
 
 
+@figure
 def same_noise(task: Task, draws: int = 1) -> Estimate:
     """The released protocol: one draw for the whole fit, and reported with that same draw.
 

@@ -3,19 +3,14 @@
 import hashlib
 import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ltm_pyro.bounds.annealed import ais, ais_prior
-from ltm_pyro.bounds.elbo import baseline as exact_baseline
-from ltm_pyro.bounds.elbo import elbo, prior, same_noise
-from ltm_pyro.bounds.estimate import Estimate, Task
-from ltm_pyro.bounds.importance import grid, iwae
-from ltm_pyro.bounds.predictive import predictive
+from ltm_pyro.bounds.estimate import BOUNDS, Estimate, Estimator, Task
 from ltm_pyro.bounds.report import Array, Figure, Report
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
@@ -24,20 +19,6 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
 from ltm_pyro.seeds import Stream, derive
-
-Estimator = Callable[..., Estimate]
-
-BOUNDS: dict[str, Estimator] = {
-    "elbo": elbo,
-    "prior": prior,
-    "iwae": iwae,
-    "ais": ais,
-    "ais_prior": ais_prior,
-    "predictive": predictive,
-    "baseline": exact_baseline,
-    "grid": grid,
-    "same_noise": same_noise,
-}
 
 
 def evaluate(
@@ -72,7 +53,7 @@ def evaluate(
         raise InputError("there are no rows to score: is the split empty?")
     wanted = _wanted(bounds)
     if baseline is not None:
-        wanted.setdefault("baseline", (exact_baseline, ()))
+        wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
     estimates: dict[str, list[Estimate]] = {label: [] for label in wanted}
     seconds = dict.fromkeys(estimates, 0.0)
     fast = fast or Fast()

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ltm_pyro.bounds.estimate import Estimate, Task
+from ltm_pyro.bounds.estimate import Estimate, Task, figure
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.programs.densities import log_joint, log_weights
@@ -26,6 +26,7 @@ def importance_weights(task: Task, draws: int) -> Tensor:
     return torch.cat(found)
 
 
+@figure
 def iwae(task: Task, draws: int = 64) -> Estimate:
     """The importance-weighted bound with K draws (Burda et al. 2016, eq. 8).
 
@@ -47,6 +48,7 @@ def log_mean_exp(log_values: Tensor) -> tuple[Tensor, Tensor | None]:
     return mean, relative.var(0) / n
 
 
+@figure
 @torch.no_grad()
 def grid(task: Task, points: int = 64) -> Estimate:
     """-log p(x) by quadrature, for models with one or two latent dimensions in all.

@@ -2,7 +2,7 @@
 
 import torch
 
-from ltm_pyro.bounds.estimate import Estimate, Task
+from ltm_pyro.bounds.estimate import Estimate, Task, figure
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference.posterior import infer
@@ -12,6 +12,7 @@ from ltm_pyro.seeds import Noise, Stream, derive
 DRAWS = 16
 
 
+@figure
 def predictive(task: Task, block: int = 16) -> Estimate:
     """-sum over blocks of log (1/S) sum_s p(block | prefix, z_s), z_s ~ q(z | prefix).
 

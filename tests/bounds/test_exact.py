@@ -150,10 +150,11 @@ def test_counting_padding_would_be_caught():
     assert z_score((counted + model.log_marginal(rows)).detach().numpy()) > 4
 
 
-def test_a_decoder_on_a_grid():
+@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(4), marks=pytest.mark.slow)])
+def test_a_decoder_on_a_grid(seeds):
     """A real Transformer with two latent dimensions: log p(x) by quadrature."""
     found = {name: [] for name in ("elbo", "iwae", "ais", "ais_prior", "predictive", "same")}
-    for seed in SEEDS:
+    for seed in seeds:
         model, rows = tiny_decoder(seed)
         one = task(model, rows, MeanField, Fast(steps=100, lr=0.1, particles=4), seed)
         exact = grid(one, 96).nats
