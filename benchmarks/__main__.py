@@ -16,8 +16,9 @@ from benchmarks.generation import generation
 from benchmarks.iteration import against_plain, pyro_overhead
 from benchmarks.length import length_exponent
 from benchmarks.memory import peak_memory
-from benchmarks.shapes import DEVICE, RESULTS, SHAPES, Shape
+from benchmarks.shapes import RESULTS, SHAPES, Shape
 from benchmarks.utilisation import utilisation
+from ltm_pyro.experiments.base import DEVICE
 
 MEASURES: dict[str, Callable[[Shape], dict[str, Any]]] = {
     "pyro_overhead": pyro_overhead,

@@ -12,17 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.shapes import DEVICE, Shape, plain_like, to_ours
-from benchmarks.timing import seconds
-from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts, Warm
+from benchmarks.shapes import Shape, plain_like, to_ours
+from ltm_pyro.config import Config, Fast, Slow, Warm
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.synthetic import WORDS, topic_rows
+from ltm_pyro.experiments.base import DEVICE, RACE, seconds
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel, TextModel
 from ltm_pyro.seeds import generator, seeded
-
-TOPICS, WORDS, TOKENS = 16, 32, 65
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,12 @@ class Race:
     moves its local parameters too. A document is visited every eighth iteration.
     """
 
-    config: Config = field(
-        default_factory=lambda: Config(
-            Architecture(WORDS, 0, TOKENS, window=2, layers=2, width=64, heads=4, feedforward=172),
-            Thoughts(2, 2, 4),
-        )
-    )
+    config: Config = RACE
     documents: int = 128
     held_out: int = 32
     batch: int = 16
     plain: Fast = field(default_factory=Fast)
-    slow: Slow = field(default_factory=lambda: Slow(lr=5e-3, warmup=10))
+    slow: Slow = RACE.slow
     look: int = 4
 
     @property
@@ -84,17 +78,6 @@ class Race:
         if warm is not None:
             svi.remember(train)
         return svi.step, lambda: model
-
-
-def topic_rows(rows: int, tokens: int, words: int, seed: int = 0) -> Rows:
-    """Documents of one of 16 topics, each a distribution over words (Dirichlet, 0.3)."""
-    source = torch.Generator().manual_seed(0)  # the same topics whatever the seed of the documents
-    gamma = torch._standard_gamma(torch.full((TOPICS, words), 0.3), generator=source)
-    topics = gamma / gamma.sum(1, keepdim=True)
-    source = generator(seed)
-    which = torch.randint(TOPICS, (rows,), generator=source)
-    found = torch.multinomial(topics[which], tokens, replacement=True, generator=source)
-    return Rows(found, torch.full((rows,), tokens), torch.arange(rows), torch.full((rows,), tokens))
 
 
 def valid_bound(model: TextModel, rows: Rows, fast: Fast, particles: int = 8) -> Tensor:

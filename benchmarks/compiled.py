@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.shapes import DEVICE, SHAPES, Shape
+from benchmarks.shapes import SHAPES, Shape
 from benchmarks.timing import compare
 from ltm_pyro.config import Fast
+from ltm_pyro.experiments.base import DEVICE
 
 
 def compiled(shape: Shape) -> dict[str, Any]:

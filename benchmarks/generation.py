@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.shapes import DEVICE, Shape
-from benchmarks.timing import seconds
+from benchmarks.shapes import Shape
+from ltm_pyro.experiments.base import DEVICE, seconds
 from ltm_pyro.models.decoders.decode import decode
 
 ROWS, PLACES = 8, 4

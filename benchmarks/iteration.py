@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.shapes import DEVICE, Shape
+from benchmarks.shapes import Shape
 from benchmarks.timing import compare
 from benchmarks.utilisation import count
 from ltm_pyro.config import Fast, Slow, Warm
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.experiments.base import DEVICE
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.likelihood import TokenSequence

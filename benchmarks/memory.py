@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.shapes import DEVICE, SHAPES, Shape
-from benchmarks.timing import seconds
+from benchmarks.shapes import SHAPES, Shape
+from ltm_pyro.experiments.base import DEVICE, seconds
 
 WHICH = ("plain", "ours", "kept")
 

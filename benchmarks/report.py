@@ -8,8 +8,11 @@ from benchmarks.__main__ import MEANING
 from benchmarks.memory import WHICH
 from benchmarks.shapes import RESULTS, SHAPES
 
+BOUNDS_IN = RESULTS.parent.parent / "docs" / "results"
+"""Where `ltm_pyro.experiments.same_bound --out` put them."""
 BOUNDS = {
-    "race": "the small model of `benchmarks.bound`, documents of topics that thoughts alone tell",
+    "race": "the small model of `ltm_pyro.experiments.base`, documents of topics that thoughts "
+    "alone tell",
     "topics": "LTM-S with a window of two tokens, the same documents, 8 in a batch",
     "text": "the preset tiny with its rising KL weight, on Python's documentation",
     "small": "the shape small, on Python's documentation",
@@ -23,12 +26,12 @@ WAYS = {
 }
 
 
-def section(folder: Path = RESULTS) -> str:
+def section(folder: Path = RESULTS, bounds_in: Path = BOUNDS_IN) -> str:
     """Markdown: ratios by shape, what they rest on, and bounds by fast loop."""
     found = {name: _load(folder / f"{name}.json") for name in SHAPES}
     shapes = {name: part for name, part in found.items() if part}
     parts = [_ratios(shapes), *(_setting(name, part) for name, part in shapes.items())]
-    bounds = {name: _load(folder / f"bound-{name}.json") for name in BOUNDS}
+    bounds = {name: _load(bounds_in / f"bound-{name}.json") for name in BOUNDS}
     if any(bounds.values()):
         parts.append(_bounds({name: part for name, part in bounds.items() if part}))
     return "\n\n".join(parts)

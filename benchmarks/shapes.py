@@ -7,16 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import ltm_pyro as ltm
 from benchmarks.plain import PlainDecoder, PlainTraining
 from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts, Warm
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.experiments.base import DEVICE, LTM_S, SMALL
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.seeds import generator, seeded
 
 RESULTS = Path(__file__).parent / "results"
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)
@@ -99,17 +98,13 @@ SHAPES = {
     ),
     "small": Shape(
         "small",
-        Config(
-            Architecture(2048, 0, 128, window=32, layers=2, width=128, heads=4, feedforward=344),
-            Thoughts(2, 2, 16),
-            fast=Fast(steps=16),
-        ),
+        SMALL.replace(slow=Slow()),
         batch=4, tokens=128, repeats=3, warm=0, lengths=(1024, 2048, 4096, 8192), generated=1024,
         memory=(8, 256), target=3.1, seeds=1,
     ),
     "ltm-s": Shape(
         "ltm-s",
-        ltm.preset("small"),
+        LTM_S,
         batch=2, tokens=256, repeats=3, warm=1, lengths=(1024, 2048, 4096, 8192), generated=1024,
         memory=(8, 1024), target=2.98, seeds=3,
     ),

@@ -1,12 +1,11 @@
 """Times that can be compared: alternating, in one process, as medians of ratios."""
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
+from ltm_pyro.experiments.base import seconds
 
 
 @dataclass(frozen=True)
@@ -25,24 +24,6 @@ class Ratio:
     def report(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
-
-
-def now() -> float:
-    """Seconds of this process's work where one thread does it all, else of the wall clock.
-
-    On a machine with other work the first is what the wall clock shows on an idle one.
-    """
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        return time.perf_counter()
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    """How long it takes."""
-    start = now()
-    run()
-    return now() - start
 
 
 def compare(

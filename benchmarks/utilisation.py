@@ -13,8 +13,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.shapes import DEVICE, Shape
-from benchmarks.timing import seconds
+from benchmarks.shapes import Shape
+from ltm_pyro.experiments.base import DEVICE, seconds
 from ltm_pyro.inference import DualRateSVI
 
 KINDS = {

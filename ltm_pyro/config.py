@@ -144,7 +144,7 @@ class Fast:
         """A few natural-gradient steps, which begin as long as Newton's, for many of Adam's.
 
         For Gaussian guides. Whether the bound is as low is measured, not proved: see
-        `benchmarks.same_bound` and `benchmarks.steps`.
+        `ltm_pyro.experiments`: `same_bound` and `fast_steps`.
         """
         return cls(steps=steps, lr=1.0, optimizer="NaturalGradient")
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from benchmarks import bound
-from benchmarks.bound import Look, Race, reached, time_to_bound, topic_rows
+from benchmarks.bound import Look, Race, reached, time_to_bound
 from benchmarks.shapes import SHAPES
 from ltm_pyro.config import Architecture, Config, Fast, Thoughts
+from ltm_pyro.data.synthetic import topic_rows
 
 RACE = Race(
     Config(

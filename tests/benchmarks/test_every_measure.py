@@ -1,15 +1,12 @@
 """Each measurement runs once, tiny: that it works, not how long it takes."""
 
-import dataclasses
 import json
 
 import pytest
 import torch
 
-import ltm_pyro as ltm
 from benchmarks import __main__ as command
-from benchmarks import compiled, memory, same_bound
-from benchmarks.bound import Race
+from benchmarks import compiled, memory
 from benchmarks.generation import generation
 from benchmarks.head import chunked, head_seconds, ours, plain
 from benchmarks.iteration import against_plain, pyro_overhead
@@ -18,8 +15,6 @@ from benchmarks.report import WAYS, section
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import compare, quartiles
 from benchmarks.utilisation import count, utilisation
-from ltm_pyro.config import Fast
-from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models.decoders import computing
 from ltm_pyro.models.decoders.head import head_log_prob
 
@@ -115,7 +110,7 @@ def test_results_make_a_table(tmp_path):
         "iterations": 7, "documents": 3, "ways": ways, "command": "python", "training": training,
     }  # fmt: skip
     (tmp_path / "bound-race.json").write_text(json.dumps(bounds))
-    lines = section(tmp_path).splitlines()
+    lines = section(tmp_path, tmp_path).splitlines()
     assert lines[0] == "| | what it is | tiny |"
     assert [line.split("`")[1] for line in lines[2 : 2 + len(command.MEANING)]] == [
         *command.MEANING
@@ -152,53 +147,6 @@ def test_utilisation_is_a_share():
         assert sum(found["profile"][kind].values()) == pytest.approx(1)
         assert found["profile"][kind]["matrix products"] > 0
     assert found["slow fp32"]["flops"] > found["fast fp32"]["flops"]
-
-
-@pytest.mark.parametrize("of", ["race", "topics", "shape"])
-def test_bounds_are_compared_document_by_document(of):
-    race = Race(TINY.config.replace(architecture=dataclasses.replace(
-        TINY.config.architecture, vocabulary=32)), plain=TINY.fast)  # fmt: skip
-    shape = dataclasses.replace(TINY, config=TINY.config.replace(architecture=dataclasses.replace(
-        TINY.config.architecture, vocabulary=300)))  # fmt: skip
-    setup = {
-        "race": lambda: same_bound.of_race(3, race),
-        "topics": lambda: same_bound.of_topics(shape, 3, tokens=12, batch=2),
-        "shape": lambda: same_bound.of_shape(shape, 3),
-    }[of]()
-    assert next(iter(setup.ways.values())).fast == TINY.fast
-    lines = []
-    found = same_bound.same_bound(setup, 1, 2, lines.append)
-    assert found["documents"] == 3
-    assert len(lines) == 2 * 2 * len(found["ways"])
-    assert len(found["ways"]["default"]["own loop"]["behind_by_seed"]) == 2
-    assert found["ways"]["exact"]["own loop"]["behind"] == 0
-    assert found["ways"]["default"]["own loop"]["behind_error"] > 0
-    trained = found["training"]
-    assert [len(trained[name]["seconds"]) for name in found["ways"]] == [2] * len(found["ways"])
-    assert all(min(each["seconds"]) > 0 for each in trained.values())
-
-
-def test_bounds_of_real_text_are_those_of_a_run_with_its_objective(monkeypatch):
-    setup = same_bound.of_text(3, limit=40)
-    assert setup.objective == ltm.preset("tiny").objective
-    weights = []
-    step = DualRateSVI.step
-
-    def spy(svi, *arguments):
-        report = step(svi, *arguments)
-        weights.append((svi.fast.steps, report.kl_weight))
-        return report
-
-    monkeypatch.setattr(DualRateSVI, "step", spy)
-    monkeypatch.setattr(same_bound, "seconds", lambda run: (run(), 0.5)[1])
-    setup = dataclasses.replace(setup, fast=Fast(steps=2), batch=2)
-    found = same_bound.same_bound(setup, 4, names=["longer"])
-    assert list(found["ways"]) == ["exact", "longer"]
-    assert [weight for _, weight in weights[:4]] == pytest.approx([0.1, 0.475, 0.85, 1.0])
-    assert [found["training"][way]["seconds"] for way in found["ways"]] == [[2.0], [3.0]]
-    # The weight rises over all of its iterations, however many they are.
-    assert found["training"]["longer"]["iterations"] == len(weights[4:]) == 6
-    assert [weight for _, weight in weights[4:]] == pytest.approx([0.1, 0.35, 0.6, 0.85, 1, 1])
 
 
 def test_compiling_has_a_ratio(monkeypatch):

@@ -2,10 +2,10 @@ import json
 
 import torch
 
-from benchmarks import steps
-from benchmarks.bound import topic_rows
-from benchmarks.steps import Study, Way, bound
 from ltm_pyro.config import Architecture, Config, Fast, Thoughts
+from ltm_pyro.data.synthetic import topic_rows
+from ltm_pyro.experiments import fast_steps as steps
+from ltm_pyro.experiments.fast_steps import Study, Way, bound
 from ltm_pyro.models import LatentThoughtModel
 
 TINY = Study(
@@ -20,14 +20,13 @@ TINY = Study(
 )
 
 
-def test_every_way_gets_a_row(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(steps, "RESULTS", tmp_path)
-    steps.main(TINY)
-    found = json.loads((tmp_path / "steps.json").read_text())
+def test_every_way_gets_a_row(tmp_path, capsys):
+    steps.main(["--out", str(tmp_path)], TINY)
+    found = json.loads((tmp_path / "fast-steps.json").read_text())
     assert all(set(row) == {"1", "2"} for row in found["ways"].values())
     assert found["ways"][steps.REFERENCE]["2"]["behind"] == 0
     assert len(capsys.readouterr().out.splitlines()) == len(found["ways"]) + 3
-    assert (tmp_path / "steps.png").stat().st_size > 1000
+    assert (tmp_path / "fast-steps.png").stat().st_size > 1000
 
 
 def test_who_was_seen_before_starts_ahead():

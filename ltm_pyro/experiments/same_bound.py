@@ -1,13 +1,13 @@
-"""Is the bound the same? `python -m benchmarks.same_bound --of race` trains each way, and scores.
+"""Is the bound the same? `python -m ltm_pyro.experiments.same_bound --of race`
 
 The paper's fast loop, also at a third of its rate, `Fast.quick`, the same in bf16, and for half as
 many iterations more: from the same weights, on the same batches, from several seeds. `race` is the
-small model of `benchmarks.bound`, on documents of topics, where thoughts matter; `topics` is LTM-S,
-with all its words and a window of two tokens, on the same; a shape is trained on real text, the
-documentation of Python; `text` is the preset tiny on it as `ltm train` has it, with a KL that is
-paid for little by little, so that thoughts are used. Held-out documents are scored by the valid
-bound, once with the loop a model was trained with, and once with the paper's, which tells what the
-decoder is worth. Differences are paired by document and averaged over seeds; their errors are over
+small model of `experiments.base`, on documents of topics, where thoughts matter; `topics` is LTM-S,
+with all its words and a window of two tokens, on the same; `small` and `ltm-s` are trained on real
+text, the documentation of Python; `text` is the preset tiny on it as `ltm train` has it, with a KL
+that is paid for little by little, so that thoughts are used. Held-out documents are scored by the
+valid bound, once with the loop a model was trained with, and once with the paper's, which tells what
+the decoder is worth. Differences are paired by document and averaged over seeds; errors are over
 documents, and each seed's is told beside them.
 """
 
@@ -18,17 +18,18 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import ltm_pyro as ltm
-from benchmarks.bound import WORDS, Race, topic_rows
-from benchmarks.shapes import DEVICE, RESULTS, SHAPES, Shape
-from benchmarks.timing import seconds
-from ltm_pyro.config import Fast, Objective, Slow
+from ltm_pyro.config import Config, Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.synthetic import topic_rows
+from ltm_pyro.experiments.base import DEVICE, LTM_S, RACE, SMALL, seconds
+from ltm_pyro.files import make_folder, write
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.posterior import infer
@@ -71,50 +72,62 @@ class Comparison:
         }
 
 
-def of_race(documents: int, race: Race | None = None) -> Comparison:
+def of_race(documents: int, config: Config = RACE) -> Comparison:
     """Documents of topics that thoughts alone can tell."""
-    race = race or Race()
-    tokens = race.config.architecture.length
-    train, test = topic_rows(1024, tokens, WORDS), topic_rows(documents, tokens, WORDS, seed=1)
-    return Comparison(race.model, train, test, race.batch, race.plain, race.slow)
+    return _of_topics(config, documents, config.architecture.length, config.training.batch)
 
 
-def of_topics(shape: Shape, documents: int, tokens: int = 65, batch: int = 8) -> Comparison:
-    """The same documents for the model of a shape, which sees two tokens at a time."""
-    narrow = dataclasses.replace(shape.config.architecture, window=2)
-    shape = dataclasses.replace(shape, config=shape.config.replace(architecture=narrow))
-    train, test = topic_rows(1024, tokens, WORDS), topic_rows(documents, tokens, WORDS, seed=1)
-    slow = Slow(lr=2e-3, warmup=10)
-    return Comparison(
-        lambda seed: shape.model(tokens, seed), train, test, batch, shape.fast, slow
-    )  # fmt: skip
+def of_topics(
+    documents: int, config: Config = LTM_S, tokens: int = 65, batch: int = 8
+) -> Comparison:
+    """The same documents for a larger model, which sees two tokens at a time."""
+    narrow = dataclasses.replace(config.architecture, window=2, length=tokens)
+    config = config.replace(architecture=narrow, slow=Slow(lr=2e-3, warmup=10))
+    return _of_topics(config, documents, tokens, batch)
+
+
+def _of_topics(config: Config, documents: int, tokens: int, batch: int) -> Comparison:
+    train, test = topic_rows(1024, tokens), topic_rows(documents, tokens, seed=1)
+    make = functools.partial(_model, config)
+    return Comparison(make, train, test, batch, config.fast, config.slow)
+
+
+def _model(config: Config, seed: int) -> LatentThoughtModel:
+    """A new model, the same for the same seed."""
+    with seeded(seed):
+        return LatentThoughtModel(config).to(DEVICE)
 
 
 def of_text(documents: int, limit: int = 400) -> Comparison:
     """The preset tiny on the first of the documents; the paper's sixteen steps for its four."""
     corpus = ltm.load_corpus("python-docs", length=64, limit=limit)
     config = ltm.preset("tiny", corpus)
-
-    def model(seed: int) -> LatentThoughtModel:
-        with seeded(seed):
-            return LatentThoughtModel(config).to(DEVICE)
-
     return Comparison(
-        model, corpus.train, corpus.valid[:documents], config.training.batch,
-        dataclasses.replace(config.fast, steps=16), config.slow, config.objective,
+        functools.partial(_model, config), corpus.train, corpus.valid[:documents],
+        config.training.batch, dataclasses.replace(config.fast, steps=16), config.slow,
+        config.objective,
     )  # fmt: skip
 
 
-def of_shape(shape: Shape, documents: int) -> Comparison:
+def of_documents(documents: int, config: Config, tokens: int, batch: int) -> Comparison:
     """Full rows of real text."""
-    vocabulary = min(2048, shape.config.architecture.vocabulary)
-    corpus = ltm.load_corpus("python-docs", length=shape.tokens, vocabulary=vocabulary)
-    train, test = (r[r.lengths == shape.tokens] for r in (corpus.train, corpus.test))
+    vocabulary = min(2048, config.architecture.vocabulary)
+    corpus = ltm.load_corpus("python-docs", length=tokens, vocabulary=vocabulary)
+    train, test = (r[r.lengths == tokens] for r in (corpus.train, corpus.test))
     test = test[torch.linspace(0, len(test) - 1, min(documents, len(test))).long()]
-    slow = Slow(lr=2e-3, warmup=10)
-    return Comparison(
-        lambda seed: shape.model(shape.tokens, seed), train, test, shape.batch, shape.fast, slow
-    )  # fmt: skip
+    architecture = dataclasses.replace(config.architecture, length=tokens)
+    make = functools.partial(_model, config.replace(architecture=architecture))
+    return Comparison(make, train, test, batch, config.fast, Slow(lr=2e-3, warmup=10))
+
+
+CHOICES: dict[str, Callable[[int], Comparison]] = {
+    "race": of_race,
+    "topics": of_topics,
+    "text": of_text,
+    "small": lambda documents: of_documents(documents, SMALL, 128, 4),
+    "ltm-s": lambda documents: of_documents(documents, LTM_S, 256, 2),
+}
+"""What `--of` takes: a comparison on so many held-out documents."""
 
 
 def same_bound(
@@ -184,8 +197,10 @@ def line(name: str, loop: str, cell: dict[str, float]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser("python -m benchmarks.same_bound", description=__doc__)
-    parser.add_argument("--of", choices=["race", "topics", "text", *SHAPES], default="race")
+    parser = argparse.ArgumentParser(
+        "python -m ltm_pyro.experiments.same_bound", description=__doc__
+    )
+    parser.add_argument("--of", choices=CHOICES, default="race")
     parser.add_argument(
         "--ways", nargs="+", choices=["lower rate", "default", "longer", "everything"]
     )
@@ -193,26 +208,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--documents", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="a folder to save the results in")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    if given.of == "race":
-        setup = of_race(given.documents)
-    elif given.of == "topics":
-        setup = of_topics(SHAPES["ltm-s"], given.documents)
-    elif given.of == "text":
-        setup = of_text(given.documents)
-    else:
-        setup = of_shape(SHAPES[given.of], given.documents)
+    setup = CHOICES[given.of](given.documents)
     found = same_bound(
         setup, given.iterations, given.seeds, lambda text: print(text, flush=True), given.ways
     )
     for name, loops in found["ways"].items():
         for loop, cell in loops.items():
             print(line(name, loop, cell))
-    made = f"python -m benchmarks.same_bound --of {given.of} --iterations {given.iterations}"
+    made = (
+        f"python -m ltm_pyro.experiments.same_bound --of {given.of} --iterations {given.iterations}"
+    )
     made += f" --documents {given.documents} --seeds {given.seeds}"
     found["command"] = shlex.join([*made.split(), *(["--ways", *given.ways] if given.ways else [])])
-    (RESULTS / f"bound-{given.of}.json").write_text(json.dumps(found, indent=1) + "\n")
+    if given.out is not None:
+        make_folder(given.out)
+        write(given.out / f"bound-{given.of}.json", (json.dumps(found, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -1,26 +1,28 @@
-"""What a fast step buys: `python -m benchmarks.steps` trains a tiny model and fits its guides.
+"""What a fast step buys: `python -m ltm_pyro.experiments.fast_steps`.
 
-For each way of taking fast steps, the valid bound of held-out documents against their number, as a
-table, a figure and JSON. The corpus is that of `benchmarks.bound`: only thoughts can tell a
-document's topic, for the decoder's window is too small to.
+A tiny model is trained and guides are fitted. For each way of taking fast steps, the valid bound of
+held-out documents against their number, as a table and, with `--out`, a figure and JSON. Only
+thoughts can tell a document's topic (`data.synthetic`): the decoder's window is too small to.
 """
 
+import argparse
 import dataclasses
 import functools
 import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import torch
 from torch import Tensor
 
-from benchmarks.bound import WORDS, Race, topic_rows
-from benchmarks.shapes import RESULTS
 from ltm_pyro.config import Config, Fast, Slow, Thoughts
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.synthetic import topic_rows
+from ltm_pyro.experiments.base import RACE
+from ltm_pyro.files import make_folder, write
 from ltm_pyro.guides import Guide, MeanField
 from ltm_pyro.inference import DualRateSVI, fit_guide
 from ltm_pyro.inference.local import new_guide
@@ -54,7 +56,7 @@ class Study:
     documents: int = 64
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     particles: int = 16
-    config: Config = field(default_factory=lambda: Race().config)
+    config: Config = RACE
 
 
 class Aggregated(MeanField):
@@ -138,8 +140,8 @@ def study(setup: Study) -> dict[str, Any]:
     """Bound, its standard error, and the paired difference from the reference, by way and steps."""
     with seeded(0):
         model = LatentThoughtModel(setup.config)
-    train = topic_rows(512, setup.config.architecture.length, WORDS)
-    test = topic_rows(setup.documents, setup.config.architecture.length, WORDS, seed=1)
+    train = topic_rows(512, setup.config.architecture.length)
+    test = topic_rows(setup.documents, setup.config.architecture.length, seed=1)
     slow = Slow(lr=2e-3, warmup=20)
     svi = DualRateSVI(model, fast=dataclasses.replace(ADAM, steps=8), slow=slow)
     svi.fit(train, setup.iterations, 16, progress=False)
@@ -194,15 +196,22 @@ def plot(found: dict[str, Any], path: Any) -> None:
     plt.close(figure)
 
 
-def main(setup: Study) -> None:
+def main(arguments: list[str] | None = None, setup: Study | None = None) -> None:
     """Run, print and save."""
-    found = study(setup)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "steps.json").write_text(json.dumps(found, indent=1) + "\n")
-    plot(found, RESULTS / "steps.png")
+    parser = argparse.ArgumentParser(
+        "python -m ltm_pyro.experiments.fast_steps", description=__doc__
+    )
+    parser.add_argument("--iterations", type=int, default=Study.iterations)
+    parser.add_argument("--out", type=Path, help="a folder to save the figure and the JSON in")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    found = study(setup or Study(iterations=given.iterations))
+    if given.out is not None:
+        make_folder(given.out)
+        write(given.out / "fast-steps.json", (json.dumps(found, indent=1) + "\n").encode())
+        plot(found, given.out / "fast-steps.png")
     print(table(found))
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(Study(iterations=int(sys.argv[1])) if len(sys.argv) > 1 else Study())
+    main()
