@@ -9,46 +9,43 @@ import pytest
 import ltm_pyro
 
 ROOT = Path(__file__).parent.parent
-LAYERS = [
-    {"_version", "errors", "seeds", "config", "files", "signals"},
-    {"presets", "config_json"},
-    {"registry", "attention", "head", "data"},
-    {"decoder", "decoding", "choosing", "likelihood", "computing"},
-    {"densities"},
+FLOORS = [
+    {"_version", "errors", "seeds", "files", "config", "names", "presets"},
+    {"data"},
+    {"programs"},
     {"models", "guides"},
-    {"elbo"},
-    {"inference", "build"},
+    {"inference"},
     {"bounds"},
-    {"arviz", "diagnostics", "generation", "checkpoint", "testing", "folder", "held_out", "checks"},
-    {"trainer"},
-    {"training"},
-    {"demo", "info", "zoo"},
-    {"commands"},
-    {"cli"},
-    {"__main__"},
+    {"arviz", "diagnostics", "generation", "testing"},
+    {"runs"},
+    {"experiments"},
+    {"commands", "__main__"},
+    {"benchmarks"},
 ]
-
-
-def room(parts):
-    return parts[0].removesuffix(".py")
+"""Rooms from the ground up: a file imports from its own floor or from those below."""
+LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def sources():
-    for folder in (ROOT / "ltm_pyro", ROOT / "models", ROOT / "guides"):
-        for path in folder.rglob("*.py"):
+    """Each file of the package and of the benchmarks, with its room."""
+    for folder in ("ltm_pyro", "models", "guides", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
             parts = path.relative_to(ROOT).parts
-            yield path, room(parts[1:] if parts[0] == "ltm_pyro" else parts)
+            yield path, (parts[1].removesuffix(".py") if folder == "ltm_pyro" else parts[0])
 
 
 def imported(path):
+    """The rooms that a file imports from."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ltm_pyro."):
-            yield node.module.split(".")[1]
-        elif isinstance(node, ast.ImportFrom) and node.module == "ltm_pyro":
-            yield from (alias.name for alias in node.names if (LEVEL.get(alias.name) is not None))
-
-
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+        if not isinstance(node, ast.ImportFrom) or node.level or not node.module:
+            continue
+        package, _, rest = node.module.partition(".")
+        if package == "benchmarks":
+            yield package
+        elif package == "ltm_pyro" and rest:
+            yield rest.split(".")[0]
+        elif package == "ltm_pyro":
+            yield from (alias.name for alias in node.names if alias.name in LEVEL)
 
 
 @pytest.mark.parametrize(("path", "name"), list(sources()), ids=lambda x: getattr(x, "name", x))
@@ -57,15 +54,19 @@ def test_imports_run_one_way(path, name):
         return
     for other in imported(path):
         assert LEVEL[other] <= LEVEL[name], f"{path} imports {other}, which stands above it"
-    if name in ("models", "guides"):
-        assert not {"inference", "bounds"} & set(imported(path))
+
+
+def test_the_top_of_the_package_is_short():
+    at_top = {p.stem for p in (ROOT / "ltm_pyro").glob("*.py")} - {"__init__"}
+    assert len(at_top) <= 10
+    assert at_top <= set(LEVEL)
 
 
 def test_every_package_is_listed_for_installing():
     listed = set(
         tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     )
-    folders = {p.parent for p, _ in sources()}
+    folders = {p.parent for p, room in sources() if room != "benchmarks"}
     names = {".".join(f.relative_to(ROOT).parts) for f in folders}
     assert listed == {n if n.startswith("ltm_pyro") else f"ltm_pyro.{n}" for n in names}
 

@@ -6,9 +6,9 @@ small model of `experiments.base`, on documents of topics, where thoughts matter
 with all its words and a window of two tokens, on the same; `small` and `ltm-s` are trained on real
 text, the documentation of Python; `text` is the preset tiny on it as `ltm train` has it, with a KL
 that is paid for little by little, so that thoughts are used. Held-out documents are scored by the
-valid bound, once with the loop a model was trained with, and once with the paper's, which tells what
-the decoder is worth. Differences are paired by document and averaged over seeds; errors are over
-documents, and each seed's is told beside them.
+valid bound, once with the loop a model was trained with, and once with the paper's, which tells
+what the decoder is worth. Differences are paired by document and averaged over seeds; errors are
+over documents, and each seed's is told beside them.
 """
 
 import argparse
