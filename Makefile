@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo zoo test slow check format lint types clean
+.PHONY: help install demo zoo test slow bench check format lint types clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -34,11 +34,11 @@ bench: install  ## what an iteration costs against plain torch (two minutes; the
 	$(BIN)/python -m benchmarks --shape small
 	$(BIN)/python -m benchmarks --shape ltm-s
 
-check: install  ## format, lint, types and tests
+check: lint types test  ## format, lint, types and tests
+
+lint: install  ## whether the code is in form
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(MAKE) types
-	$(BIN)/python -m pytest
 
 format: install  ## put the code in form
 	$(BIN)/ruff format .

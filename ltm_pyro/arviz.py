@@ -1,6 +1,5 @@
 """A fitted posterior as an ArviZ DataTree: labelled dimensions, netCDF, statistics, plots."""
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ltm_pyro.programs.densities import (
     joined,
     log_density,
     log_joint,
+    needs_thoughts,
     prior_of,
     with_particles,
 )
@@ -79,8 +79,7 @@ def to_datatree(
     """
     model, rows = posterior.model, posterior.rows
     seed = posterior.seed if seed is None else seed
-    if getattr(model, "prior", None) is None:
-        raise InputError(f"{type(model).__name__} has no thoughts to sample")
+    needs_thoughts(model, " to sample")
     if draws < 1:
         raise InputError(f"draws is {draws}: expected 1 or more")
     try:
@@ -137,7 +136,7 @@ def _chunk(posterior: Posterior, i: int, draws: int, seed: int, write: bool) -> 
         drawn = prior(rows)
     z = joined(model, latents, rows)
     found = {("posterior", "z"): [z], ("prior", "z"): [drawn]}
-    scored = functools.partial(model, prelude=model.read(rows))
+    scored = model.having_read(rows)
     for start in range(0, draws, AT_ONCE):  # bounds the memory
         some = {name: value[start : start + AT_ONCE] for name, value in latents.items()}
         log_prior, log_likelihood = log_joint(scored, some, rows)

@@ -47,7 +47,7 @@ def append(path: Path, line: str) -> None:
         raise _cannot(path, error, "the lines before are untouched") from None
 
 
-def check_folder(path: Path) -> None:
+def check_is_folder(path: Path) -> None:
     """Raises InputError if a folder cannot be here because something in its path is a file."""
     there = next((p for p in (path, *path.parents) if p.exists()), None)
     if there is not None and not there.is_dir():
@@ -60,7 +60,7 @@ def make_folder(path: Path) -> None:
     Raises:
         CannotWrite: if one of them cannot be made.
     """
-    check_folder(path)
+    check_is_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,6 +1,9 @@
 """What every model of text has: a decoder, and a Pyro program over a plate of documents."""
 
+import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,6 +37,13 @@ class TextModel(nn.Module, ABC):
         fixed computes it once.
         """
         return self.decoder.prelude(self.decoder.inputs(batch.tokens))
+
+    def having_read(self, batch: Rows) -> Callable[..., Any]:
+        """This model for many evaluations of one batch: what does not depend on z is computed once.
+
+        It holds as long as the weights do not change.
+        """
+        return functools.partial(self, prelude=self.read(batch))
 
     def parameter_count(self) -> int:
         """Number of global parameters (the tied embedding counted once)."""

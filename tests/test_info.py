@@ -12,7 +12,7 @@ import yaml
 import ltm_pyro as ltm
 from ltm_pyro.commands import cli
 from ltm_pyro.runs import folder
-from ltm_pyro.runs.info import LOOKS, info_run, run_text
+from ltm_pyro.runs.info import LINES, info_run, run_text
 
 ROOT = Path(__file__).parent.parent
 
@@ -92,7 +92,7 @@ def test_the_table_is_small_and_has_the_last_and_the_best(run):
         told = run_text({**facts, "history": history, "best": best})
         lines = re.findall(r"^ +(\d+) .*?( best)?$", told, re.M)
         steps = [int(step) for step, _ in lines if int(step) <= count]
-        assert len(steps) <= LOOKS
+        assert len(steps) <= LINES
         assert {1, count, best["step"]} <= set(steps)
         assert [int(step) for step, mark in lines if mark] == [best["step"]]
 

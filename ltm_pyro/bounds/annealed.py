@@ -1,6 +1,5 @@
 """Annealed importance sampling, forward and in reverse (Neal 2001; Grosse et al. 2015)."""
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -75,7 +74,7 @@ class Path:
         seed: int,
         progress: bool = False,
     ):
-        self.model: Program = functools.partial(model, prelude=model.read(rows))
+        self.model: Program = model.having_read(rows)
         self.start, self.rows, self.seed, self.progress = start, rows, seed, progress
         # Sigmoidal: most temperatures where the path leaves one end and nears the other.
         places = torch.linspace(-4.0, 4.0, temperatures + 1).sigmoid()

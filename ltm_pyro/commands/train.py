@@ -30,7 +30,7 @@ from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_prior
 from ltm_pyro.runs.checks import check_density
-from ltm_pyro.runs.training import fitted
+from ltm_pyro.runs.training import for_corpus
 
 DEFAULTS = {"quick": ltm.quick_protocol, "joint": ltm.joint_protocol}
 """Protocols that are other defaults of the options."""
@@ -136,7 +136,7 @@ class Train:
         for named in config.callbacks:
             build_callback(named)  # a wrong name is told before the text is read
         config = ltm.released_protocol(config) if self.protocol == "released" else config
-        return config if corpus is None else fitted(config, corpus)
+        return config if corpus is None else for_corpus(config, corpus)
 
     def repeated(self, file: Path) -> tuple[Config, ltm.Tokenizer | None, Mapping[str, Any] | None]:
         """The configuration in a file; of a run, its tokenizer and its record too."""
@@ -180,7 +180,7 @@ class Train:
             for difference in unlike(record, corpus):
                 say(f"not the same as {self.repeat}: {difference}")
         run = ltm.train(
-            config if self.resume else fitted(config, corpus),
+            config if self.resume else for_corpus(config, corpus),
             self.out,
             corpus,
             resume=self.resume,

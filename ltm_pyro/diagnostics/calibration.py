@@ -25,7 +25,7 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.programs.densities import draw_latents, simulate
+from ltm_pyro.programs.densities import draw_latents, needs_thoughts, simulate
 from ltm_pyro.seeds import Stream, derive
 
 
@@ -164,8 +164,7 @@ def calibrate(
             a functional of the wrong shape.
         NotFinite: for a functional that is NaN, naming it.
     """
-    if getattr(model, "prior", None) is None:
-        raise InputError(f"{type(model).__name__} has no thoughts, so no guide to calibrate")
+    needs_thoughts(model, ", so no guide to calibrate")
     if lengths.dim() != 1 or not len(lengths) or int(lengths.min()) < 1:
         raise InputError(
             f"lengths has shape {tuple(lengths.shape)} and values {lengths.flatten()[:8].tolist()}:"

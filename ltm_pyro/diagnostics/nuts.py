@@ -1,6 +1,5 @@
 """The guide beside a reference posterior: Pyro's NUTS, for tiny models."""
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer, with_density
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.programs.densities import Latents, draw_latents
+from ltm_pyro.programs.densities import Latents, draw_latents, needs_thoughts
 from ltm_pyro.programs.elbo import frozen
 from ltm_pyro.seeds import Stream, derive, seeded
 
@@ -147,8 +146,7 @@ def compare_with_nuts(
     Raises:
         InputError: for a model without latents, no rows, or too few draws.
     """
-    if getattr(model, "prior", None) is None:
-        raise InputError(f"{type(model).__name__} has no thoughts, so no posterior to sample")
+    needs_thoughts(model, ", so no posterior to sample")
     if not len(rows):
         raise InputError("there are no rows to compare on")
     for name, given, least in (
@@ -206,7 +204,7 @@ def _nuts(
     model: TextModel, rows: Rows, warmup: int, draws: int, target: float, progress: bool
 ) -> tuple[Latents, int]:
     """Draws of one chain, (draws, documents, *event) by site, and how many diverged."""
-    fixed = functools.partial(model, prelude=model.read(rows))
+    fixed = model.having_read(rows)
     mcmc = MCMC(NUTS(fixed, target_accept_prob=target), draws, warmup, disable_progbar=not progress)
     mcmc.run(rows)
     return mcmc.get_samples(), len(mcmc.diagnostics()["divergences"]["chain 0"])

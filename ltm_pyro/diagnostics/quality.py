@@ -1,6 +1,5 @@
 """How far a guide's importance weights can be trusted, document by document."""
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.posterior import Posterior, with_density
-from ltm_pyro.programs.densities import draw_latents, log_weights
+from ltm_pyro.programs.densities import draw_latents, log_weights, needs_thoughts
 
 FEWEST = 25
 """Draws below which no Pareto tail is fitted: it would have fewer than five of them."""
@@ -136,8 +135,7 @@ def guide_quality(posterior: Posterior, draws: int = 256, seed: int | None = Non
     """
     if draws < FEWEST:
         raise InputError(f"draws is {draws}: the tail of the weights needs {FEWEST} or more")
-    if getattr(posterior.model, "prior", None) is None:
-        raise InputError(f"{type(posterior.model).__name__} has no thoughts, so no guide to judge")
+    needs_thoughts(posterior.model, ", so no guide to judge")
     seed = posterior.seed if seed is None else seed
     log_w, dimensions = _log_weights(posterior, draws, seed)
     elbo = log_w.mean(0)
@@ -211,7 +209,7 @@ def _log_weights(posterior: Posterior, draws: int, seed: int) -> tuple[Tensor, i
     found, dimensions = [], 0
     for guide, rows in posterior.chunks:
         with_density(guide)
-        model = functools.partial(posterior.model, prelude=posterior.model.read(rows))
+        model = posterior.model.having_read(rows)
         noise = posterior.noise(rows, seed, STREAM)
         with noise.draw():
             one = draw_latents(guide, rows, 1)

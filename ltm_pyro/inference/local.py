@@ -103,7 +103,7 @@ def fit_guide(
         # With the weights fixed, what precedes the first look at z is the same in every step.
         fixed: Program = model
         if fast.steps and not leak:
-            fixed = functools.partial(model, prelude=model.read(batch))
+            fixed = model.having_read(batch)
         guide.start(model, batch)
         if memory is not None:
             memory.recall(guide, batch)

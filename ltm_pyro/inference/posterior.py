@@ -1,6 +1,5 @@
 """What inference returns: guides fitted to some rows."""
 
-import functools
 from dataclasses import dataclass
 
 import torch
@@ -72,7 +71,7 @@ def _in_pieces(
     model: TextModel, guide: Guide, rows: Rows, particles: int, noise: Noise
 ) -> ElboTerms:
     """`elbo_terms`, a few particles at a time: no gradient needs them all in memory."""
-    fixed = functools.partial(model, prelude=model.read(rows))
+    fixed = model.having_read(rows)
     parts = []
     for n in pieces(particles):
         with noise.draw():

@@ -104,6 +104,12 @@ def joined(model: Any, latents: Latents, batch: Rows) -> Tensor:
     return z
 
 
+def needs_thoughts(model: Any, use: str) -> None:
+    """Raises InputError for a model without thoughts, saying what they are wanted for."""
+    if getattr(model, "prior", None) is None:
+        raise InputError(f"{type(model).__name__} has no thoughts{use}")
+
+
 def prior_of(model: Any) -> Program:
     """The prior of a model as a program of its own, in the plate of documents."""
 

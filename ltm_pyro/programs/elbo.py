@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.errors import NotFinite
 from ltm_pyro.programs.densities import (
     Latents,
     Program,
     at,
     draw_latents,
     joined,
+    needs_thoughts,
     sites,
     with_particles,
 )
@@ -111,8 +112,7 @@ def sample_thoughts(
     Raises:
         InputError: if the model has no thoughts.
     """
-    if getattr(model, "prior", None) is None:
-        raise InputError(f"{type(model).__name__} has no thoughts to sample")
+    needs_thoughts(model, " to sample")
 
     return joined(model, draw_latents(guide, batch, draws), batch)
 

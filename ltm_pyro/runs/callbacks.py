@@ -14,7 +14,7 @@ from ltm_pyro.inference import DualRateSVI, StepReport
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.names import kebab
 from ltm_pyro.runs import folder
-from ltm_pyro.runs.looks import BOUND, describe, held_out, look
+from ltm_pyro.runs.looks import BOUND, held_out, in_words, look
 from ltm_pyro.seeds import seeded
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Looks(Callback):
         )
         if BOUND not in line:
             return
-        trainer.note(describe(line))
+        trainer.note(in_words(line))
         # The test split never chooses a checkpoint.
         if len(trainer.corpus.valid) and (self.best is None or line[BOUND] < self.best[BOUND]):
             self.best = {"step": step, BOUND: line[BOUND]}

@@ -23,7 +23,7 @@ PAPER = (
     "Wu, Y. N. (2025). Scalable Language Models with Posterior Inference of Latent Thought "
     "Vectors. arXiv:2502.01567. https://arxiv.org/abs/2502.01567"
 )
-LOOKS = 12
+LINES = 12
 """Lines of the table of looks at held-out text."""
 COLUMNS = {
     "step": ("step", "{:,}"),
@@ -199,7 +199,7 @@ def _table(facts: Mapping[str, Any]) -> str:
     if not history:
         return "No look at held-out text is logged."
     last = len(history) - 1
-    shown = {round(i * last / (LOOKS - 2)) for i in range(LOOKS - 1)}
+    shown = {round(i * last / (LINES - 2)) for i in range(LINES - 1)}
     at = best["step"] if best else None
     shown |= {i for i, look in enumerate(history) if look["step"] == at}
     looks = [history[i] for i in sorted(shown)]

@@ -43,7 +43,7 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
-def describe(line: dict[str, Any]) -> str:
+def in_words(line: dict[str, Any]) -> str:
     """A look at held-out text, in a line."""
     text = f"step {line['step']}: held-out bound {line[BOUND]:.3f}"
     if "held_out_standard_error" in line:

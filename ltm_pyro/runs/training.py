@@ -59,7 +59,7 @@ def train(
 
 def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
     """Raises InputError if a run cannot go into this folder."""
-    files.check_folder(out)
+    files.check_is_folder(out)
     if resume and not (out / folder.CONFIG).exists():
         raise InputError(f"{out} holds no run to resume: leave --resume out to begin one")
     if folder.holds_run(out) and not (resume or overwrite):
@@ -69,7 +69,7 @@ def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
         )
 
 
-def fitted(config: Config, corpus: Corpus) -> Config:
+def for_corpus(config: Config, corpus: Corpus) -> Config:
     """The configuration with the corpus's vocabulary."""
     architecture = dataclasses.replace(
         config.architecture, vocabulary=corpus.vocabulary, begin=corpus.begin
