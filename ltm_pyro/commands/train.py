@@ -103,8 +103,8 @@ class Train:
         default = cls(
             out=tyro.MISSING,
             length=config.architecture.length,
-            warm_steps=config.warm and config.warm.steps,
-            warm_lr=config.warm and config.warm.lr,
+            warm_steps=config.warm.steps if config.warm else None,
+            warm_lr=config.warm.lr if config.warm else None,
             **{part: getattr(config, part) for part in parts},
         )
         made = read(cls, "train", rest, default)

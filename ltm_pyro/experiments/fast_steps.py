@@ -65,8 +65,8 @@ class Aggregated(MeanField):
     def __init__(self, thoughts: Thoughts, batch_size: int, start: tuple[Tensor, Tensor]):
         super().__init__(thoughts, batch_size)
         with torch.no_grad():
-            self.loc += start[0]
-            self.log_variance += start[1].log()
+            self.loc.add_(start[0])
+            self.log_variance.add_(start[1].log())
 
 
 def aggregated(svi: DualRateSVI, rows: Rows) -> tuple[Tensor, Tensor]:

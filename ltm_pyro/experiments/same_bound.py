@@ -62,7 +62,7 @@ class Comparison:
     def ways(self) -> dict[str, Way]:
         """The first is what the others are compared with."""
         quick, slow = Fast.quick(min(Fast.quick().steps, self.fast.steps)), self.slow
-        low = {"precision": "bf16"}
+        low: dict[str, Any] = {"precision": "bf16"}
         return {
             "exact": Way(self.fast, slow),
             "lower rate": Way(dataclasses.replace(self.fast, lr=self.fast.lr / 3), slow),
