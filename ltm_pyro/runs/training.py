@@ -8,7 +8,7 @@ from typing import Any
 from ltm_pyro import files
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.checkpoint import Run
-from ltm_pyro.config import Config
+from ltm_pyro.config import Config, Data
 from ltm_pyro.data import Corpus, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError
 from ltm_pyro.runs.trainer import Trainer
@@ -41,8 +41,7 @@ def train(
     check_folder(out, resume, overwrite)
     if corpus is None:
         corpus = load_data(config)
-    data = dataclasses.replace(config.data, source=corpus.name, layout=corpus.layout)
-    trainer = Trainer(corpus, config.replace(data=data), out)
+    trainer = Trainer(corpus, config.replace(data=_data(config, corpus)), out)
     if resume:
         trainer.resume()
         if note is not None and trainer.saved is None:
@@ -67,11 +66,18 @@ def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
 
 
 def fitted(config: Config, corpus: Corpus) -> Config:
-    """The configuration with the corpus's vocabulary."""
+    """The configuration with the corpus's vocabulary, and the values of its columns."""
     architecture = dataclasses.replace(
         config.architecture, vocabulary=corpus.vocabulary, begin=corpus.begin
     )
-    return config.replace(architecture=architecture)
+    return config.replace(architecture=architecture, data=_data(config, corpus))
+
+
+def _data(config: Config, corpus: Corpus) -> Data:
+    """The configuration's data, as they were read."""
+    return dataclasses.replace(
+        config.data, source=corpus.name, layout=corpus.layout, columns=corpus.columns
+    )
 
 
 def load_data(config: Config, tokenizer: Tokenizer | None = None) -> Corpus:
@@ -79,16 +85,4 @@ def load_data(config: Config, tokenizer: Tokenizer | None = None) -> Corpus:
 
     A `tokenizer` given here stands in for the configuration's.
     """
-    data = config.data
-    return load_corpus(
-        data.source,
-        length=config.architecture.length,
-        layout=data.layout,
-        tokenizer=tokenizer or data.tokenizer,
-        vocabulary=data.vocabulary,
-        fields=data.fields,
-        separator=data.separator,
-        subset=data.subset,
-        streaming=data.streaming,
-        limit=data.limit,
-    )
+    return load_corpus(config.data, length=config.architecture.length, tokenizer=tokenizer)
