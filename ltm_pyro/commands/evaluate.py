@@ -75,13 +75,15 @@ class Evaluate:
                 for name, gap in gaps.items()
             ]
         if self.sandwich:
+            like = rows[torch.arange(self.sandwich) % len(rows)]
             certificate = sandwich(
                 run.model,
-                rows.lengths[torch.arange(self.sandwich) % len(rows)],
+                like.lengths,
                 [name for name in self.bounds.split(",") if name != "baseline"],
                 temperatures=self.temperatures,
                 guide=run.guide,
                 fast=fast,
+                columns=like.columns,
                 seed=self.seed,
             )
             found["sandwich"] = certificate.to_dict()
