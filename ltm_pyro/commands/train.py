@@ -127,7 +127,7 @@ class Train:
         if own and (beside / folder.TOKENIZER).exists():
             return config, checkpoint.load_tokenizer(beside), record
         if record is not None:  # the values of its columns belong to its text, as its tokenizer did
-            data = dataclasses.replace(config.data, columns=tuple(config.data.columns))
+            data = dataclasses.replace(config.data, columns=dict.fromkeys(config.data.columns, ()))
             config = config.replace(data=data)
         return config, None, record
 

@@ -64,23 +64,21 @@ class Conditional(Prior):
         self.column = column
         self.columns = {column: tuple(known[column])}
         values = len(known[column])
-        self.loc, self.log_scale = _zeros(self.shape), _zeros(self.shape)
-        self.loc_of, self.log_scale_of = (
-            _zeros((values, *self.shape)),
-            _zeros((values, *self.shape)),
-        )
+        self.loc = nn.Parameter(torch.zeros(self.shape))
+        self.log_scale = nn.Parameter(torch.zeros(self.shape))
+        self.loc_of = nn.Parameter(torch.zeros(values, *self.shape))
+        self.log_scale_of = nn.Parameter(torch.zeros(values, *self.shape))
 
     def distribution(self, codes: Tensor | None = None) -> TorchDistribution:
         """p(z | value) of codes as in `Rows.columns`: their shape is the batch shape.
 
         The event shape is (layers, slots, dim). Without codes it is the common normal.
         """
-        loc, log_scale = self.loc, self.log_scale
+        loc: Tensor = self.loc
+        log_scale: Tensor = self.log_scale
         if codes is not None:
-            loc, log_scale = (
-                loc + _at(self.loc_of, codes),
-                log_scale + _at(self.log_scale_of, codes),
-            )
+            loc = loc + _at(self.loc_of, codes)
+            log_scale = log_scale + _at(self.log_scale_of, codes)
         return dist.Normal(loc, log_scale.exp(), validate_args=False).to_event(3)
 
     def forward(self, batch: Rows | None = None) -> Tensor:
@@ -97,10 +95,6 @@ class Conditional(Prior):
                 f"-1 to {len(self.columns[self.column]) - 1}"
             )
         return pyro.sample("z", self.distribution(codes))
-
-
-def _zeros(shape: tuple[int, ...]) -> nn.Parameter:
-    return nn.Parameter(torch.zeros(shape))
 
 
 def _at(table: Tensor, codes: Tensor) -> Tensor:
