@@ -148,6 +148,30 @@ def test_other_text_is_coded_by_the_runs_values(run, tmp_path, capsys):
     assert figures[0] == figures[1] != figures[2]
 
 
+def test_runs_are_compared_by_codes_of_their_own(run, data, tmp_path, capsys):
+    """A run with the same values in another order, and one that knows no column at all."""
+    one = ltm.load(run)
+    turned = dataclasses.replace(one.config.data, columns={"author": ("brontë", "austen")})
+    corpus = ltm.load_corpus(turned, length=12, tokenizer=one.tokenizer)
+    assert corpus.columns != one.config.data.columns
+    other = ltm.train(one.config, tmp_path / "turned", corpus, progress=False)
+    assert other.config.data.columns == corpus.columns
+    plain = tmp_path / "plain"
+    assert command("train", "--data", data, "--out", plain, *SMALL) == 0
+    nats = {}
+    for path in (other.path, plain):
+        for a, b in ((run, path), (path, run)):
+            capsys.readouterr()
+            assert command("evaluate", a, "--against", b, "--json", "--bounds", "prior:4",
+                           "--split", "train") == 0  # fmt: skip
+            found = json.loads(capsys.readouterr().out)
+            nats[a, b] = found["against"]["prior"]["difference"]
+    assert nats[run, other.path] == pytest.approx(0, abs=1e-5)
+    assert nats[run, plain] == pytest.approx(-nats[plain, run], abs=1e-6)
+    with pytest.raises(InputError, match="was trained with other columns, or other values of the"):
+        ltm.train(one.config, run, corpus, resume=True, progress=False)
+
+
 def test_a_repeated_run_on_other_text_has_that_texts_values(run, tmp_path, capsys):
     again = tmp_path / "again"
     assert command("train", "--config", run, "--out", again, "--quiet") == 0

@@ -41,6 +41,11 @@ def train(
     check_folder(out, resume, overwrite)
     if corpus is None:
         corpus = load_data(config)
+    if resume and folder.read_config(out)[0].data.columns != corpus.columns:
+        raise InputError(
+            f"{out} was trained with other columns, or other values of them, than {corpus.name} "
+            "has here: resume with ltm.load_data(config) of the run's own configuration"
+        )
     trainer = Trainer(corpus, config.replace(data=_data(config, corpus)), out)
     if resume:
         trainer.resume()

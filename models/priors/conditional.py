@@ -59,8 +59,9 @@ class Conditional(Prior):
                 "a conditional prior needs the name of the column it reads: give --prior.column "
                 f"NAME, of {', '.join(sorted(known))}"
             )
+        column = str(column)  # the command line reads 1890 as a number
         if column not in known:
-            raise unknown("column", str(column), known)
+            raise unknown("column", column, known)
         self.column = column
         self.columns = {column: tuple(known[column])}
         values = len(known[column])

@@ -22,7 +22,7 @@ from ltm_pyro.errors import InputError
 _FIRST = ("text", "jsonl", "csv", "parquet")  # in messages; others follow by name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Document:
     """A text, and its columns: what is known of it besides. None is a missing value."""
 
