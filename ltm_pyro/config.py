@@ -28,6 +28,11 @@ def _one_of(config: Any, name: str, known: tuple[str, ...]) -> None:
         raise unknown(name, str(getattr(config, name)), known)
 
 
+def _names(given: Any) -> tuple[str, ...]:
+    """Names given as one, or as several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
 @dataclass(frozen=True)
 class Architecture:
     """The Transformer decoder p(x | z).
@@ -88,7 +93,19 @@ class Named:
 
 @dataclass(frozen=True)
 class Data:
-    """Where documents come from and how they are laid out; see `ltm_pyro.load_corpus`."""
+    """Where documents come from and how they are laid out; see `ltm_pyro.load_corpus`.
+
+    Attributes:
+        source: "python-docs" (embedded), a file or folder, or a Hugging Face data set.
+        fields, separator, subset, streaming, limit: as in `ltm_pyro.data.documents.read_documents`.
+        layout: "document" or "packed"; see `ltm_pyro.Corpus`.
+        tokenizer: a `tokenizer.json`, or a name on the hub. Not given: byte-level BPE with
+            `vocabulary` tokens is trained on the training documents.
+        vocabulary: size of the vocabulary trained here.
+        columns: names of the columns that documents keep, each with the values that are known in
+            training; () for those of the training documents. Names alone will do. A column is a
+            field of a record; `folder` for files in folders, `module` for "python-docs".
+    """
 
     source: str = "python-docs"
     fields: tuple[str, ...] = ()
@@ -99,6 +116,13 @@ class Data:
     layout: Literal["document", "packed"] = "document"
     tokenizer: str | None = None
     vocabulary: int = 2048
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = self.columns if isinstance(self.columns, Mapping) else {}
+        columns = {name: tuple(known.get(name, ())) for name in _names(self.columns)}
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "fields", _names(self.fields))
 
 
 @dataclass(frozen=True)

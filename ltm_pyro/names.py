@@ -13,8 +13,8 @@ import torch
 from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError, unknown
 
-GIVEN = ("thoughts", "batch_size", "shared")
-"""Arguments of priors and guides that are no options: they come from the model and the batch."""
+GIVEN = ("thoughts", "batch_size", "shared", "columns")
+"""Arguments of priors and guides that are no options: they come from model, batch and data."""
 
 
 def names(module: ModuleType, base: type) -> dict[str, type]:

@@ -1,6 +1,7 @@
 """Named configurations: the paper's sizes and a tiny one; and protocols that change them."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Protocol
 
 from ltm_pyro.config import (
@@ -45,10 +46,12 @@ class HasVocabulary(Protocol):
     def begin(self) -> int: ...  # noqa: D102
     @property
     def length(self) -> int: ...  # noqa: D102
+    @property
+    def columns(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
 
 
 def preset(name: str, corpus: HasVocabulary | None = None) -> Config:
-    """A named configuration, its vocabulary and row length taken from `corpus` if one is given.
+    """A named configuration, its vocabulary, row length and columns those of a `corpus`, if given.
 
     `small`, `medium` and `large` are the paper's LTM-S, LTM-M and LTM-L (38.4 M, 51.0 M and
     76.3 M parameters with GPT-2's vocabulary and a begin-of-text token); `tiny` learns on a
@@ -69,7 +72,8 @@ def preset(name: str, corpus: HasVocabulary | None = None) -> Config:
         length=corpus.length,
         window=min(config.architecture.window, corpus.length),
     )
-    return config.replace(architecture=architecture)
+    data = dataclasses.replace(config.data, columns=corpus.columns)
+    return config.replace(architecture=architecture, data=data)
 
 
 def _paper(layers: int, slots: int, fast_steps: int) -> Config:

@@ -36,7 +36,7 @@ class LatentThoughtModel(TextModel):
     ) -> Tensor:
         """Returns z, shape (*plates, documents, layers, slots, dim)."""
         with pyro.plate("documents", len(batch), dim=-1):
-            z: Tensor = self.prior()
+            z: Tensor = self.prior(batch)
             length = batch.tokens.shape[-1]
             likelihood = TokenSequence(self.decoder, z, batch.lengths, length, prelude, positions)
             pyro.sample("tokens", likelihood, obs=batch.tokens)

@@ -37,7 +37,7 @@ class LinearGaussianModel(TextModel):
     def forward(self, batch: Rows, prelude: Tensor | None = None) -> Tensor:
         """Returns z, shape (*plates, documents, layers, slots, dim)."""
         with pyro.plate("documents", len(batch), dim=-1):
-            z: Tensor = self.prior()
+            z: Tensor = self.prior(batch)
             n = batch.tokens.shape[1]
             mean = z.flatten(-3) @ self.weight[:n].T + self.bias[:n]
             likelihood = dist.Normal(mean, self.scale).mask(batch.mask).to_event(1)

@@ -32,11 +32,12 @@ SETTINGS = {
     "SemiAmortized": {"fast": Fast(steps=20, lr=0.05, particles=2), "slow_steps": 60},
 }
 COSTLY = {"Flow"}
+OF_DATA = {"Conditional": {"column": "group", "columns": {"group": ("a", "b")}}}
 
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_priors(name):
-    passed = check_prior(PRIORS[name]).passed
+    passed = check_prior(functools.partial(PRIORS[name], **OF_DATA.get(name, {}))).passed
     assert len(passed) == 7
 
 

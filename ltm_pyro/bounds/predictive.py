@@ -4,7 +4,6 @@ import torch
 
 from ltm_pyro.bounds.estimate import Estimate, Task, figure
 from ltm_pyro.bounds.importance import log_mean_exp
-from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.programs.densities import Program, draw_latents, prior_of, token_log_prob
 from ltm_pyro.seeds import Noise, Stream, derive
@@ -29,20 +28,13 @@ def predictive(task: Task, block: int = 16) -> Estimate:
     for number, start in enumerate(range(0, longest, block)):
         there = (rows.lengths > start).nonzero()[:, 0]
         part = rows[there]
-        prefix = Rows(
-            part.tokens[:, : max(start, 1)],
-            torch.full_like(part.lengths, start),
-            part.document,
-            part.bytes,
-            part.key,
-        )
+        prefix = part.first(start)
         seed = derive(task.seed, Stream.PREDICTIVE, number)
         program: Program = prior_of(task.model)
         if start:
             fitted = infer(task.model, prefix, task.guide, task.fast, seed, len(prefix))
             program = fitted.chunks[0][0]
-        ends = torch.clamp(part.lengths, max=start + block)
-        seen = Rows(part.tokens[:, : start + block], ends, part.document, part.bytes, part.key)
+        seen = part.first(start + block)
         with torch.no_grad(), Noise(derive(seed, Stream.DRAW), part.key).draw():
             scores = token_log_prob(task.model, draw_latents(program, prefix, DRAWS), seen)
         mean, its_variance = log_mean_exp(scores[..., start:].sum(-1))

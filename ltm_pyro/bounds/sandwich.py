@@ -1,7 +1,7 @@
 """How tight the bounds are: log p(x) enclosed from both sides on documents the model wrote."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,7 @@ def sandwich(
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
     start: str = "prior",
+    columns: Mapping[str, Tensor] | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Sandwich:
@@ -120,6 +121,7 @@ def sandwich(
         chains: chains for each document and direction.
         guide, fast: what the figures' guide is and how it is fitted.
         start: where the path starts, "prior" or "guide".
+        columns: columns of each document, (documents,), for a prior that reads them.
         seed: where every draw comes from.
         progress: whether to show a progress bar.
 
@@ -135,7 +137,7 @@ def sandwich(
         )
     fast = fast or Fast()
     begun = time.perf_counter()
-    rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS))
+    rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS), columns)
     program = prior_of(model)
     if start == "guide":
         program = Task(model, rows, guide, fast, derive(seed, Stream.FITS)).fitted()[0]

@@ -67,6 +67,10 @@ class Evaluate:
             other = ltm.load(self.against, self.checkpoint)
             if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
                 raise InputError(f"{self.against} has another tokenizer than {self.run_folder}")
+            known = other.config.data.columns
+            if known != corpus.columns:  # the other run's prior has codes of its own
+                data = dataclasses.replace(config.data, columns=known)
+                rows = ltm.load_data(config.replace(data=data), run.tokenizer).rows(split)
             gaps = differences(report, self.score(other, rows))
             found["against"] = {"run": str(self.against), **gaps}
             texts += [
@@ -75,13 +79,15 @@ class Evaluate:
                 for name, gap in gaps.items()
             ]
         if self.sandwich:
+            like = corpus.rows(split)[torch.arange(self.sandwich) % len(rows)]
             certificate = sandwich(
                 run.model,
-                rows.lengths[torch.arange(self.sandwich) % len(rows)],
+                like.lengths,
                 [name for name in self.bounds.split(",") if name != "baseline"],
                 temperatures=self.temperatures,
                 guide=run.guide,
                 fast=fast,
+                columns=like.columns,
                 seed=self.seed,
             )
             found["sandwich"] = certificate.to_dict()

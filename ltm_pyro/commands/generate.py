@@ -35,6 +35,8 @@ class Generate:
     """Of these, draw from the likeliest that together hold this probability."""
     stop: UseAppendAction[tuple[str, ...]] = ()
     """A text ends before this string; may be given several times."""
+    where: UseAppendAction[tuple[str, ...]] = ()
+    """COLUMN=VALUE, for a prior that reads a column; may be given several times."""
     fast_steps: Annotated[int | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps on the prompt (default: as in training)."""
     seed: int = 0
@@ -66,6 +68,7 @@ class Generate:
             top_k=self.top_k,
             top_p=self.top_p,
             stop=self.stop,
+            where=self.columns(),
             guide=run.guide,
             fast=fast,
             seed=self.seed,
@@ -82,6 +85,15 @@ class Generate:
             print(json.dumps({"samples": samples, "seed": self.seed}, indent=2))
         elif not self.stream:
             print(found)
+
+    def columns(self) -> dict[str, str]:
+        """The value of each column, by name."""
+        for one in self.where:
+            if "=" not in one:
+                raise InputError(
+                    f"--where {one}: expected COLUMN=VALUE, e.g. --where author=austen"
+                )
+        return {name: value for name, _, value in (one.partition("=") for one in self.where)}
 
 
 class Printer:

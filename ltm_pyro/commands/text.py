@@ -27,6 +27,9 @@ class Text:
     """python-docs, a file (.txt .jsonl .csv .parquet), a folder, or a Hugging Face data set."""
     field: UseAppendAction[tuple[str, ...]] = ()
     """A field of each record that is part of its text; may be given several times."""
+    column: UseAppendAction[tuple[str, ...]] = ()
+    """A column of each document, for priors that read it: a field of a record, folder for files in
+    folders, module for python-docs; may be given several times."""
     separator: str | None = None
     """Regular expression between the documents of a .txt file (default: a blank line)."""
     subset: str | None = None
@@ -45,6 +48,7 @@ class Text:
             "subset": self.subset,
             "streaming": self.streaming or None,
             "limit": self.limit,
+            "columns": {**dict.fromkeys(self.column, ()), **data.columns} or None,
         }
         return dataclasses.replace(data, **{k: v for k, v in given.items() if v is not None})
 

@@ -150,6 +150,9 @@ class Train:
         own = record is not None and config.data == before  # not for other text
         if own and (beside / folder.TOKENIZER).exists():
             return config, checkpoint.load_tokenizer(beside), record
+        if record is not None:  # the values of its columns belong to its text, as its tokenizer did
+            data = dataclasses.replace(config.data, columns=dict.fromkeys(config.data.columns, ()))
+            config = config.replace(data=data)
         return config, None, record
 
     def resumed(self) -> tuple[Config, ltm.Tokenizer]:
@@ -172,7 +175,7 @@ class Train:
         else:
             config = self.config()
         # A wrong name or option is told before the long part.
-        build_prior(config.prior, config.thoughts)
+        build_prior(config.prior, config.thoughts, config.data.columns)
         check_density(config, build_guide(config.guide))
         corpus = ltm.load_data(config, tokenizer)
         say(f"data: {corpus}")

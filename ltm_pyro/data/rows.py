@@ -1,8 +1,10 @@
 """Rows of tokens: each row is the text that one set of thoughts explains."""
 
+import dataclasses
+import functools
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -24,6 +26,9 @@ class Rows:
         bytes: UTF-8 bytes of text a row stands for, shape (R,).
         key: a number made of a row's tokens, shape (R,), on the CPU: what is drawn for a row
             follows from it, not from the batch it is in. Copies of a row have keys of their own.
+        columns: what is known of each row's document besides its text, by name, each of shape
+            (R, ...), for priors that read it. From a corpus they are codes: the index of the
+            document's value among `Corpus.columns`, -1 for one that is not there, or missing.
     """
 
     tokens: Tensor
@@ -31,6 +36,7 @@ class Rows:
     document: Tensor
     bytes: Tensor
     key: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.key) != len(self.lengths):
@@ -43,11 +49,9 @@ class Rows:
         """Some of the rows, trimmed to the longest of them."""
         if isinstance(rows, int):
             rows = [rows]
-        lengths = self.lengths[rows]
-        longest = int(lengths.max()) if len(lengths) else 0
-        tokens = self.tokens[rows][:, :longest]
-        key = self.key[rows.cpu() if isinstance(rows, Tensor) else rows]
-        return Rows(tokens, lengths, self.document[rows], self.bytes[rows], key)
+        chosen = self._each(lambda x: x[rows.to(x.device) if isinstance(rows, Tensor) else rows])
+        longest = int(chosen.lengths.max()) if len(chosen) else 0
+        return dataclasses.replace(chosen, tokens=chosen.tokens[:, :longest])
 
     @property
     def mask(self) -> Tensor:
@@ -67,13 +71,15 @@ class Rows:
         def moved(x: Tensor) -> Tensor:
             return x.pin_memory().to(device, non_blocking=True) if pinned else x.to(device)
 
-        return Rows(
-            moved(self.tokens),
-            moved(self.lengths),
-            moved(self.document),
-            moved(self.bytes),
-            self.key,
-        )
+        return self._each(lambda x: x if x is self.key else moved(x))
+
+    def first(self, tokens: int) -> "Rows":
+        """The same rows, of each its first tokens alone, all of them where it has no more.
+
+        What is left of a row keeps the row's key, bytes and columns.
+        """
+        lengths = self.lengths.clamp(max=tokens)
+        return dataclasses.replace(self, tokens=self.tokens[:, : max(tokens, 1)], lengths=lengths)
 
     def split(self, size: int) -> Iterator["Rows"]:
         """Batches of `size` rows in order, the last one perhaps smaller."""
@@ -91,10 +97,46 @@ class Rows:
         epochs, within = places // len(self), places % len(self)
         chosen = torch.empty(size, dtype=torch.long)
         for epoch in epochs.unique().tolist():
-            order = torch.randperm(len(self), generator=seeds.generator(seed, epoch))
             here = epochs == epoch
-            chosen[here] = order[within[here]]
+            chosen[here] = _order(len(self), seed, epoch)[within[here]]
         return self[chosen]
+
+    @staticmethod
+    def end_to_end(parts: "Sequence[Rows]") -> "Rows":
+        """Several sets of rows as one, its documents numbered on from set to set.
+
+        Keys are made anew: a row that two sets have is a copy.
+        """
+        shift, numbers = 0, []
+        for part in parts:
+            numbers.append(part.document + shift)
+            shift += int(part.document.max()) + 1 if len(part) else 0
+        return Rows(
+            torch.cat([part.tokens for part in parts]),
+            torch.cat([part.lengths for part in parts]),
+            torch.cat(numbers),
+            torch.cat([part.bytes for part in parts]),
+            columns={n: torch.cat([p.columns[n] for p in parts]) for n in parts[0].columns},
+        )
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Rows":
+        """Rows with every tensor that has an entry for each row changed."""
+        return Rows(
+            change(self.tokens),
+            change(self.lengths),
+            change(self.document),
+            change(self.bytes),
+            change(self.key),
+            {name: change(column) for name, column in self.columns.items()},
+        )
+
+
+@functools.lru_cache(
+    maxsize=4
+)  # a stream reads one epoch at a time, or the end of one and the next
+def _order(size: int, seed: int, epoch: int) -> Tensor:
+    """The order of an epoch: a permutation of `size` rows."""
+    return torch.randperm(size, generator=seeds.generator(seed, epoch))
 
 
 def _keys(tokens: Tensor, lengths: Tensor) -> Tensor:
@@ -110,7 +152,10 @@ def _keys(tokens: Tensor, lengths: Tensor) -> Tensor:
 
 
 def rows_of_documents(
-    documents: list[tuple[list[int], list[int]]], length: int, packed: bool
+    documents: list[tuple[list[int], list[int]]],
+    length: int,
+    packed: bool,
+    columns: Mapping[str, Sequence[int]] | None = None,
 ) -> Rows:
     """Lay documents out in rows of at most `length` tokens.
 
@@ -120,6 +165,7 @@ def rows_of_documents(
         packed: if true, documents follow one another in windows of exactly `length` tokens (the
             paper's layout: thoughts belong to a window, which counts as a document). If false, a
             row never crosses the end of a document.
+        columns: codes of each document, by name; not for packed rows.
     """
     pieces: list[tuple[list[int], int, int]] = []
     if packed:
@@ -137,4 +183,8 @@ def rows_of_documents(
     lengths = torch.tensor([len(tokens) for tokens, _, _ in pieces], dtype=torch.long)
     document = torch.tensor([number for _, number, _ in pieces], dtype=torch.long)
     sizes_ = torch.tensor([size for _, _, size in pieces], dtype=torch.long)
-    return Rows(rows, lengths, document, sizes_)
+    codes = {
+        name: torch.tensor(values, dtype=torch.long)[document]
+        for name, values in (columns or {}).items()
+    }
+    return Rows(rows, lengths, document, sizes_, columns=codes)

@@ -137,6 +137,7 @@ def calibrate(
     draws: int = 99,
     functionals: Mapping[str, Functional] | None = None,
     *,
+    columns: Mapping[str, Tensor] | None = None,
     level: float = 0.95,
     seed: int = 0,
     chunk: int = 64,
@@ -155,6 +156,7 @@ def calibrate(
         draws: of the guide, for each document.
         functionals: what is ranked, by name; by default the first coordinates of z, its sum of
             squares, and log p(x | z).
+        columns: columns of each document, (documents,), for a prior that reads them.
         level: probability with which a calibrated guide stays inside all envelopes.
         seed: where every draw comes from.
         chunk: documents fitted at once; bounds the memory.
@@ -178,7 +180,7 @@ def calibrate(
         raise InputError("functionals is empty: name at least one, or leave it out")
     fast = fast or Fast()
     lengths = lengths.to(next(model.parameters()).device)
-    rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS))
+    rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS), columns)
     if functionals is None:
         functionals = default_functionals(tuple(Draws(model, latents, rows).z.shape[2:]))
     posterior = infer(model, rows, guide, fast, derive(seed, Stream.FITS), chunk)

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from ltm_pyro import guides
 from ltm_pyro.bounds import Figure, evaluate, paired_difference
-from ltm_pyro.config import Architecture, Config, Fast, Named, Objective, Slow, Thoughts
+from ltm_pyro.config import Architecture, Config, Data, Fast, Named, Objective, Slow, Thoughts
 from ltm_pyro.data import Corpus, Rows, load_corpus
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.files import write
@@ -44,6 +44,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "hamiltonian": {"particles": 4, "leapfrogs": 2},
     "stein": {"particles": 4},
 }
+
+OF_PRIORS: Mapping[str, Mapping[str, Any]] = {"conditional": {"column": "module"}}
 
 Pair = tuple[str, str]
 
@@ -203,7 +205,8 @@ def _config(corpus: Corpus, pair: Pair) -> Config:
             layers=2, width=64, heads=4, feedforward=128,
         ),
         Thoughts(layers=2, slots=1, dim=8),
-        prior=Named(pair[0]),
+        data=Data(columns=corpus.columns),
+        prior=Named(pair[0], OF_PRIORS.get(pair[0], {})),
         guide=Named(pair[1], OPTIONS.get(pair[1], {})),
         fast=RATES.get(pair[1], FAST),
         slow=Slow(lr=3e-3, warmup=10),
@@ -227,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--processes", type=int, default=1, help="pairs trained at once")
     parser.add_argument("--out", type=Path, help="a Markdown file to write the table into")
     options = parser.parse_args(argv)
-    corpus = load_corpus("python-docs", length=32, vocabulary=512, limit=1500)
+    corpus = load_corpus("python-docs", length=32, vocabulary=512, limit=1500, columns="module")
     found = zoo(
         corpus, options.steps, options.documents, options.priors, options.guides, options.seed,
         options.processes,

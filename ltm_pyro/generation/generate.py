@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ltm_pyro.config import Fast
-from ltm_pyro.data.rows import rows_of_documents
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.generation.choosing import Sampling
+from ltm_pyro.generation.where import codes_of, rows_where
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
@@ -70,6 +70,7 @@ def generate(
     top_p: float = 1.0,
     stop: str | Sequence[str] = (),
     thoughts: Tensor | None = None,
+    where: Mapping[str, str] | None = None,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
     seed: int = 0,
@@ -96,6 +97,7 @@ def generate(
         stop: a string, or several; a text ends before the first of them in its continuation.
         thoughts: decode with these instead, shape (texts, layers, slots, dim); `Generation` has
             what was used in the same form, to be edited.
+        where: the value of a column, for a prior that reads it; columns not named are missing.
         guide, fast: what is fitted to a prompt, and how.
         seed: where thoughts and tokens come from.
         cached: keep the window's keys and values; False computes each row anew for each token.
@@ -104,7 +106,8 @@ def generate(
         on_end: called with a text's index when it has ended.
 
     Raises:
-        InputError: for a prompt that leaves no room, or a setting out of its range.
+        InputError: for a prompt that leaves no room, a setting out of its range, or a column or
+            value that the model does not know.
     """
     longest = model.config.architecture.length
     length = longest if length is None else length
@@ -122,8 +125,9 @@ def generate(
         raise InputError("stop holds an empty string: every text would end before it began")
     encoded = {text: _encoded(tokenizer, text, length, longest) for text in prompts}
     texts = _numbered(prompts, n)
+    codes = codes_of(model, where or {})
     if thoughts is None:
-        z = _thoughts(model, encoded, texts, guide, fast or Fast(), seed)
+        z = _thoughts(model, encoded, texts, codes, guide, fast or Fast(), seed)
     else:
         z = _given(thoughts, (len(texts), *model.thoughts.shape)).to(model.decoder.head)
     # As many as the decoder's row has tokens, whatever `length`: a shorter text is a beginning.
@@ -255,6 +259,7 @@ def _thoughts(
     model: LatentThoughtModel,
     encoded: dict[str, list[int]],
     texts: list[tuple[str, int]],
+    codes: dict[str, int],
     guide: MakeGuide,
     fast: Fast,
     seed: int,
@@ -264,12 +269,13 @@ def _thoughts(
     fitted = [text for text, ids in encoded.items() if ids]
     if fitted:
         documents = [(encoded[text], [0] * len(encoded[text])) for text in fitted]
-        rows = rows_of_documents(documents, model.config.architecture.length, packed=False)
+        rows = rows_where(codes, documents, model.config.architecture.length)
         posterior = infer(model, rows, guide, fast, seed)
         for number in range(1 + max(number for text, number in texts if encoded[text])):
             # One at a time, so that a text's thoughts do not depend on how many texts there are.
             drawn = posterior.sample(1, derive(seed, Stream.POSTERIOR_THOUGHTS, number))[0]
             found |= {(text, number): z for text, z in zip(fitted, drawn, strict=True)}
+    empty = rows_where(codes, [([0], [0])], 1).to(next(model.parameters()).device)
     for text in texts:
         if text not in found:
             with (
@@ -277,7 +283,7 @@ def _thoughts(
                 seeded(seed, Stream.PRIOR_THOUGHTS, *_name(text)),
                 pyro.plate("documents", 1, dim=-1),
             ):
-                found[text] = model.prior()[0]
+                found[text] = model.prior(empty)[0]
     return torch.stack([found[text] for text in texts])
 
 

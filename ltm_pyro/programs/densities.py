@@ -6,7 +6,7 @@ guides of one site or of many are handled alike. Thoughts stand in one site `z` 
 where a program has the one and the latents have the other, they are stacked or cut into layers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
@@ -66,20 +66,26 @@ def token_log_prob(model: Program, latents: Latents, batch: Rows) -> Tensor:
     return fn.base_dist.log_prob(batch.tokens)
 
 
-def simulate(model: Program, lengths: Tensor, seed: int = 0) -> tuple[Rows, Latents]:
+def simulate(
+    model: Program,
+    lengths: Tensor,
+    seed: int = 0,
+    columns: Mapping[str, Tensor] | None = None,
+) -> tuple[Rows, Latents]:
     """Documents of given lengths drawn from a model, and the latents they were drawn from.
 
-    Those latents are exact draws from p(z | x). Each row is a document of its own.
+    Those latents are exact draws from p(z | x). Each row is a document of its own. A prior that
+    reads columns needs them, each with an entry for each document.
     """
     places = torch.arange(len(lengths), device=lengths.device)
     blank = torch.zeros(len(lengths), int(lengths.max()), dtype=torch.long, device=lengths.device)
-    empty = Rows(blank, lengths, places, torch.zeros_like(lengths))
+    empty = Rows(blank, lengths, places, torch.zeros_like(lengths), columns=columns or {})
     with torch.no_grad(), seeds.seeded(seed):
         free = with_particles(poutine.uncondition(model), 1)
         nodes = sites(poutine.trace(free).get_trace(empty))
     tokens = nodes.pop("tokens")["value"][0]
     latents = {name: node["value"] for name, node in nodes.items()}
-    return Rows(tokens, lengths, places, torch.zeros_like(lengths)), latents
+    return Rows(tokens, lengths, places, empty.bytes, columns=empty.columns), latents
 
 
 def site_distributions(program: Program, batch: Rows) -> dict[str, Any]:
@@ -115,7 +121,7 @@ def prior_of(model: Any) -> Program:
 
     def program(batch: Rows) -> Any:
         with pyro.plate("documents", len(batch), dim=-1):
-            return model.prior()
+            return model.prior(batch)
 
     return program
 

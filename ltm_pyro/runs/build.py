@@ -1,5 +1,7 @@
 """Models and guides from a configuration, and the names of those made in Python."""
 
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ltm_pyro import guides
@@ -14,9 +16,16 @@ from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.seeds import Stream, seeded
 
 
-def build_prior(named: Named, thoughts: Thoughts) -> Prior:
-    """A prior by name, e.g. `Named("standard-normal")`, or by `package.module:Class`."""
-    prior: Prior = find("prior", named, priors, Prior)(thoughts)
+def build_prior(
+    named: Named, thoughts: Thoughts, columns: Mapping[str, Sequence[str]] | None = None
+) -> Prior:
+    """A prior by name, e.g. `Named("standard-normal")`, or by `package.module:Class`.
+
+    `columns` are those of the data, with the values that are known, for classes that take them.
+    """
+    found = find("prior", named, priors, Prior)
+    takes = "columns" in inspect.signature(found.func).parameters
+    prior: Prior = found(thoughts, columns=columns or {}) if takes else found(thoughts)
     return prior
 
 
@@ -43,7 +52,8 @@ def shared_of(guide: MakeGuide) -> Any:
 def build_model(config: Config, seed: int | None = None) -> LatentThoughtModel:
     """The configuration's model, its weights drawn from `seed` (training's unless given)."""
     with seeded(config.training.seed if seed is None else seed):
-        return LatentThoughtModel(config, build_prior(config.prior, config.thoughts))
+        prior = build_prior(config.prior, config.thoughts, config.data.columns)
+        return LatentThoughtModel(config, prior)
 
 
 def build_callback(named: Named) -> Callback:

@@ -1,4 +1,4 @@
-"""What happens after every iteration of a run, one thing a class; `standard` lists them in order."""
+"""What happens after every iteration of a run, one thing a class; `standard` lists them."""
 
 import json
 import time
@@ -55,7 +55,7 @@ class Callback:
         """Take a `state_dict` over."""
 
     def modules(self) -> Mapping[str, nn.Module]:
-        """Modules whose weights stand beside the model's in its file, by the prefix of their names."""
+        """Modules whose weights stand beside the model's, by the prefix of their names."""
         return {}
 
 
@@ -150,7 +150,7 @@ class Log(Callback):
 
 
 class Saving(Callback):
-    """Saves a checkpoint every `save_every` iterations, at the best look, and where training ends."""
+    """Saves every `save_every` iterations, at the best look, and where training ends."""
 
     def __init__(self, looks: Looks):
         self.looks = looks

@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 from ltm_pyro import files
-from ltm_pyro.runs.build import build_guide, build_model, shared_of
 from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import InputError, first_line, unknown
+from ltm_pyro.inference.local import MakeGuide
+from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.runs.build import build_guide, build_model, shared_of
 from ltm_pyro.runs.folder import (
     BASELINE,
     BEST,
@@ -27,8 +29,6 @@ from ltm_pyro.runs.folder import (
     read_config,
     resume_command,
 )
-from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 
 CHECKPOINTS = {"last": MODEL, "best": BEST}
 

@@ -17,6 +17,7 @@ def check_corpus(corpus: Corpus, config: Config) -> None:
             f"{corpus.name} leaves no document to train on: all {held} rows are held out for "
             "validation or test; give more text"
         )
+    check_columns(corpus, config)
     vocabulary, begin = config.architecture.vocabulary, config.architecture.begin
     if (corpus.vocabulary, corpus.begin) != (vocabulary, begin):
         raise InputError(
@@ -24,6 +25,16 @@ def check_corpus(corpus: Corpus, config: Config) -> None:
             f"{corpus.begin}, the configuration is for {vocabulary} that begin with {begin}: make "
             "it with ltm.preset(name, corpus), or load the corpus with the tokenizer it is for"
         )
+
+
+def check_columns(corpus: Corpus, config: Config) -> None:
+    """Raises InputError if a corpus codes its columns by other values than a configuration's."""
+    for name, known in config.data.columns.items():
+        if corpus.columns.get(name) != known:
+            raise InputError(
+                f"column {name!r} of {corpus.name} has other values than the configuration's: make "
+                "it with ltm.preset(name, corpus), or train with ltm.train, which takes them over"
+            )
 
 
 def check_density(config: Config, guide: MakeGuide) -> None:

@@ -31,10 +31,10 @@ import torch
 from ltm_pyro import files
 from ltm_pyro._version import __version__
 from ltm_pyro.config import Config
-from ltm_pyro.runs.config_json import from_dict, to_dict
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.inference.memory import ARRAY, STAGED
+from ltm_pyro.runs.config_json import from_dict, to_dict
 
 FORMAT = 3
 CONFIG, TOKENIZER, TRAINER, LOG = "config.json", "tokenizer.json", "trainer.pt", "log.jsonl"

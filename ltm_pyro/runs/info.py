@@ -9,13 +9,12 @@ from typing import Any
 import torch
 
 from ltm_pyro import files
-from ltm_pyro.runs import checkpoint
-from ltm_pyro.runs import folder
 from ltm_pyro.config import Config, Named
-from ltm_pyro.runs.looks import BOUND
 from ltm_pyro.inference.released import Released
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.presets import preset
+from ltm_pyro.runs import checkpoint, folder
+from ltm_pyro.runs.looks import BOUND
 
 SOFTWARE = "ltm_pyro: latent-thought language models as Pyro programs"
 PAPER = (

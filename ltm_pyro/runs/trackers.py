@@ -6,10 +6,10 @@ Each needs the package it writes for: `pip install 'ltm_pyro[trackers]'`.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ltm_pyro.runs.config_json import to_dict
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference import StepReport
 from ltm_pyro.runs.callbacks import Callback, Line
+from ltm_pyro.runs.config_json import to_dict
 
 if TYPE_CHECKING:
     from ltm_pyro.runs.trainer import Trainer

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ltm_pyro import files
+from ltm_pyro.config import Config, Data
+from ltm_pyro.data import Corpus, Tokenizer, load_corpus
+from ltm_pyro.errors import InputError
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import Run
-from ltm_pyro.config import Config
-from ltm_pyro.data import Corpus, Tokenizer, load_corpus
-from ltm_pyro.errors import InputError
 from ltm_pyro.runs.trainer import Trainer
 
 
@@ -44,8 +44,12 @@ def train(
     check_folder(out, resume, overwrite)
     if corpus is None:
         corpus = load_data(config)
-    data = dataclasses.replace(config.data, source=corpus.name, layout=corpus.layout)
-    trainer = Trainer(corpus, config.replace(data=data), out, callbacks)
+    if resume and folder.read_config(out)[0].data.columns != corpus.columns:
+        raise InputError(
+            f"{out} was trained with other columns, or other values of them, than {corpus.name} "
+            "has here: resume with ltm.load_data(config) of the run's own configuration"
+        )
+    trainer = Trainer(corpus, config.replace(data=_data(config, corpus)), out, callbacks)
     if resume:
         trainer.resume()
         if note is not None and trainer.saved is None:
@@ -70,11 +74,18 @@ def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
 
 
 def for_corpus(config: Config, corpus: Corpus) -> Config:
-    """The configuration with the corpus's vocabulary."""
+    """The configuration with the corpus's vocabulary, and the values of its columns."""
     architecture = dataclasses.replace(
         config.architecture, vocabulary=corpus.vocabulary, begin=corpus.begin
     )
-    return config.replace(architecture=architecture)
+    return config.replace(architecture=architecture, data=_data(config, corpus))
+
+
+def _data(config: Config, corpus: Corpus) -> Data:
+    """The configuration's data, as they were read."""
+    return dataclasses.replace(
+        config.data, source=corpus.name, layout=corpus.layout, columns=corpus.columns
+    )
 
 
 def load_data(config: Config, tokenizer: Tokenizer | None = None) -> Corpus:
@@ -82,16 +93,4 @@ def load_data(config: Config, tokenizer: Tokenizer | None = None) -> Corpus:
 
     A `tokenizer` given here stands in for the configuration's.
     """
-    data = config.data
-    return load_corpus(
-        data.source,
-        length=config.architecture.length,
-        layout=data.layout,
-        tokenizer=tokenizer or data.tokenizer,
-        vocabulary=data.vocabulary,
-        fields=data.fields,
-        separator=data.separator,
-        subset=data.subset,
-        streaming=data.streaming,
-        limit=data.limit,
-    )
+    return load_corpus(config.data, length=config.architecture.length, tokenizer=tokenizer)

@@ -1,5 +1,6 @@
 """What the library asks of a prior."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -28,6 +29,9 @@ from ltm_pyro.testing.solvable import (
 
 def check_prior(make: Callable[[Thoughts], Prior], *, seed: int = 0) -> Checked:
     """Everything the library asks of a prior.
+
+    A prior that reads columns (`Prior.columns`) finds them in every batch: each known value in
+    turn, and a missing one.
 
     Args:
         make: a `Prior` class, or a callable from thoughts to a prior (`functools.partial`).
@@ -87,7 +91,17 @@ class _Holder:
 def _holder(prior: Prior, documents: int) -> tuple[_Holder, Rows]:
     """What `prior_of` needs, and rows of one token."""
     ones = torch.ones(documents, dtype=torch.long)
-    return _Holder(prior), Rows(ones[:, None], ones, torch.arange(documents), ones)
+    rows = Rows(ones[:, None], ones, torch.arange(documents), ones)
+    return _Holder(prior), _with_columns(rows, prior)
+
+
+def _with_columns(rows: Rows, prior: Prior) -> Rows:
+    """Rows with the columns that a prior reads: every value in turn, and then a missing one."""
+    columns = {}
+    for name, known in prior.columns.items():
+        codes = torch.arange(len(rows)) % (len(known) + 1)
+        columns[name] = torch.where(codes < len(known), codes, -1)
+    return dataclasses.replace(rows, columns=columns)
 
 
 def _flat_log_density(prior: Prior, z: Tensor) -> Tensor:
@@ -131,6 +145,7 @@ def _prior_bounds(make: Callable[[Thoughts], Prior], seed: int) -> None:
     with seeded(seed, 1):
         model.prior = make(LINE)
     perturb(model.prior, seed)
+    rows = _with_columns(rows, model.prior)
     fast = Fast(steps=60, lr=0.1, particles=8)
     names = ["grid:4001", "elbo:64", "iwae:64", "ais_prior:20"]
     report = evaluate(model, rows, names, fast=fast, seed=seed, progress=False)

@@ -1,26 +1,45 @@
 """What a prior is."""
 
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pyro
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
+from ltm_pyro.data.rows import Rows
 
 
 class Prior(nn.Module):
     """p(z) of one document; the plate of documents is the model's.
 
-    A subclass defines `distribution`, or samples one site a layer in a `forward` of its own.
-    Constructor arguments beyond `thoughts` are kept as attributes of the same name, so that a
-    saved model can be built again.
+    A subclass defines `distribution`, or a `forward` of its own: to sample one site a layer, or to
+    read the columns of the batch. Constructor arguments beyond `thoughts` are kept as attributes
+    of the same name, so that a saved model can be built again. A constructor that takes `columns`
+    is given the columns of the data, each with the values that are known; they are no option.
+
+    Attributes:
+        thoughts: shape of z.
+        columns: the columns that this prior reads, each with the values that it knows.
     """
 
     anchor: Tensor
+    columns: Mapping[str, Sequence[str]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own: Any = cls.__dict__.get("forward")
+        if own is not None and len(inspect.signature(own).parameters) == 1:
+            cls.forward = _without_batch(own)  # type: ignore[method-assign]
 
     def __init__(self, thoughts: Thoughts):
         super().__init__()
         self.thoughts = thoughts
+        self.columns = {}
         # Follows the module to its device and dtype; holds no state of its own.
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
 
@@ -37,6 +56,21 @@ class Prior(nn.Module):
         """What the prior is also to descend in the slow step, nats a row: () or (documents,)."""
         return None
 
-    def forward(self) -> Tensor:
-        """Sample the site `z` inside the model's plate: (*plates, layers, slots, dim)."""
+    def forward(self, batch: Rows | None = None) -> Tensor:
+        """Sample the site `z` inside the model's plate: (*plates, layers, slots, dim).
+
+        `batch` are the rows whose thoughts these are; a prior may read their columns, not their
+        tokens.
+        """
         return pyro.sample("z", self.distribution())
+
+
+def _without_batch(forward: Any) -> Any:
+    """A `forward(self)` that does not look at the batch, as one that is given it."""
+
+    @functools.wraps(forward)
+    def call(self: Prior, batch: Rows | None = None) -> Tensor:
+        z: Tensor = forward(self)
+        return z
+
+    return call

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
+from ltm_pyro.data.rows import Rows
 from ltm_pyro.models.priors.base import Prior
 from ltm_pyro.models.priors.options import whole
 
@@ -36,7 +37,7 @@ class Layerwise(Prior):
             for layer in range(1, thoughts.layers)
         )
 
-    def forward(self) -> Tensor:
+    def forward(self, batch: Rows | None = None) -> Tensor:
         """Sample `z_0`, `z_1`, ... in the model's plate: (*plates, layers, slots, dim)."""
         layers: list[Tensor] = []
         for layer in range(self.thoughts.layers):

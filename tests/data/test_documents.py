@@ -5,7 +5,6 @@ import datasets
 import pandas as pd
 import pytest
 
-from ltm_pyro.data import documents
 from ltm_pyro.data.documents import read_documents
 from ltm_pyro.errors import InputError
 
@@ -96,7 +95,7 @@ def test_a_name_that_no_hub_knows(monkeypatch):
     def refuse(*args, **kwargs):
         raise ConnectionError("no route\nto the hub")
 
-    monkeypatch.setattr(documents._datasets(), "load_dataset", refuse)
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(InputError, match=r"'nobody/nothing' is neither 'python-docs'.*no route$"):
         read_documents("nobody/nothing")
 

@@ -92,7 +92,7 @@ class Curved(LinearGaussianModel):
 
     def forward(self, batch, prelude=None):
         with pyro.plate("documents", len(batch), dim=-1):
-            z = self.prior()
+            z = self.prior(batch)
             x = dist.Normal(self.f(z.flatten(-3)), self.scale).to_event(1)
             pyro.sample("tokens", x, obs=batch.tokens)
         return z

@@ -5,6 +5,14 @@ import sysconfig
 from functools import cache
 from pathlib import Path
 
+from ltm_pyro.data.sources.base import Document, Found, Wanted
+
+NAME = "python-docs"
+COLUMN = "module"
+"""The column that holds the module a docstring comes from, e.g. `json.decoder`."""
+TOPICS = "topics"
+"""Its value for the topics of `help()`."""
+
 LEAST_BYTES = 40
 """Shorter docstrings ("Return True.") are left out."""
 
@@ -14,21 +22,40 @@ _NOT_DOCUMENTATION = {
 }  # fmt: skip
 
 
-@cache
+def read(wanted: Wanted) -> Found:
+    """The documentation, with the module each text comes from."""
+    keep = COLUMN in wanted.columns
+    documents = (Document(t, {COLUMN: module} if keep else {}) for t, module in _modules().items())
+    return Found(documents, (COLUMN,))
+
+
 def python_docs() -> tuple[str, ...]:
     """The topics of `help()` and the docstrings of the standard library, one document each.
 
     About 2 MB in 6,000 documents; which ones depends on the Python version. Sources are parsed,
     not imported, so nothing runs.
     """
+    return tuple(_modules())
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """The module of each text; of a text that stands in several, the first."""
     from pydoc_data import topics
 
-    found: dict[str, None] = dict.fromkeys(topics.topics.values())
+    found: dict[str, str] = dict.fromkeys(topics.topics.values(), TOPICS)
     library = Path(sysconfig.get_path("stdlib"))
     for path in sorted(library.rglob("*.py")):
-        if _NOT_DOCUMENTATION.isdisjoint(path.relative_to(library).parts[:-1]):
-            found.update(dict.fromkeys(_docstrings(path)))
-    return tuple(text for text in found if len(text.encode()) >= LEAST_BYTES)
+        within = path.relative_to(library)
+        if _NOT_DOCUMENTATION.isdisjoint(within.parts[:-1]):
+            for text in _docstrings(path):
+                found.setdefault(text, _module(within))
+    return {text: module for text, module in found.items() if len(text.encode()) >= LEAST_BYTES}
+
+
+def _module(path: Path) -> str:
+    """`json/decoder.py` is json.decoder, `json/__init__.py` is json."""
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
 def _docstrings(path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Every prior with small options, and roughened so that none stands at its start."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,10 @@ CASES = {
     "laplace": {"scale": 0.7, "learned": True},
     "horseshoe": {"nodes": 12, "learned": True},
     "energy-tilt": {"hidden": 5, "draws": 64, "chains": 16},
+    "conditional": {"column": "group"},
 }
+COLUMNS = {"group": ("a", "b", "c")}
+CODE = 1  # every document's value
 CLASSES = {
     "standard-normal": priors.StandardNormal,
     "learned-normal": priors.LearnedNormal,
@@ -38,6 +42,7 @@ CLASSES = {
     "laplace": priors.Laplace,
     "horseshoe": priors.Horseshoe,
     "energy-tilt": priors.EnergyTilt,
+    "conditional": priors.Conditional,
 }
 
 
@@ -45,7 +50,8 @@ def made(name, thoughts=THOUGHTS, rough=True, seed=0, **options):
     """A prior by name, its options those of CASES, its parameters moved about."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        prior = CLASSES[name](thoughts, **CASES[name] | options)
+        given = {"columns": COLUMNS} if name == "conditional" else {}
+        prior = CLASSES[name](thoughts, **CASES[name] | options, **given)
         if rough:
             roughen(prior)
     return prior
@@ -65,7 +71,14 @@ def in_plates(prior, particles=3, documents=4, data=None):
     program = with_particles(prior_of(SimpleNamespace(prior=prior)), particles)
     if data is not None:
         program = poutine.condition(program, data=data)
-    return poutine.trace(program).get_trace(some_rows(documents))
+    columns = {column: torch.full((documents,), CODE) for column in prior.columns}
+    rows = dataclasses.replace(some_rows(documents), columns=columns)
+    return poutine.trace(program).get_trace(rows)
+
+
+def distribution(prior):
+    """p(z) of a document, without a batch shape."""
+    return prior.distribution(*(torch.tensor(CODE) for _ in prior.columns))
 
 
 def sites(trace):

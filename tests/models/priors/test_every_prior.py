@@ -17,9 +17,11 @@ from ltm_pyro.runs.build import build_prior, named_prior
 from .common import (
     CASES,
     CLASSES,
+    COLUMNS,
     LINE,
     PLANE,
     THOUGHTS,
+    distribution,
     draw,
     grid,
     in_plates,
@@ -64,9 +66,9 @@ def test_the_density_at_a_draw_depends_on_that_draw_alone(name):
     apart = torch.cat([log_prob(prior, one[None]) for one in z])
     assert torch.allclose(together, apart, atol=1e-4)
     if name != "layerwise":
-        assert torch.allclose(prior.distribution().log_prob(z), together, atol=1e-4)
-        assert prior.distribution().log_prob(z[0]).shape == ()
-        wide = prior.distribution().expand([3, 4])
+        assert torch.allclose(distribution(prior).log_prob(z), together, atol=1e-4)
+        assert distribution(prior).log_prob(z[0]).shape == ()
+        wide = distribution(prior).expand([3, 4])
         assert wide.log_prob(z[0]).shape == (3, 4)
         assert wide.sample((2,)).shape == (2, 3, 4, 2, 2, 3)
 
@@ -167,12 +169,12 @@ def test_the_analytic_kl_agrees_with_monte_carlo(name, seed):
                 exact = kl_divergence(normal, p).sum((-1, -2))
                 pairs.append((difference, exact[0] if exact.dim() == 2 else exact))
         else:
-            p = prior.distribution()
+            p = distribution(prior)
             difference = q.log_prob(z) - p.log_prob(z)
             try:
                 pairs = [(difference, kl_divergence(q, p.expand([4])))]
             except NotImplementedError:
-                assert name not in ("standard-normal", "learned-normal", "laplace")
+                assert name not in ("standard-normal", "learned-normal", "laplace", "conditional")
                 return
     for difference, exact in pairs:
         assert (abs(z_scores(difference, exact)) < 4.5).all()
@@ -200,7 +202,7 @@ def test_state_dict_and_named_options_rebuild_it(name):
     assert named.name == name
     assert CASES[name].items() <= dict(named.options).items()
     assert all(isinstance(v, int | float | str | bool) for v in named.options.values())
-    again = build_prior(named, THOUGHTS)
+    again = build_prior(named, THOUGHTS, COLUMNS)
     again.load_state_dict(prior.state_dict())
     z = torch.randn(5, 2, 2, 3)
     with torch.no_grad():
@@ -220,7 +222,7 @@ def test_draws_follow_from_the_global_seed(name):
 
 
 @pytest.mark.parametrize("name", ["standard-normal", "learned-normal", "layerwise", "flow",
-                                  "energy-tilt"])  # fmt: skip
+                                  "energy-tilt", "conditional"])  # fmt: skip
 def test_these_start_at_the_standard_normal(name):
     prior = made(name, rough=False)
     z = 2 * torch.randn(20, 2, 2, 3)
@@ -231,7 +233,7 @@ def test_these_start_at_the_standard_normal(name):
 @pytest.mark.parametrize("name", ["mixture", "vamp-prior"])
 def test_these_start_with_unit_variance_and_components_apart(name):
     prior = made(name, rough=False, components=4000)
-    p = prior.distribution()
+    p = distribution(prior)
     variance = (p.loc.square().mean() + p.scale.square().mean()).item()
     assert variance == pytest.approx(1.0, abs=0.02)
     assert p.loc.std(0).min() > 0.4
@@ -267,8 +269,11 @@ def test_these_start_with_unit_variance_and_components_apart(name):
         ("energy-tilt", {"step": 0.0}, "step is 0.0"),
         ("energy-tilt", {"seed": -1}, "seed is -1"),
         ("mixture", {"component": 3}, "did you mean 'components'"),
+        ("conditional", {}, "needs the name of the column it reads: give --prior.column NAME, of"),
+        ("conditional", {"column": "gruop"}, "unknown column 'gruop': did you mean 'group'"),
+        ("conditional", {"columns": 3}, "unknown option of prior conditional 'columns'"),
     ],
 )
 def test_options_that_cannot_be_used_are_told(name, options, message):
     with pytest.raises(ltm.InputError, match=message):
-        build_prior(Named(name, options), THOUGHTS)
+        build_prior(Named(name, options), THOUGHTS, COLUMNS)

@@ -1,0 +1,121 @@
+"""What a source of documents is, and the file formats that this folder holds.
+
+A file format is a module of this folder with
+
+- `SUFFIXES`: how its files' names end; the first is what messages call it, and
+- `read(path, wanted)`: the documents of one file of that kind, as `Found`.
+
+Nothing else knows of it: a new format is a new module here.
+"""
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ltm_pyro.data import sources
+from ltm_pyro.errors import InputError
+
+_FIRST = ("text", "jsonl", "csv", "parquet")  # in messages; others follow by name
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text, and its columns: what is known of it besides. None is a missing value."""
+
+    text: str
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a source.
+
+    Attributes:
+        fields: the fields of a record that make its text; empty for the usual ones.
+        separator: regular expression between the documents of a text file, if it has several.
+        columns: names of the columns that documents are to carry.
+    """
+
+    fields: tuple[str, ...] = ()
+    separator: str | None = None
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The documents of a source, perhaps read as they are asked for.
+
+    Attributes:
+        documents: each carries those of the wanted columns that its source has.
+        columns: names of all columns that the source has.
+    """
+
+    documents: Iterable[Document]
+    columns: tuple[str, ...] = ()
+
+
+Reader = Callable[[Path, Wanted], Found]
+
+
+@functools.cache
+def formats() -> dict[str, Reader]:
+    """The reader of each suffix, e.g. `.jsonl`."""
+    found: dict[str, Reader] = {}
+    for module in _modules():
+        found |= dict.fromkeys(module.SUFFIXES, module.read)
+    return found
+
+
+def suffixes() -> list[str]:
+    """The formats as messages name them, by their first suffix."""
+    return [module.SUFFIXES[0] for module in _modules()]
+
+
+def read_file(path: Path, wanted: Wanted) -> Found:
+    """The documents of one file, by its suffix.
+
+    Raises:
+        InputError: for a format that is not known, or an empty file.
+    """
+    if path.suffix not in formats():
+        raise InputError(f"cannot read {path}: expected {either(suffixes())}")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty (0 bytes): expected text in it")
+    return formats()[path.suffix](path, wanted)
+
+
+def utf8(path: Path) -> str:
+    """The content of a text file.
+
+    Raises:
+        InputError: if it is not UTF-8, naming the byte and how to convert it.
+    """
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        kind = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
+        raise InputError(
+            f"{path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}): "
+            f"convert it, e.g. iconv -f {kind} -t utf-8"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def either(names: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+@functools.cache
+def _modules() -> list[Any]:
+    """The modules of this folder that are file formats."""
+    names = [info.name for info in pkgutil.iter_modules(sources.__path__)]
+    names.sort(key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
+    modules = [importlib.import_module(f"{sources.__name__}.{name}") for name in names]
+    return [module for module in modules if hasattr(module, "SUFFIXES")]

@@ -1,0 +1,19 @@
+"""Data sets of the Hugging Face hub."""
+
+from ltm_pyro.data.sources.base import Found, Wanted
+from ltm_pyro.data.sources.python_docs import NAME
+from ltm_pyro.data.sources.records import library, splits_of
+from ltm_pyro.errors import InputError
+
+
+def read(name: str, wanted: Wanted, subset: str | None, streaming: bool) -> dict[str, Found]:
+    """The documents of each split; as a stream only what is asked for is fetched."""
+    try:
+        loaded = library().load_dataset(name, subset, streaming=streaming)
+    except Exception as error:  # many kinds: no network, no such name, no such subset
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{name!r} is neither {NAME!r}, nor a file or folder, nor a data set that can be "
+            f"loaded from the Hugging Face hub: {line}"
+        ) from None
+    return splits_of(loaded, wanted, name)
