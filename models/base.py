@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.models.decoders.transformer import Decoder
+from ltm_pyro.models.decoders.base import Decoder
 
 
 class TextModel(nn.Module, ABC):
@@ -33,7 +33,7 @@ class TextModel(nn.Module, ABC):
         It is the same for every draw of z, so whoever evaluates a batch many times with the model
         fixed computes it once.
         """
-        return self.decoder.prelude(self.decoder.inputs(batch.tokens))
+        return self.decoder.read(batch.tokens)
 
     def parameter_count(self) -> int:
         """Number of global parameters (the tied embedding counted once)."""

@@ -64,7 +64,7 @@ def parse(arguments: list[str]) -> Any:
     default = None
     chosen: dict[str, dict[str, Any]] = {}
     if name == "train":
-        rest, chosen = named_options(rest, ("prior", "guide"))
+        rest, chosen = named_options(rest, ("prior", "guide", "decoder"))
         config = ltm.preset(_value(rest, "--preset") or "tiny")
         protocol = _value(rest, "--protocol")
         config = DEFAULTS[protocol](config) if protocol in DEFAULTS else config
@@ -95,7 +95,7 @@ def named_options(
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Take `--prior.NAME VALUE` and the like out of the arguments.
 
-    Which options there are depends on the prior or guide, so they are checked once it is known. A
+    Which options there are depends on the prior, guide or decoder, so they are checked once it is known. A
     value is a number, true, false, null or a list where it reads as one in JSON, else text.
     """
     rest: list[str] = []

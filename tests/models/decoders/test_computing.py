@@ -14,9 +14,10 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.models import LatentThoughtModel, LinearGaussianModel
 from ltm_pyro.models.decoders import computing as how
 from ltm_pyro.models.decoders.computing import computing
+from ltm_pyro.models.decoders.stack import Layer
 from ltm_pyro.models.likelihood import TokenSequence
 
-from .conftest import some_rows
+from ...conftest import some_rows
 
 
 def log_prob(model, rows, z):
@@ -156,12 +157,12 @@ def test_short_rows_have_graphs_of_their_own_and_no_more(graphs):
 
 def test_recomputed_layers_run_again_in_the_backward_pass(model, rows, monkeypatch):
     calls = []
-    monkeypatch.setattr(how.Block, "forward", _counted(how.Block.forward, calls))
+    monkeypatch.setattr(Layer, "forward", _counted(Layer.forward, calls))
     for recompute, times in ((False, 1), (True, 2)):
         calls.clear()
         slow = Slow(recompute=recompute)
         ltm.DualRateSVI(model, fast=Fast(steps=0), slow=slow).step(rows)
-        assert len(calls) == times * len(model.decoder.blocks)
+        assert len(calls) == times * len(model.decoder.layers)
 
 
 def _counted(run, calls):
