@@ -1,4 +1,4 @@
-"""Finding a prior, guide, decoder or optimizer by name, and naming one that was given as an object."""
+"""Finding a prior, guide, decoder or optimizer by name, and naming one given as an object."""
 
 import functools
 import importlib

@@ -95,8 +95,9 @@ def named_options(
 ) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Take `--prior.NAME VALUE` and the like out of the arguments.
 
-    Which options there are depends on the prior, guide or decoder, so they are checked once it is known. A
-    value is a number, true, false, null or a list where it reads as one in JSON, else text.
+    Which options there are depends on the prior, guide or decoder, so they are checked once it is
+    known. A value is a number, true, false, null or a list where it reads as one in JSON, else
+    text.
     """
     rest: list[str] = []
     found: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}

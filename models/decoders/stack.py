@@ -151,7 +151,7 @@ class Stack(Decoder):
         return State(rows, len(self.layers), self.head.device, rewinds, known)
 
     def next(self, state: State, inputs: Tensor) -> Tensor:
-        """Read n more input tokens (B, n): their hidden states (B, n, D); layers run as they are."""
+        """Read n more input tokens (B, n): hidden states (B, n, D). Layers run as they are."""
         with self.precision():
             h, n = self.embedding(inputs), inputs.shape[1]
             for i, memory in enumerate(state.layers):
