@@ -178,9 +178,9 @@ def _reached(decoder: Decoder, z: Tensor | None, tokens: Tensor) -> None:
     decoder.zero_grad()
     _scores(decoder, z, tokens).sum().backward()
     if z is not None:
-        reached = [z.grad is not None and bool((part != 0).all()) for part in z.grad.unbind(1)]  # type: ignore[union-attr]
-        missed = [i for i, found in enumerate(reached) if not found]
-        expect(not missed, f"no gradient reaches z of layer {', '.join(map(str, missed))}")
+        gradient = torch.zeros_like(z) if z.grad is None else z.grad
+        missed = [str(i) for i, one in enumerate(gradient.unbind(1)) if not bool((one != 0).all())]
+        expect(not missed, f"no gradient reaches z of layer {', '.join(missed)}")
     for name, parameter in decoder.named_parameters():
         found = parameter.grad is not None and bool((parameter.grad != 0).any())
         expect(found or not parameter.requires_grad, f"no gradient reaches parameter {name!r}")

@@ -27,17 +27,17 @@ def build_decoder(
         chosen = Named(chosen)
     if isinstance(chosen, Named):
         chosen = find("decoder", chosen, decoders, Decoder)
-    if inspect.isclass(chosen) or isinstance(chosen, functools.partial):
-        chosen = chosen(architecture, thoughts)
-    if not isinstance(chosen, Decoder):
+    makes = inspect.isclass(chosen) or isinstance(chosen, functools.partial)
+    made: Any = chosen(architecture, thoughts) if makes else chosen
+    if not isinstance(made, Decoder):
         raise InputError(f"decoder {chosen!r}: expected a name, a Decoder, or a class of them")
-    if (chosen.architecture, chosen.thoughts) != (architecture, thoughts):
+    if (made.architecture, made.thoughts) != (architecture, thoughts):
         raise InputError(
-            f"this {type(chosen).__name__} was made for {chosen.architecture} and "
-            f"{chosen.thoughts}, the configuration has {architecture} and {thoughts}: give a class "
-            "or a name, and it is made as the configuration says"
+            f"this {type(made).__name__} was made for {made.architecture} and {made.thoughts}, "
+            f"the configuration has {architecture} and {thoughts}: give a class or a name, and it "
+            "is made as the configuration says"
         )
-    return chosen
+    return made
 
 
 def named_decoder(decoder: Any) -> Named:

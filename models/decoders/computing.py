@@ -85,7 +85,8 @@ def _recomputed(run: Callable[..., Tensor], *arguments: Any) -> Tensor:
 
 
 def _run_compiled(layer: nn.Module, *arguments: Any) -> Tensor:
-    return _compiled(type(layer))(layer, *map(_own, arguments))
+    kind: Any = type(layer)
+    return _compiled(kind)(layer, *map(_own, arguments))
 
 
 def _own(x: Any) -> Any:
@@ -94,7 +95,7 @@ def _own(x: Any) -> Any:
 
 
 @functools.cache
-def _compiled(kind: type[nn.Module]) -> Callable[..., Tensor]:
+def _compiled(kind: Any) -> Callable[..., Tensor]:
     """A class of layers compiled: the same code serves all layers, and lengths that vary."""
     # Graphs differ by what is trained, first and last layers, precisions, and short rows.
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class Recurrence(Mixer):
 @contextmanager
 def _twice_differentiable() -> Iterator[None]:
     """Without the fused kernels, whose gradient has no gradient, as a decoder's curvature asks."""
-    kinds = (torch.backends.mkldnn, torch.backends.cudnn)
+    kinds: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
     before = [kind.enabled for kind in kinds]
     try:
         for kind in kinds:

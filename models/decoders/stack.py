@@ -127,8 +127,7 @@ class Stack(Decoder):
 
     def read(self, tokens: Tensor) -> Tensor:
         """Everything before the first look at z: (B, N) token ids -> (B, N, D)."""
-        first: Layer = self.layers[0]  # type: ignore[assignment]
-        return first.read_text(self.embedding(self.inputs(tokens)))
+        return self._layer(0).read_text(self.embedding(self.inputs(tokens)))
 
     def hidden(self, h: Tensor, z: Tensor | None, wanted: Tensor | None = None) -> Tensor:
         """From what was read (B, N, D) and thoughts (B, L, S, E) to hidden states (B, N, D).
@@ -146,8 +145,8 @@ class Stack(Decoder):
         known: list[tuple[Tensor, ...]] = []
         if z is not None:
             with self.precision():
-                for i, layer in enumerate(self.layers):
-                    known.append(layer.thought.keys_and_values(z[:, i]))  # type: ignore[union-attr, operator]
+                for i in range(len(self.layers)):
+                    known.append(self._layer(i).thought.keys_and_values(z[:, i]))
         return State(rows, len(self.layers), self.head.device, rewinds, known)
 
     def next(self, state: State, inputs: Tensor) -> Tensor:
@@ -155,12 +154,16 @@ class Stack(Decoder):
         with self.precision():
             h, n = self.embedding(inputs), inputs.shape[1]
             for i, memory in enumerate(state.layers):
-                layer: Layer = self.layers[i]  # type: ignore[assignment]
+                layer = self._layer(i)
                 h = layer.read_text(h, memory)
                 known = state.thoughts[i] if state.thoughts else None
                 h = layer.think(h, known, memory.positions(n))
             state.advance(n)
             return self.norm(h)
+
+    def _layer(self, i: int) -> Layer:
+        layer: Layer = self.layers[i]  # type: ignore[assignment]
+        return layer
 
 
 def at(h: Tensor, wanted: Tensor) -> Tensor:

@@ -231,7 +231,7 @@ class Further(Transformer):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (Peeks, "token 1 changes log-probabilities at positions"),
+        (Peeks, "token 0 changes log-probabilities at positions"),
         (Forgets, "hidden states read in parts of"),
         (TakesBackTooLittle, "after keep and rewind"),
         (Unnormalised, "sum to .*: expected 1"),
