@@ -17,7 +17,7 @@ from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.models.decoders.stack import Layer
 from ltm_pyro.models.likelihood import TokenSequence
 
-from ...conftest import some_rows
+from ...conftest import some_rows, strong
 
 
 def log_prob(model, rows, z):
@@ -121,6 +121,16 @@ def test_compiled_and_recomputed_layers_change_nothing(model, rows, graphs):
         torch.testing.assert_close(report.inner.elbo, want.inner.elbo, rtol=1e-5, atol=1e-4)
         assert report.nats_per_token == pytest.approx(want.nats_per_token, rel=1e-5)
         assert (gradient - slope).norm() < 1e-4 * slope.norm()
+    assert graphs.frame_count > 0
+
+
+@pytest.mark.parametrize("name", ["lstm", "gated-linear"])
+def test_layers_with_a_recurrence_are_compiled_around_it(name, config, rows, graphs):
+    model = strong(LatentThoughtModel(config, decoder=name))
+    want, slope = iteration(model, rows, tokens=0.5)
+    report, gradient = iteration(model, rows, tokens=0.5, compile=True, recompute=True)
+    assert report.nats_per_token == pytest.approx(want.nats_per_token, rel=1e-5)
+    assert (gradient - slope).norm() < 1e-4 * slope.norm()
     assert graphs.frame_count > 0
 
 
