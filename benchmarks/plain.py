@@ -84,7 +84,7 @@ class Block(nn.Module):
 
 
 class PlainDecoder(nn.Module):
-    """The decoder; takes the state of `ltm_pyro.models.decoders.transformer.Decoder`."""
+    """The decoder; takes the state of `ltm_pyro.models.decoders.Transformer`."""
 
     mask: Tensor
     angles: Tensor
@@ -95,7 +95,7 @@ class PlainDecoder(nn.Module):
         a, t = config.architecture, config.thoughts
         self.begin = a.begin
         self.embedding = nn.Embedding(a.vocabulary, a.width)
-        self.blocks = nn.ModuleList(
+        self.layers = nn.ModuleList(
             Block(a.width, a.heads, a.feedforward, t.dim) for _ in range(a.layers)
         )
         self.norm = nn.RMSNorm(a.width)
@@ -112,7 +112,7 @@ class PlainDecoder(nn.Module):
         n = tokens.shape[1]
         mask, angles = self.mask[:n, :n], self.angles[:n]
         h = self.embedding(nn.functional.pad(tokens[:, :-1], (1, 0), value=self.begin))
-        for i, b in enumerate(self.blocks):
+        for i, b in enumerate(self.layers):
             h = h + b.text(b.text_norm(h), mask, angles)  # type: ignore[operator]
             h = h + b.thought(b.thought_norm(h), z[:, i], angles, self.spread)  # type: ignore[operator]
             h = h + b.feed(b.feed_norm(h))  # type: ignore[operator]

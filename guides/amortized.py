@@ -91,7 +91,7 @@ def _normal(moments: Moments) -> TorchDistribution:
     return dist.Normal(loc, (0.5 * log_variance).exp(), validate_args=False).to_event(3)
 
 
-class Encoded(Guide):
+class _Encoded(Guide):
     """What guides with an encoder have in common.
 
     Args:
@@ -139,7 +139,7 @@ class Encoded(Guide):
         return encoder.to(parameter.device, parameter.dtype)
 
 
-class Amortized(Encoded):
+class Amortized(_Encoded):
     """The variational autoencoder's guide: q(z_d) = N(loc(x_d), diag exp(log_variance(x_d))).
 
     Nothing is fitted to a document, so there are no fast steps; the encoder learns in the slow
@@ -181,7 +181,7 @@ class Amortized(Encoded):
             return pyro.sample("z", _normal(self.shared(batch)))
 
 
-class SemiAmortized(Encoded):
+class SemiAmortized(_Encoded):
     """A mean-field guide whose fast steps start from what an encoder proposes.
 
     The encoder learns in the slow step to propose what the steps end with: it descends

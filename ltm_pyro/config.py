@@ -35,10 +35,12 @@ def _names(given: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The Transformer decoder p(x | z).
+    """The sizes of a decoder p(x | z), whichever it is.
 
-    `length` is the number of tokens in a row, `window` the number of input tokens a position may
-    attend to (itself included), `begin` the id of the begin-of-text token every row starts from.
+    `length` is the number of tokens in a row, `begin` the id of the begin-of-text token every row
+    starts from. `heads` are those of the attention to thoughts, and of a Transformer to text;
+    `window` is the number of input tokens a position may attend to (itself included), for decoders
+    that have one: recurrent ones see the whole row.
     """
 
     vocabulary: int
@@ -85,7 +87,7 @@ class Thoughts:
 
 @dataclass(frozen=True)
 class Named:
-    """A prior or a guide by name (or `package.module:Class`), with its options."""
+    """A prior, guide or decoder by name (or `package.module:Class`), with its options."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -280,11 +282,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run: model, data, prior, guide, both rates, training."""
+    """A whole run: model, data, decoder, prior, guide, both rates, training."""
 
     architecture: Architecture
     thoughts: Thoughts
     data: Data = field(default_factory=Data)
+    decoder: Named = field(default_factory=lambda: Named("transformer"))
     prior: Named = field(default_factory=lambda: Named("standard-normal"))
     guide: Named = field(default_factory=lambda: Named("mean-field"))
     fast: Fast = field(default_factory=Fast)

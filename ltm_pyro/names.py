@@ -1,9 +1,11 @@
-"""Finding a prior, a guide or an optimizer by name, and naming one that was given as an object."""
+"""Finding a prior, guide, decoder or optimizer by name, and naming one given as an object."""
 
 import functools
 import importlib
 import inspect
+import pkgutil
 import re
+import sys
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -13,8 +15,28 @@ import torch
 from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError, unknown
 
-GIVEN = ("thoughts", "batch_size", "shared", "columns")
-"""Arguments of priors and guides that are no options: they come from model, batch and data."""
+GIVEN = ("thoughts", "architecture", "batch_size", "shared", "columns")
+"""Arguments of priors, guides and decoders that are no options: from model, batch, data."""
+
+
+def members(package: str, base: type) -> dict[str, type]:
+    """The public classes below `base` in the files of a package, by their own names.
+
+    A package shows them as its members, so that a new one is a new file and nothing else. Abstract
+    ones are left out.
+    """
+    found: dict[str, type] = {}
+    for file in pkgutil.iter_modules(sys.modules[package].__path__):
+        module = importlib.import_module(f"{package}.{file.name}")
+        for name, cls in vars(module).items():
+            own = inspect.isclass(cls) and cls.__module__ == module.__name__
+            if own and _is_member(cls, base) and not name.startswith("_"):
+                found[name] = cls
+    return found
+
+
+def _is_member(cls: type, base: type) -> bool:
+    return issubclass(cls, base) and cls is not base and not inspect.isabstract(cls)
 
 
 def names(module: ModuleType, base: type) -> dict[str, type]:
@@ -22,10 +44,7 @@ def names(module: ModuleType, base: type) -> dict[str, type]:
     return {
         kebab(cls.__name__): cls
         for cls in vars(module).values()
-        if inspect.isclass(cls)
-        and issubclass(cls, base)
-        and cls is not base
-        and not inspect.isabstract(cls)
+        if inspect.isclass(cls) and _is_member(cls, base)
     }
 
 

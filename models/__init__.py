@@ -1,6 +1,6 @@
 """Models: a prior over thoughts and a likelihood of text, as Pyro programs."""
 
-from ltm_pyro.models import priors
+from ltm_pyro.models import decoders, priors
 from ltm_pyro.models.autoregressive import AutoregressiveModel
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.latent_thought import LatentThoughtModel
@@ -11,5 +11,6 @@ __all__ = [
     "LatentThoughtModel",
     "LinearGaussianModel",
     "TextModel",
+    "decoders",
     "priors",
 ]

@@ -1,25 +1,32 @@
 """The baseline: the same decoder without latents."""
 
+from typing import Any
+
 import pyro
 from torch import Tensor
 
 from ltm_pyro.config import Config
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.models.decoders.transformer import Decoder
+from ltm_pyro.models.decoders.build import build_decoder
 from ltm_pyro.models.likelihood import TokenSequence
 
 
 class AutoregressiveModel(TextModel):
-    """p(x) = prod_n p(x_n | x_<n): layers, width, window and head of the latent-thought model.
+    """p(x) = prod_n p(x_n | x_<n): layers, width, reach and head of the latent-thought model.
 
     Only the cross-attention is left out, so its likelihood is exact and any guide's KL is zero.
+
+    Args:
+        config: its `architecture` is used.
+        decoder: as for `LatentThoughtModel`.
     """
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, decoder: Any = None):
         super().__init__()
         self.config = config
-        self.decoder = Decoder(config.architecture, thoughts=None)
+        chosen = config.decoder if decoder is None else decoder
+        self.decoder = build_decoder(chosen, config.architecture)
 
     def forward(
         self, batch: Rows, prelude: Tensor | None = None, positions: Tensor | None = None

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.models.decoders.transformer import Decoder
+from ltm_pyro.models.decoders.base import Decoder
 
 
 class TextModel(nn.Module, ABC):
@@ -36,7 +36,7 @@ class TextModel(nn.Module, ABC):
         It is the same for every draw of z, so whoever evaluates a batch many times with the model
         fixed computes it once.
         """
-        return self.decoder.prelude(self.decoder.inputs(batch.tokens))
+        return self.decoder.read(batch.tokens)
 
     def having_read(self, batch: Rows) -> Callable[..., Any]:
         """This model for many evaluations of one batch: what does not depend on z is computed once.

@@ -7,9 +7,9 @@ import torch
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor
 
+from ltm_pyro.models.decoders.base import Decoder
 from ltm_pyro.models.decoders.decode import decode
 from ltm_pyro.models.decoders.head import head_log_prob
-from ltm_pyro.models.decoders.transformer import Decoder
 
 
 class TokenSequence(TorchDistribution):
@@ -20,11 +20,11 @@ class TokenSequence(TorchDistribution):
     whatever the decoder computes in.
 
     Args:
-        decoder: the Transformer.
+        decoder: any of `ltm_pyro.models.decoders`.
         z: thoughts, shape (*batch, layers, slots, dim); None for a decoder without latents.
         lengths: number of tokens of each document, shape broadcastable to `batch`.
         length: tokens in a row (the event), at least the longest of `lengths`.
-        prelude: `decoder.prelude` of the tokens that will be scored, if it is known already.
+        prelude: `decoder.read` of the tokens that will be scored, if it is known already.
         positions: the tokens to score where not all are, as `draw_positions` draws them, shape
             broadcastable to (*batch, m). A document's log-probability is then estimated from its
             share of them, n tokens over their number times their sum.
@@ -66,14 +66,14 @@ class TokenSequence(TorchDistribution):
             wanted = wanted.expand(*self.batch_shape, -1).reshape(-1, wanted.shape[-1])
         h = self.prelude  # it does not depend on z, so particles of one document share it
         if h is None:
-            h = self.decoder.prelude(self.decoder.inputs(tokens.reshape(-1, shape[-1])))
+            h = self.decoder.read(tokens.reshape(-1, shape[-1]))
         h = h.reshape(*tokens.shape, -1).expand(*shape, -1).reshape(-1, *h.shape[-2:])
         z = self.z
         if z is not None:
             z = z.expand(*self.batch_shape, *z.shape[-3:]).reshape(-1, *z.shape[-3:])
         targets, counted = (x.expand(*self.batch_shape, -1) for x in (targets, counted))
         with self.decoder.precision():
-            hidden = self.decoder.body(h, z, wanted=wanted)
+            hidden = self.decoder.hidden(h, z, wanted)
             scores = self._scores(hidden.flatten(0, 1), targets.flatten(), counted.flatten())
         scores = scores.reshape(targets.shape)
         if wanted is None:

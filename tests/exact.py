@@ -58,7 +58,7 @@ def tiny_decoder(seed: int = 0, documents: int = 32) -> tuple[LatentThoughtModel
         torch.manual_seed(seed)
         model = strong(LatentThoughtModel(config))
         with torch.no_grad():
-            model.decoder.blocks[0].thought.out.weight *= 2.0
+            model.decoder.layers[0].thought.out.weight *= 2.0
     lengths = torch.randint(4, 11, (documents,), generator=generator(seed, 1))
     return model, simulate(model, lengths, seed)[0]
 

@@ -8,7 +8,8 @@ import pytest
 from ltm_pyro import guides
 from ltm_pyro.commands.cli import parse
 from ltm_pyro.guides import Guide
-from ltm_pyro.models import priors
+from ltm_pyro.models import decoders, priors
+from ltm_pyro.models.decoders import Decoder
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.names import names
 
@@ -33,6 +34,7 @@ def test_every_member_is_listed():
     for page, module, base in (
         ("writing_a_prior.md", priors, Prior),
         ("writing_a_guide.md", guides, Guide),
+        ("writing_a_decoder.md", decoders, Decoder),
     ):
         listed = set(re.findall(r"`([a-z-]+)`", (DOCS / page).read_text()))
         assert set(names(module, base)) - {"no-guide"} <= listed

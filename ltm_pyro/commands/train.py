@@ -28,7 +28,7 @@ from ltm_pyro.config import (
 from ltm_pyro.errors import InputError
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
-from ltm_pyro.runs.build import build_callback, build_guide, build_prior
+from ltm_pyro.runs.build import build_callback, build_decoder, build_guide, build_prior
 from ltm_pyro.runs.checks import check_density
 from ltm_pyro.runs.training import for_corpus
 
@@ -61,10 +61,13 @@ class Train:
     """A tokenizer.json or a name on the Hugging Face hub (default: train one on the text)."""
     vocabulary: int = 2048
     """Tokens of the tokenizer trained here."""
+    decoder: str = "transformer"
+    """A decoder's name, or package.module:Class; its options are --decoder.NAME VALUE."""
     prior: str = "standard-normal"
     """A prior's name, or package.module:Class; its options are --prior.NAME VALUE."""
     guide: str = "mean-field"
     """A guide's name, or package.module:Class; its options are --guide.NAME VALUE."""
+    decoder_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     prior_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     guide_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     protocol: Literal["fresh", "quick", "joint", "released"] = "fresh"
@@ -95,7 +98,7 @@ class Train:
     @classmethod
     def parsed(cls, arguments: list[str]) -> "Train":
         """From the command line: what is not given is as in the preset, under the protocol."""
-        rest, chosen = named_options(arguments, ("prior", "guide"))
+        rest, chosen = named_options(arguments, ("prior", "guide", "decoder"))
         config = ltm.preset(value_of(rest, "--preset") or "tiny")
         protocol = value_of(rest, "--protocol")
         config = DEFAULTS[protocol](config) if protocol in DEFAULTS else config
@@ -124,6 +127,7 @@ class Train:
             architecture=architecture,
             thoughts=self.thoughts,
             data=self.text.over(data),
+            decoder=Named(self.decoder, self.decoder_options),
             prior=Named(self.prior, self.prior_options),
             guide=Named(self.guide, self.guide_options),
             fast=self._fast(),
@@ -176,6 +180,8 @@ class Train:
             config = self.config()
         # A wrong name or option is told before the long part.
         build_prior(config.prior, config.thoughts, config.data.columns)
+        with torch.device("meta"):
+            build_decoder(config.decoder, config.architecture, config.thoughts)
         check_density(config, build_guide(config.guide))
         corpus = ltm.load_data(config, tokenizer)
         say(f"data: {corpus}")

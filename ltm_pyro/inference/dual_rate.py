@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from ltm_pyro.config import Fast, Objective, Slow, Warm
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
-from ltm_pyro.guides import Guide, MeanField
+from ltm_pyro.guides import Guide
+from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import (
     InnerLoop,

@@ -9,11 +9,23 @@ from ltm_pyro.config import Config, Named, Thoughts
 from ltm_pyro.guides import Guide
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import LatentThoughtModel, TextModel, priors
+from ltm_pyro.models.decoders.build import build_decoder, named_decoder
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.names import describe, find
 from ltm_pyro.runs import trackers
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.seeds import Stream, seeded
+
+__all__ = [
+    "build_decoder",
+    "build_guide",
+    "build_model",
+    "build_prior",
+    "named_decoder",
+    "named_guide",
+    "named_prior",
+    "shared_of",
+]
 
 
 def build_prior(

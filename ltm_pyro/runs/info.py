@@ -81,6 +81,8 @@ def info_run(path: Path) -> dict[str, Any]:
         "tokens_seen": sum(line.get("tokens", 0) for line in lines if line["step"] <= step),
         "epochs": step * config.training.batch / rows,
         **_sizes(config),
+        "decoder": config.decoder.name,
+        "decoder_options": dict(config.decoder.options),
         "prior": config.prior.name,
         "prior_options": dict(config.prior.options),
         "guide": config.guide.name,
@@ -128,6 +130,7 @@ def run_text(facts: Mapping[str, Any]) -> str:
         f"without latents): {facts['layers']} layers of width {facts['width']}, "
         f"{facts['latents']} latents of {facts['latent_dim']}, vocabulary {facts['vocabulary']:,}, "
         f"window {facts['window']}",
+        "decoder": _named(facts, "decoder"),
         "prior": _named(facts, "prior"),
         "guide": _named(facts, "guide"),
         "fast": f"{_steps(fast)}, particles: {fast['particles']}"

@@ -40,9 +40,9 @@ def attend(
 def in_window(queries: Tensor, keys: Tensor, window: int) -> Tensor:
     """Which key positions each query position may see: itself and the `window - 1` before it.
 
-    Shapes (q,) and (k,) give a boolean mask (q, k), True where attention is allowed.
+    Shapes (..., q) and (..., k) give a boolean mask (..., q, k), True where attention is allowed.
     """
-    distance = queries[:, None] - keys[None, :]
+    distance = queries[..., :, None] - keys[..., None, :]
     return (distance >= 0) & (distance < window)
 
 

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.decoders.attention import window_attention
-from ltm_pyro.models.decoders.transformer import Block, Decoder
 
 
 class Computing(Protocol):
@@ -37,7 +36,7 @@ def computing(how: Computing, model: Any, fixed: bool = False) -> Iterator[None]
 
     `precision="bf16"` is for matrix products: sums, norms, residual stream and log-probabilities
     stay in fp32, and so does everything that is not the decoder. Where its weights are `fixed` for
-    the block, they are cast once, at its start. `compile` compiles a layer, once for all of them;
+    the block, they are cast once, at its start. `compile` compiles layers, once for each class;
     without a working compiler there is a warning, once, and layers run as they are. `recompute`
     keeps a layer's input alone, and the backward pass runs the layer again (Chen et al. 2016).
 
@@ -48,7 +47,7 @@ def computing(how: Computing, model: Any, fixed: bool = False) -> Iterator[None]
         yield
         return
     decoder = getattr(model, "decoder", None)
-    if not isinstance(decoder, Decoder):
+    if decoder is None:
         asked = "compile or recompute" if how.precision == "fp32" else f"run in {how.precision}"
         raise InputError(f"{type(model).__name__} has no decoder to {asked}: leave that out")
     lower = how.precision == "bf16"
@@ -66,11 +65,16 @@ def computing(how: Computing, model: Any, fixed: bool = False) -> Iterator[None]
 
 
 def _runner(compiled: bool, recompute: bool, device: str) -> Callable[..., Tensor] | None:
-    """What runs a layer, as `run(block, h, z, cache, wanted, has_read)`."""
+    """What runs a layer, as `run(layer, *arguments)`."""
     run = _run_compiled if compiled and can_compile(device) else None
     if recompute:
-        return functools.partial(_recomputed, run or Block.forward)
+        return functools.partial(_recomputed, run or _run)
     return run
+
+
+def _run(layer: nn.Module, *arguments: Any) -> Tensor:
+    out: Tensor = layer(*arguments)
+    return out
 
 
 def _recomputed(run: Callable[..., Tensor], *arguments: Any) -> Tensor:
@@ -80,17 +84,22 @@ def _recomputed(run: Callable[..., Tensor], *arguments: Any) -> Tensor:
     return again
 
 
-def _run_compiled(block: Block, h: Tensor, z: Tensor | None, *others: Any) -> Tensor:
-    # As a view of all thoughts it would bring their sizes into the conditions of the graph.
-    return _compiled()(block, h, None if z is None else z.clone(), *others)
+def _run_compiled(layer: nn.Module, *arguments: Any) -> Tensor:
+    kind: Any = type(layer)
+    return _compiled(kind)(layer, *map(_own, arguments))
+
+
+def _own(x: Any) -> Any:
+    """A view of a part as a tensor of its own: it brings no other sizes into a graph."""
+    return x.clone() if isinstance(x, Tensor) and x._is_view() else x
 
 
 @functools.cache
-def _compiled() -> Callable[..., Tensor]:
-    """A layer compiled: the same code serves all layers, and lengths that vary."""
+def _compiled(kind: Any) -> Callable[..., Tensor]:
+    """A class of layers compiled: the same code serves all layers, and lengths that vary."""
     # Graphs differ by what is trained, first and last layers, precisions, and short rows.
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
-    return torch.compile(Block.forward, dynamic=True)
+    return torch.compile(kind.forward, dynamic=True)
 
 
 @functools.cache

@@ -1,11 +1,11 @@
-"""Drawing token sequences from the decoder, one position at a time, with a cache."""
+"""Drawing token sequences from any decoder, one position at a time, with its memory."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ltm_pyro.models.decoders.transformer import Cache, Decoder
+from ltm_pyro.models.decoders.base import Decoder
 
 Choose = Callable[[Tensor, Tensor, int], Tensor]
 """Picks tokens: logits (B, V), which rows they are of (B,), and the position -> ids (B,)."""
@@ -52,19 +52,23 @@ def decode(
         tokens[:, : known.shape[1]] = torch.where(real, known, 0)
     start = min(given.tolist(), default=0)
     inputs = decoder.inputs(tokens)[:, : start + 1]
-    cache, live = Cache() if cached else None, torch.arange(rows, device=device)
+    state, live = decoder.start(z, rows) if cached else None, torch.arange(rows, device=device)
     for n in range(start, length):
-        hidden = decoder(inputs, z, cache)[:, -1]
-        drawn = choose((hidden @ decoder.head.T).float(), live, n)
+        with decoder.precision():
+            if state is None:
+                hidden = decoder(tokens[live, : n + 1], z)
+            else:
+                hidden = decoder.next(state, inputs)
+            logits = (hidden[:, -1] @ decoder.head.T).float()
+        drawn = choose(logits, live, n)
         drawn = torch.where(n < given[live], tokens[live, n], drawn)
-        tokens[live, n] = drawn
-        inputs = drawn[:, None] if cached else torch.cat([inputs, drawn[:, None]], 1)
+        tokens[live, n], inputs = drawn, drawn[:, None]
         over = [] if ended is None else ended(drawn, live, n)
         if over and all(over):
             return tokens[:, : n + 1]
         if any(over):
             stay = torch.tensor([not o for o in over], device=device)
             live, inputs, z = live[stay], inputs[stay], None if z is None else z[stay]
-            if cache is not None:
-                cache.keep(stay)
+            if state is not None:
+                state.keep(stay)
     return tokens

@@ -1,27 +1,14 @@
 """Priors over thoughts. A new one is a class with a `distribution`; it may own parameters."""
 
-from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.models.priors.conditional import Conditional
-from ltm_pyro.models.priors.energy import EnergyTilt
-from ltm_pyro.models.priors.flow import Flow
-from ltm_pyro.models.priors.heavy_tailed import Laplace, StudentT
-from ltm_pyro.models.priors.horseshoe import Horseshoe
-from ltm_pyro.models.priors.layerwise import Layerwise
-from ltm_pyro.models.priors.mixture import Mixture
-from ltm_pyro.models.priors.normal import LearnedNormal, StandardNormal
-from ltm_pyro.models.priors.vamp import VampPrior
+from typing import Any
 
-__all__ = [
-    "Conditional",
-    "EnergyTilt",
-    "Flow",
-    "Horseshoe",
-    "Laplace",
-    "Layerwise",
-    "LearnedNormal",
-    "Mixture",
-    "Prior",
-    "StandardNormal",
-    "StudentT",
-    "VampPrior",
-]
+from ltm_pyro.models.priors.base import Prior
+from ltm_pyro.names import members
+
+__all__ = ["Prior"]  # and every prior there is
+globals().update(members(__name__, Prior))
+__all__ += members(__name__, Prior)
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -41,7 +41,7 @@ def test_the_baseline_is_the_exact_likelihood(config, rows):
     got = evaluate(model, rows, "baseline", baseline=model)["baseline"].nats
     for i in range(5):
         n = int(rows.lengths[i])
-        hidden = model.decoder(model.decoder.inputs(rows.tokens[[i], :n]))[0]
+        hidden = model.decoder(rows.tokens[[i], :n])[0]
         log_p = (hidden @ model.decoder.head.T).log_softmax(-1)
         by_hand = -log_p[torch.arange(n), rows.tokens[i, :n]].sum()
         assert got[i] == pytest.approx(by_hand.item(), rel=1e-5)

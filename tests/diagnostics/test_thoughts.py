@@ -73,8 +73,8 @@ def test_a_guide_that_is_no_product_says_so():
 def test_a_leftover_of_the_loop_is_told_from_a_kl_that_pays(model):
     """Thoughts that change nothing, a narrow start, and a loop too short to undo it (SPEC 5)."""
     with torch.no_grad():
-        for block in model.decoder.blocks:
-            block.thought.out.weight.zero_()
+        for layer in model.decoder.layers:
+            layer.thought.out.weight.zero_()
     rows = some_rows(30)
     guide = functools.partial(MeanField, log_variance=-2.0)
     short = infer(model, rows, guide, Fast(steps=3, lr=0.1))

@@ -15,8 +15,8 @@ from ltm_pyro.seeds import Noise
 def silent(model):
     """A decoder to which thoughts make no difference: its posterior is the prior."""
     with torch.no_grad():
-        for block in model.decoder.blocks:
-            block.thought.out.weight.zero_()
+        for layer in model.decoder.layers:
+            layer.thought.out.weight.zero_()
     return model
 
 

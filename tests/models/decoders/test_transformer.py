@@ -3,11 +3,11 @@ import torch
 
 from ltm_pyro.errors import InputError
 from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.models.decoders import Transformer
 from ltm_pyro.models.decoders.decode import decode
-from ltm_pyro.models.decoders.transformer import Cache, Decoder
 from ltm_pyro.presets import preset
 
-from .conftest import some_rows
+from ...conftest import some_rows
 
 
 @pytest.mark.parametrize(("name", "millions"), [("small", 38.4), ("medium", 51.0), ("large", 76.3)])
@@ -19,24 +19,23 @@ def test_presets_have_the_papers_sizes(name, millions):
 
 def test_cached_steps_equal_one_pass(model, rows):
     decoder, z = model.decoder, torch.randn(5, 2, 2, 3)
-    inputs = decoder.inputs(rows.tokens)
-    whole = decoder(inputs, z)
-    cache = Cache()
-    steps = [decoder(inputs[:, n : n + 1], z, cache) for n in range(12)]
+    inputs, whole = decoder.inputs(rows.tokens), decoder(rows.tokens, z)
+    state = decoder.start(z, 5)
+    steps = [decoder.next(state, inputs[:, n : n + 1]) for n in range(12)]
     torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-5, rtol=1e-4)
-    cache = Cache()
-    pieces = [decoder(inputs[:, :7], z, cache), decoder(inputs[:, 7:9], z, cache),
-              decoder(inputs[:, 9:], z, cache)]  # fmt: skip
+    state = decoder.start(z, 5)
+    pieces = [decoder.next(state, part) for part in inputs.split([7, 2, 3], dim=1)]
     torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-5, rtol=1e-4)
-    assert all(k.shape[2] <= model.config.architecture.window - 1 for k, _ in cache.layers.values())
+    window = model.config.architecture.window
+    assert [k.shape[1] for memory in state.layers for k in memory.held] == [window - 1] * 4
 
 
 def test_no_position_sees_its_own_token_or_later_ones(model, rows):
     z = torch.randn(5, 2, 2, 3)
-    before = model.decoder(model.decoder.inputs(rows.tokens), z)
+    before = model.decoder(rows.tokens, z)
     changed = rows.tokens.clone()
     changed[:, 6] = (changed[:, 6] + 1) % 20
-    moved = (model.decoder(model.decoder.inputs(changed), z) - before).abs().amax((0, 2)) > 1e-6
+    moved = (model.decoder(changed, z) - before).abs().amax((0, 2)) > 1e-6
     assert moved.nonzero()[0, 0] == 7
 
 
@@ -46,28 +45,26 @@ def test_text_beyond_the_window_is_reached_only_through_thoughts(model):
     changed = rows.tokens.clone()
     changed[:, 0] = (changed[:, 0] + 1) % 20
     z = torch.randn(5, 2, 2, 3)
-    gap = (
-        model.decoder(model.decoder.inputs(changed), z)
-        - model.decoder(model.decoder.inputs(rows.tokens), z)
-    ).abs()
+    gap = (model.decoder(changed, z) - model.decoder(rows.tokens, z)).abs()
     reach = 1 + layers * (window - 1)  # positions that token 0 can reach through the layers
+    assert model.decoder.reach == reach
     assert gap.amax((0, 2))[1 : reach + 1].min() > 1e-6
     assert gap.amax((0, 2))[reach + 1 :].max() == 0
 
 
 def test_every_layer_reads_its_own_thoughts(model, rows):
-    inputs, z = model.decoder.inputs(rows.tokens), torch.randn(5, 2, 2, 3)
-    before = model.decoder(inputs, z)
+    z = torch.randn(5, 2, 2, 3)
+    before = model.decoder(rows.tokens, z)
     for layer in range(2):
         other = z.clone()
         other[:, layer] += 1.0
-        assert (model.decoder(inputs, other) - before).abs().max() > 1e-3
+        assert (model.decoder(rows.tokens, other) - before).abs().max() > 1e-3
 
 
 def test_the_baseline_has_no_thoughts(config):
-    decoder = Decoder(config.architecture, thoughts=None)
+    decoder = Transformer(config.architecture, thoughts=None)
     assert not any("thought" in name for name, _ in decoder.named_parameters())
-    assert decoder(decoder.inputs(some_rows().tokens)).shape == (5, 12, 16)
+    assert decoder(some_rows().tokens).shape == (5, 12, 16)
 
 
 def test_tokens_from_another_vocabulary_are_refused(model, rows):

@@ -14,9 +14,10 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.models import LatentThoughtModel, LinearGaussianModel
 from ltm_pyro.models.decoders import computing as how
 from ltm_pyro.models.decoders.computing import computing
+from ltm_pyro.models.decoders.stack import Layer
 from ltm_pyro.models.likelihood import TokenSequence
 
-from .conftest import some_rows
+from ...conftest import some_rows, strong
 
 
 def log_prob(model, rows, z):
@@ -123,6 +124,16 @@ def test_compiled_and_recomputed_layers_change_nothing(model, rows, graphs):
     assert graphs.frame_count > 0
 
 
+@pytest.mark.parametrize("name", ["lstm", "gated-linear"])
+def test_layers_with_a_recurrence_are_compiled_around_it(name, config, rows, graphs):
+    model = strong(LatentThoughtModel(config, decoder=name))
+    want, slope = iteration(model, rows, tokens=0.5)
+    report, gradient = iteration(model, rows, tokens=0.5, compile=True, recompute=True)
+    assert report.nats_per_token == pytest.approx(want.nats_per_token, rel=1e-5)
+    assert (gradient - slope).norm() < 1e-4 * slope.norm()
+    assert graphs.frame_count > 0
+
+
 def test_a_graph_serves_all_layers_and_batches(graphs):
     config = ltm.preset("tiny")
     architecture = dataclasses.replace(config.architecture, layers=5, width=32, feedforward=48)
@@ -156,12 +167,12 @@ def test_short_rows_have_graphs_of_their_own_and_no_more(graphs):
 
 def test_recomputed_layers_run_again_in_the_backward_pass(model, rows, monkeypatch):
     calls = []
-    monkeypatch.setattr(how.Block, "forward", _counted(how.Block.forward, calls))
+    monkeypatch.setattr(Layer, "forward", _counted(Layer.forward, calls))
     for recompute, times in ((False, 1), (True, 2)):
         calls.clear()
         slow = Slow(recompute=recompute)
         ltm.DualRateSVI(model, fast=Fast(steps=0), slow=slow).step(rows)
-        assert len(calls) == times * len(model.decoder.blocks)
+        assert len(calls) == times * len(model.decoder.layers)
 
 
 def _counted(run, calls):

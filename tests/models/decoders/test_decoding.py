@@ -7,11 +7,10 @@ from ltm_pyro.config import Architecture, Config, Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.generation.choosing import Sampling
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
-from ltm_pyro.models.decoders import decode as decoding
+from ltm_pyro.models.decoders import Transformer
 from ltm_pyro.models.decoders.decode import decode
-from ltm_pyro.models.decoders.transformer import Decoder
 
-from .conftest import strong
+from ...conftest import strong
 
 LENGTH = 24
 SETTINGS = {"greedy": Sampling(temperature=0), "seeded": Sampling(0.8, top_k=15, top_p=0.95)}
@@ -61,7 +60,7 @@ def test_cached_decoding_equals_decoding_without_a_cache(kind, model, window, le
     again = decode(decoder, z, 3, LENGTH, choose, **given, cached=False)
     assert torch.equal(tokens, again)
     assert cached.keys() == seen.keys()
-    whole = (decoder(decoder.inputs(tokens), z) @ decoder.head.T).detach()
+    whole = (decoder(tokens, z) @ decoder.head.T).detach()
     for (row, position), logits in cached.items():
         torch.testing.assert_close(logits, seen[row, position], atol=2e-5, rtol=1e-4)
         torch.testing.assert_close(logits, whole[row, position], atol=2e-5, rtol=1e-4)
@@ -71,24 +70,19 @@ def test_cached_decoding_equals_decoding_without_a_cache(kind, model, window, le
 
 
 def test_the_cache_holds_the_window_and_the_prompt_is_read_in_one_pass(monkeypatch):
-    decoder, caches, widths = new_decoder(5), [], []
+    decoder, states, widths = new_decoder(5), set(), []
+    inner = decoder.next
 
-    class Kept(decoding.Cache):
-        def __init__(self):
-            super().__init__()
-            caches.append(self)
+    def spied(state, inputs):
+        widths.append(tuple(inputs.shape))
+        states.add(state)
+        return inner(state, inputs)
 
-    monkeypatch.setattr(decoding, "Cache", Kept)
-    prelude = decoder.prelude
-    monkeypatch.setattr(
-        decoder,
-        "prelude",
-        lambda inputs, cache: widths.append(inputs.shape) or prelude(inputs, cache),
-    )
+    monkeypatch.setattr(decoder, "next", spied)
     decode(decoder, torch.randn(2, 2, 2, 3), 2, LENGTH, **prompts(9, 14))
     assert widths == [(2, 10)] + [(2, 1)] * (LENGTH - 10)
-    (cache,) = caches
-    assert [k.shape[2] for k, _ in cache.layers.values()] == [4, 4]
+    (state,) = states
+    assert [x.shape[1] for memory in state.layers for x in memory.held] == [4] * 4
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -146,6 +140,8 @@ def test_a_window_of_another_size_decodes_otherwise():
     choose, _ = spy(SETTINGS["greedy"])
     tokens = decode(decoder, z, 3, LENGTH, choose)
     for wrong in (4, 6):
-        other = Decoder(dataclasses.replace(decoder.config, window=wrong), decoder.thoughts)
+        other = Transformer(
+            dataclasses.replace(decoder.architecture, window=wrong), decoder.thoughts
+        )
         other.load_state_dict(decoder.state_dict())
         assert not torch.equal(decode(other, z, 3, LENGTH, choose), tokens)

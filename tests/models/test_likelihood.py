@@ -8,7 +8,7 @@ from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.likelihood import TokenSequence
 from ltm_pyro.seeds import seeded
 
-from .conftest import some_rows, strong
+from ..conftest import some_rows, strong
 
 
 def test_log_prob_is_the_sum_of_each_tokens(model, rows):
@@ -16,8 +16,8 @@ def test_log_prob_is_the_sum_of_each_tokens(model, rows):
     got = TokenSequence(model.decoder, z, rows.lengths, 12).log_prob(rows.tokens)
     for i in range(5):
         n = int(rows.lengths[i])
-        inputs = torch.cat([torch.tensor([0]), rows.tokens[i, : n - 1]])[None]
-        logits = model.decoder(inputs, z[i : i + 1])[0] @ model.decoder.embedding.weight.T
+        hidden = model.decoder(rows.tokens[i : i + 1, :n], z[i : i + 1])[0]
+        logits = hidden @ model.decoder.embedding.weight.T
         by_hand = sum(logits[t].log_softmax(-1)[rows.tokens[i, t]].double() for t in range(n))
         assert got[i].item() == pytest.approx(by_hand.item(), rel=1e-5)
 
