@@ -10,7 +10,8 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.build import build_decoder
 from ltm_pyro.models.likelihood import TokenSequence
-from ltm_pyro.models.priors import Prior, StandardNormal
+from ltm_pyro.models.priors.base import Prior
+from ltm_pyro.models.priors.normal import StandardNormal
 
 
 class LatentThoughtModel(TextModel):

@@ -10,7 +10,8 @@ from torch import Tensor
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.models.priors import Prior, StandardNormal
+from ltm_pyro.models.priors.base import Prior
+from ltm_pyro.models.priors.normal import StandardNormal
 
 
 class LinearGaussianModel(TextModel):

@@ -8,7 +8,7 @@ import ltm_pyro as ltm
 from ltm_pyro.config import Fast
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import InputError
-from ltm_pyro.generation.generate import Continuation
+from ltm_pyro.generation.continuation import Continuation
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.likelihood import TokenSequence
 

@@ -1,6 +1,6 @@
 """Text from thoughts."""
 
 from ltm_pyro.generation.choosing import Sampling
-from ltm_pyro.generation.generate import Generation, generate
+from ltm_pyro.generation.texts import Generation, generate
 
 __all__ = ["Generation", "Sampling", "generate"]

@@ -4,7 +4,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import pyro
 import torch
@@ -15,6 +14,7 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.generation.choosing import Sampling
+from ltm_pyro.generation.continuation import Continuation, Why
 from ltm_pyro.generation.where import codes_of, rows_where
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
@@ -22,9 +22,6 @@ from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.decoders.decode import decode
 from ltm_pyro.seeds import Stream, derive, generator, seeded
-
-Why = Literal["end", "stop", "length"]
-"""A text ends with the end-of-text token, before a stop string, or with its row."""
 
 
 @dataclass(frozen=True)
@@ -167,53 +164,6 @@ def generate(
         torch.tensor([text.count for text in written], device=tokens.device),
         z,
     )
-
-
-class Continuation:
-    """A text while it is written: tokens come in; whole characters go out, up to a stop string.
-
-    Attributes:
-        prompt: token ids of the prompt.
-        text: what may be shown of the continuation; it only ever grows.
-        ended: why it has ended, or None.
-        count: tokens so far, the prompt's included.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, prompt: list[int], stops: Sequence[str] = ()):
-        self.tokenizer, self.prompt, self.stops = tokenizer, prompt, stops
-        self.text, self.count = "", len(prompt)
-        self.ended: Why | None = None
-        # `settled` is the text of the ids before the last `open` ones. A tokenizer may write a
-        # token otherwise at the start of a text, so these are decoded behind `context`.
-        self.settled, self.context, self.open = "", list(prompt), list[int]()
-
-    def add(self, token: int, last: bool = False) -> str:
-        """Take a token, the `last` there is room for or not; returns what `text` grows by."""
-        self.count += 1
-        if token == self.tokenizer.end:
-            self.ended = "end"
-        else:
-            self.open.append(token)
-            self.ended = "length" if last else None
-        before = self.tokenizer.decode(self.context)
-        fresh = self.tokenizer.decode(self.context + self.open)[len(before) :]
-        # A character whose bytes have not all come is decoded as U+FFFD.
-        whole = fresh if self.ended else fresh.rstrip("\ufffd")
-        found = self.settled + whole
-        if fresh and whole == fresh:
-            self.settled, self.context, self.open = found, self.open, []
-        places = [place for stop in self.stops if (place := found.find(stop)) >= 0]
-        if places:
-            self.ended, found = "stop", found[: min(places)]
-        elif not self.ended:
-            found = found[: len(found) - self._pending(found)]
-        shown, self.text = len(self.text), found
-        return found[shown:]
-
-    def _pending(self, text: str) -> int:
-        """Characters at the end of a text that are the beginning of a stop string."""
-        sizes = [k for stop in self.stops for k in range(1, len(stop)) if text.endswith(stop[:k])]
-        return max(sizes, default=0)
 
 
 def _strings(name: str, given: str | Sequence[str]) -> list[str]:
