@@ -11,6 +11,7 @@ import yaml
 
 import ltm_pyro as ltm
 from ltm_pyro.commands import cli
+from ltm_pyro.config import Named
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.info import LINES, info_run, run_text
 
@@ -170,3 +171,12 @@ def test_how_to_cite_agrees_with_the_citation_file(run):
     assert paper.startswith(", ".join(names) + f" ({article['year']}). {article['title']}.")
     assert article["url"].endswith("2502.01567")
     assert "arXiv:2502.01567" in paper
+
+
+def test_a_decoder_without_a_window_has_none(run_config, tmp_path):
+    run = ltm.train(
+        run_config.replace(decoder=Named("lstm")), tmp_path / "run", progress=False
+    )  # fmt: skip
+    facts = info_run(run.path)
+    assert (facts["decoder"], facts["window"]) == ("lstm", None)
+    assert "the whole row in view" in run_text(facts)

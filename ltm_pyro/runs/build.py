@@ -1,4 +1,4 @@
-"""Models and guides from a configuration, and the names of those made in Python."""
+"""What a configuration names, made; and the names of what was made in Python."""
 
 import inspect
 from collections.abc import Mapping, Sequence

@@ -129,7 +129,7 @@ def run_text(facts: Mapping[str, Any]) -> str:
         "model": f"{facts['parameters']:,} parameters ({facts['parameters_without_latents']:,} "
         f"without latents): {facts['layers']} layers of width {facts['width']}, "
         f"{facts['latents']} latents of {facts['latent_dim']}, vocabulary {facts['vocabulary']:,}, "
-        f"window {facts['window']}",
+        + ("the whole row in view" if facts["window"] is None else f"window {facts['window']}"),
         "decoder": _named(facts, "decoder"),
         "prior": _named(facts, "prior"),
         "guide": _named(facts, "guide"),
@@ -168,7 +168,8 @@ def presets_table(facts: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _sizes(config: Config) -> dict[str, Any]:
     with torch.device("meta"):
-        parameters = LatentThoughtModel(config).parameter_count()
+        model = LatentThoughtModel(config)
+        parameters = model.parameter_count()
         plain = AutoregressiveModel(config).parameter_count()
     architecture, thoughts = config.architecture, config.thoughts
     return {
@@ -178,7 +179,7 @@ def _sizes(config: Config) -> dict[str, Any]:
         "width": architecture.width,
         "vocabulary": architecture.vocabulary,
         "length": architecture.length,
-        "window": architecture.window,
+        "window": architecture.window if model.decoder.reach is not None else None,
         "latents": thoughts.count,
         "latent_dim": thoughts.dim,
         "fast_steps": config.fast.steps,
