@@ -12,7 +12,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.runs.callbacks import Baseline, Callback, Log, Looks, Saving
 from ltm_pyro.runs.trainer import Trainer
 
-from ..test_training import equal, train, weights, with_training
+from .test_training import equal, train, weights, with_training
 
 
 class Average(Callback):

@@ -25,8 +25,8 @@ from ltm_pyro.programs.densities import (
 from ltm_pyro.programs.elbo import Finite, assert_finite, elbo_terms, sample_thoughts
 from ltm_pyro.seeds import seeded
 
-from .conftest import some_rows
-from .exact import linear_gaussian
+from ..conftest import some_rows
+from ..exact import linear_gaussian
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ltm_pyro.generation.continuation import Continuation
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.likelihood import TokenSequence
 
-from .conftest import strong
+from ..conftest import strong
 
 QUICK = Fast(steps=3)
 

@@ -14,7 +14,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.runs.trainer import Trainer
 from ltm_pyro.runs.training import for_corpus
 
-from .test_cli import SMALL
+from ..commands.test_cli import SMALL
 
 PRIOR = ("--column", "author", "--prior", "conditional", "--prior.column", "author")
 

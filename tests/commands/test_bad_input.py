@@ -1,6 +1,6 @@
 """Every bad input ends with exit code 2 and one line: what was given, what would be right.
 
-`python -m tests.test_bad_input` prints each with its line.
+`python -m tests.commands.test_bad_input` prints each with its line.
 """
 
 import contextlib

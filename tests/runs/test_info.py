@@ -15,7 +15,7 @@ from ltm_pyro.config import Named
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.info import LINES, info_run, run_text
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def train(config, out, **changes):
