@@ -87,7 +87,11 @@ print(f"inferring the thoughts earns {gain:.4f} ± {error:.4f} nats/token")
 # Thoughts from the prior, or fitted to a prompt.
 
 # %%
-print(ltm.generate(model, corpus.tokenizer, n=2, length=48, top_p=0.95))
+print(ltm.generate(model, corpus.tokenizer, n=2, length=48, sampling=ltm.Sampling(top_p=0.95)))
 
 # %%
-print(ltm.generate(model, corpus.tokenizer, "Return a new", n=2, length=32, top_p=0.95))
+print(
+    ltm.generate(
+        model, corpus.tokenizer, "Return a new", n=2, length=32, sampling=ltm.Sampling(top_p=0.95)
+    )
+)

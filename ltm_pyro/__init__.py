@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ltm_pyro.config import Config, Fast, Objective, Slow, Thoughts, Training, Warm
     from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
     from ltm_pyro.errors import InputError, NotFinite
-    from ltm_pyro.generation import Generation, generate
+    from ltm_pyro.generation import Generation, Sampling, generate
     from ltm_pyro.inference import DualRateSVI, Posterior
     from ltm_pyro.inference.released import released_protocol
     from ltm_pyro.presets import joint_protocol, preset, quick_protocol
@@ -24,7 +24,7 @@ _MODULES = {
     "config": ("Config", "Fast", "Objective", "Slow", "Thoughts", "Training", "Warm"),
     "data": ("Corpus", "Rows", "Tokenizer", "load_corpus"),
     "errors": ("InputError", "NotFinite"),
-    "generation": ("Generation", "generate"),
+    "generation": ("Generation", "Sampling", "generate"),
     "inference": ("DualRateSVI", "Posterior"),
     "inference.released": ("released_protocol",),
     "presets": ("joint_protocol", "preset", "quick_protocol"),
@@ -47,6 +47,7 @@ __all__ = [
     "Posterior",
     "Rows",
     "Run",
+    "Sampling",
     "Slow",
     "Thoughts",
     "Tokenizer",

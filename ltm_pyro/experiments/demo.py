@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ltm_pyro.bounds import Report, evaluate
 from ltm_pyro.data import Rows, load_corpus
 from ltm_pyro.diagnostics import plot_inner_loop, plot_training
-from ltm_pyro.generation import generate
+from ltm_pyro.generation import Sampling, generate
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.presets import preset
 from ltm_pyro.runs.checkpoint import Run
@@ -51,9 +51,10 @@ def demo(out: Path, steps: int | None = None, seed: int = 0) -> Report:
         print(f"{meaning}: {gain:+.4f} ± {error:.4f} nats/token ({other} - elbo, paired)")
 
     print("\nThree texts, thoughts drawn from the prior:\n")
-    print(generate(run.model, run.tokenizer, n=3, length=60, top_p=0.95, seed=seed))
+    nucleus = Sampling(top_p=0.95)
+    print(generate(run.model, run.tokenizer, n=3, length=60, sampling=nucleus, seed=seed))
     print(f"\nGoing on from {PROMPT!r}, thoughts fitted to it:\n")
-    print(generate(run.model, run.tokenizer, PROMPT, length=60, top_p=0.95, seed=seed))
+    print(generate(run.model, run.tokenizer, PROMPT, length=60, sampling=nucleus, seed=seed))
     plots = draw(run, corpus.test[:64], seed)
     print(f"\nPlots: {plots}\nCheckpoint: {run.path} (try: ltm generate {run.path} --n 3)")
     return report

@@ -62,9 +62,7 @@ def generate(
     n: int = 1,
     *,
     length: int | None = None,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float = 1.0,
+    sampling: Sampling | None = None,
     stop: str | Sequence[str] = (),
     thoughts: Tensor | None = None,
     where: Mapping[str, str] | None = None,
@@ -88,9 +86,7 @@ def generate(
         n: texts for each prompt.
         length: tokens at which a text ends at the latest, its prompt included (a row of the
             decoder unless given).
-        temperature: logits are divided by it; 0 takes the likeliest token.
-        top_k: draw from this many of the likeliest tokens.
-        top_p: of these, draw from the likeliest that together hold this probability.
+        sampling: temperature, top-k and nucleus; the model's own distribution unless given.
         stop: a string, or several; a text ends before the first of them in its continuation.
         thoughts: decode with these instead, shape (texts, layers, slots, dim); `Generation` has
             what was used in the same form, to be edited.
@@ -114,7 +110,7 @@ def generate(
         raise InputError(f"n is {n}: expected 1 or more texts")
     if seed < 0:
         raise InputError(f"seed {seed}: expected 0 or more")
-    sampling = Sampling(temperature, top_k, top_p)
+    sampling = sampling or Sampling()
     prompts, stops = _strings("prompt", "" if prompt is None else prompt), _strings("stop", stop)
     if not prompts:
         raise InputError("prompt is an empty list: leave it out to write from the prior")

@@ -100,6 +100,7 @@ def test_cached_texts_equal_texts_without_a_cache(long_writer, settings):
     prompts = ["se", "wood 3: leaf root moss", "", "sea 12: wave fish sail salt wave"]
     sizes = [len(long_writer[1].encode(prompt)) for prompt in prompts]
     assert sizes[0] < 5 < sizes[1] < sizes[3] < 40
+    settings = {"sampling": ltm.Sampling(**settings)}
     stop = {"stop": ["e", "oss"], "fast": QUICK}
     for more in ({}, stop):
         found, reference = (
@@ -114,10 +115,10 @@ def test_cached_texts_equal_texts_without_a_cache(long_writer, settings):
 
 def test_thoughts_can_be_edited_and_decoded_again(long_writer):
     prompts = ["sea 1: fish", "wood 2: tree"]
-    found = ltm.generate(*long_writer, prompts, temperature=2.0, fast=Fast(steps=30))
+    found = ltm.generate(*long_writer, prompts, sampling=ltm.Sampling(2.0), fast=Fast(steps=30))
 
     def decoded(thoughts, which=prompts):
-        return ltm.generate(*long_writer, which, temperature=2.0, thoughts=thoughts)
+        return ltm.generate(*long_writer, which, sampling=ltm.Sampling(2.0), thoughts=thoughts)
 
     again = decoded(found.thoughts)
     assert again.texts == found.texts
@@ -168,7 +169,7 @@ def test_pieces_make_up_the_continuation(long_writer):
     tokenizer = long_writer[1]
     pieces = {i: [] for i in range(6)}
     found = ltm.generate(
-        *long_writer, ["sea é", "wood 数学"], n=3, fast=QUICK, temperature=3.0,
+        *long_writer, ["sea é", "wood 数学"], n=3, fast=QUICK, sampling=ltm.Sampling(3.0),
         on_text=lambda i, piece: pieces[i].append(piece),
     )  # fmt: skip
     assert any(len(p) > 5 for p in pieces.values())
@@ -181,7 +182,7 @@ def test_pieces_make_up_the_continuation(long_writer):
 
 def test_a_text_ends_before_a_stop_string(long_writer):
     tokenizer = long_writer[1]
-    settings = {"n": 4, "fast": QUICK, "top_k": 60}
+    settings = {"n": 4, "fast": QUICK, "sampling": ltm.Sampling(top_k=60)}
     whole = ltm.generate(*long_writer, "sea 1", **settings)
     for row, before in enumerate(whole.continuations):
         pairs = [before[i : i + 2] for i in range(len(before) - 1)]
@@ -279,9 +280,6 @@ def test_words_keep_the_spaces_that_the_tokenizer_writes_between_them():
         ({"length": 13}, "length 13: this decoder writes 1 to 12 tokens"),
         ({"n": 0}, "n is 0"),
         ({"seed": -1}, "seed -1: expected 0 or more"),
-        ({"temperature": -1}, "temperature -1"),
-        ({"top_k": 0}, "top_k 0"),
-        ({"top_p": 0}, "top_p 0"),
         ({"stop": ""}, "stop holds an empty string"),
         ({"stop": ["a", 3]}, "stop is .* expected a text, or a list of texts"),
         ({"prompt": []}, "prompt is an empty list"),
