@@ -7,25 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.errors import InputError
+from ltm_pyro.options import all_at_least, all_positive, one_of
 from ltm_pyro.seeds import Noise
-
-
-def _positive(config: Any, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise InputError(f"{name} is {getattr(config, name)}: expected more than 0")
-
-
-def _at_least(config: Any, least: float, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) >= least:
-            raise InputError(f"{name} is {getattr(config, name)}: expected {least} or more")
-
-
-def _one_of(config: Any, name: str, known: tuple[str, ...]) -> None:
-    if getattr(config, name) not in known:
-        raise unknown(name, str(getattr(config, name)), known)
 
 
 def _names(given: Any) -> tuple[str, ...]:
@@ -53,7 +37,9 @@ class Architecture:
     feedforward: int = 1376
 
     def __post_init__(self) -> None:
-        _positive(self, "vocabulary", "length", "window", "layers", "width", "heads", "feedforward")
+        all_positive(
+            self, "vocabulary", "length", "window", "layers", "width", "heads", "feedforward"
+        )
         if self.width % self.heads or self.width // self.heads % 2:
             raise InputError(
                 f"width {self.width} with {self.heads} heads: rotary attention needs a width "
@@ -72,7 +58,7 @@ class Thoughts:
     dim: int
 
     def __post_init__(self) -> None:
-        _positive(self, "layers", "slots", "dim")
+        all_positive(self, "layers", "slots", "dim")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -155,11 +141,11 @@ class Fast:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "steps", "lr", "final")
-        _positive(self, "particles", "tokens")
+        all_at_least(self, 0, "steps", "lr", "final")
+        all_positive(self, "particles", "tokens")
         if self.tokens > 1:
             raise InputError(f"tokens is {self.tokens}: a fraction of each document, at most 1")
-        _one_of(self, "precision", ("fp32", "bf16"))
+        one_of("precision", self.precision, ("fp32", "bf16"))
 
     def draws(self, seed: int, keys: Tensor) -> Noise:
         """What a fit of the rows with these keys draws: something else at every step."""
@@ -201,9 +187,9 @@ class Slow:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "lr", "final", "warmup", "decay")
-        _positive(self, "steps", "clip", "accumulate")
-        _one_of(self, "precision", ("fp32", "bf16"))
+        all_at_least(self, 0, "lr", "final", "warmup", "decay")
+        all_positive(self, "steps", "clip", "accumulate")
+        one_of("precision", self.precision, ("fp32", "bf16"))
 
 
 @dataclass(frozen=True)
@@ -219,7 +205,7 @@ class Warm:
     lr: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "steps", "lr")
+        all_at_least(self, 0, "steps", "lr")
 
 
 @dataclass(frozen=True)
@@ -238,7 +224,7 @@ class Objective:
     free_bits: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "start", "warmup", "beta", "free_bits")
+        all_at_least(self, 0, "start", "warmup", "beta", "free_bits")
         if self.warmup > 1:
             raise InputError(
                 f"warmup is {self.warmup}: a fraction of training, at most 1; a warm-up that "
@@ -276,8 +262,8 @@ class Training:
     """Iterations between checkpoints."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 0, "steps", "seed")
-        _positive(self, "batch", "check_every", "check_rows", "save_every")
+        all_at_least(self, 0, "steps", "seed")
+        all_positive(self, "batch", "check_every", "check_rows", "save_every")
 
 
 @dataclass(frozen=True)

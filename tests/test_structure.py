@@ -10,7 +10,7 @@ import ltm_pyro
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"_version", "errors", "seeds", "files", "config", "names", "presets"},
+    {"_version", "errors", "seeds", "files", "options", "config", "names", "presets"},
     {"data"},
     {"programs"},
     {"models", "guides"},

@@ -131,11 +131,9 @@ class Rows:
         )
 
 
-@functools.lru_cache(
-    maxsize=4
-)  # a stream reads one epoch at a time, or the end of one and the next
+@functools.lru_cache(maxsize=4)
 def _order(size: int, seed: int, epoch: int) -> Tensor:
-    """The order of an epoch: a permutation of `size` rows."""
+    """The order of an epoch, a permutation of `size` rows, kept for the epoch's other batches."""
     return torch.randperm(size, generator=seeds.generator(seed, epoch))
 
 

@@ -11,6 +11,7 @@ from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI, StepReport
+from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.names import kebab
 from ltm_pyro.runs import folder
@@ -66,16 +67,17 @@ class Baseline(Callback):
         svi: its training.
     """
 
-    def __init__(self, config: Config):
-        with seeded(config.training.seed):
+    def __init__(self, config: Config, world: World = ALONE):
+        seed = config.training.seed
+        with seeded(seed):
             plain = AutoregressiveModel(config)
-        self.svi = DualRateSVI(plain, NoGuide, slow=config.slow, seed=config.training.seed)
+        self.svi = DualRateSVI(plain, NoGuide, slow=config.slow, seed=seed, world=world)
 
     def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
         """One step; adds `baseline_nats_per_token`."""
         training = trainer.config.training
         rows = trainer.corpus.train.batch(trainer.svi.done - 1, training.batch, training.seed)
-        found = self.svi.step(trainer.svi.world.share(rows), training.steps)
+        found = self.svi.step(self.svi.world.share(rows), training.steps)
         line["baseline_nats_per_token"] = found.nats_per_token
 
     def state_dict(self) -> dict[str, Any]:
@@ -165,8 +167,10 @@ class Saving(Callback):
             trainer.save()
 
 
-def standard(config: Config, given: Sequence[Callback] = ()) -> list[Callback]:
+def standard(
+    config: Config, given: Sequence[Callback] = (), world: World = ALONE
+) -> list[Callback]:
     """Everything that happens after an iteration of a run, in order."""
-    baseline = Baseline(config) if config.training.baseline else None
+    baseline = Baseline(config, world) if config.training.baseline else None
     looks = Looks(baseline)
     return [*([] if baseline is None else [baseline]), looks, *given, Log(), Saving(looks)]

@@ -63,7 +63,7 @@ class Trainer:
             model, guide, config.fast, config.slow, config.objective, seed, config.warm, world
         )
         given = [*(build_callback(named) for named in config.callbacks), *callbacks]
-        self.callbacks = standard(config, given)
+        self.callbacks = standard(config, given, world)
         check_callbacks(self.callbacks)
         self.saved: int | None = None
         self.resumed = self.stopping = False

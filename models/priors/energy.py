@@ -12,7 +12,7 @@ from torch.distributions import constraints
 from ltm_pyro.config import Thoughts
 from ltm_pyro.errors import NotFinite
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.models.priors.options import one_of, positive, whole
+from ltm_pyro.options import one_of, positive, whole
 from ltm_pyro.seeds import seeded
 
 LARGEST_BOUND = 5.0

@@ -14,7 +14,7 @@ from torch.distributions import ReshapeTransform, constraints
 from ltm_pyro.config import Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.models.priors.options import one_of, switch, whole
+from ltm_pyro.options import one_of, switch, whole
 
 BINS = 8
 REACH = 5.0

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.models.priors.options import positive, switch
+from ltm_pyro.options import positive, switch
 
 
 class _Scaled(Prior):

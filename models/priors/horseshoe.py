@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ltm_pyro.config import Thoughts
 from ltm_pyro.models.priors.base import Prior
 from ltm_pyro.models.priors.mixture import NormalMixture
-from ltm_pyro.models.priors.options import positive, switch, whole
+from ltm_pyro.options import positive, switch, whole
 
 
 class Horseshoe(Prior):

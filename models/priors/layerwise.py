@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.models.priors.options import whole
+from ltm_pyro.options import whole
 
 
 class Layerwise(Prior):

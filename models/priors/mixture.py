@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.models.priors.options import positive, whole
+from ltm_pyro.options import positive, whole
 
 
 class NormalMixture(TorchDistribution):

@@ -10,7 +10,7 @@ from ltm_pyro.config import Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.priors.base import Prior
 from ltm_pyro.models.priors.mixture import NormalMixture, spread_out
-from ltm_pyro.models.priors.options import positive, whole
+from ltm_pyro.options import positive, whole
 from ltm_pyro.seeds import generator
 
 SMALLEST_VARIANCE = 1e-4

@@ -11,7 +11,8 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.inference.local import fit_guide
 from ltm_pyro.inference.released import Released
-from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.models.priors import StandardNormal
 from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.seeds import Noise, Stream, derive
 
@@ -194,3 +195,21 @@ def test_adamw_is_fused_unless_told_how(model):
     assert how(fused=False)["fused"] is False
     with pytest.raises(InputError, match="AdamW"):
         how(foreach=True, fused=True)
+
+
+def test_a_prior_has_a_loss_of_its_own_in_the_slow_step(config, rows):
+    """In nats a row: its gradient comes in whole, divided by tokens like the rest."""
+
+    class Pulled(StandardNormal):
+        def __init__(self, thoughts, pull):
+            super().__init__(thoughts)
+            self.pull, self.free = pull, torch.nn.Parameter(torch.ones(()))
+
+        def slow_loss(self):
+            return self.pull * self.free
+
+    for pull in (0.0, 3.0):
+        model = LatentThoughtModel(config, Pulled(config.thoughts, pull))
+        ltm.DualRateSVI(model, fast=Fast(steps=1), slow=Slow(clip=1e9)).step(rows)
+        expected = pull * len(rows) / rows.token_count
+        assert float(model.prior.free.grad) == pytest.approx(expected)

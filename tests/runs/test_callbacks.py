@@ -9,6 +9,7 @@ import ltm_pyro as ltm
 from ltm_pyro.commands import cli
 from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError
+from ltm_pyro.inference.world import World
 from ltm_pyro.runs.callbacks import Baseline, Callback, Log, Looks, Saving
 from ltm_pyro.runs.trainer import Trainer
 
@@ -148,3 +149,18 @@ def test_they_are_found_by_name_and_path(text_file, tmp_path, monkeypatch, capsy
     assert json.loads((run.path / "config.json").read_text())["config"]["callbacks"]
     assert cli.main([*words[:3], "--out", out + "2", "--callback", "nothing"]) == 2
     assert "unknown callback 'nothing'" in capsys.readouterr().err
+
+
+def test_the_baseline_trains_in_the_run_s_world(run_config, corpus, tmp_path):
+    """Its share of a batch and its gradients go through the same seam as the model's."""
+    asked = []
+
+    class Listening(World):
+        def gradients(self, parameters):
+            asked.append(len(list(parameters)))
+
+    config = with_training(run_config, steps=2, baseline=True)
+    trainer = Trainer(corpus, config, tmp_path / "r", world=Listening())
+    trainer.run(progress=False)
+    both = [trainer.svi, trainer.callbacks[0].svi]
+    assert asked == [len(svi.global_parameters()) for svi in both] * 2

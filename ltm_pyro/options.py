@@ -1,4 +1,4 @@
-"""Checks of priors' options: each returns the value, or tells what it should have been."""
+"""Checks of options: each returns the value, or tells what it should have been."""
 
 import math
 from collections.abc import Iterable
@@ -35,3 +35,17 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in (names := tuple(known)):
         raise unknown(name, str(value), known)
     return names[names.index(value)]
+
+
+def all_positive(of: Any, *names: str) -> None:
+    """Attributes that are to be more than 0."""
+    for name in names:
+        if not getattr(of, name) > 0:
+            raise InputError(f"{name} is {getattr(of, name)}: expected more than 0")
+
+
+def all_at_least(of: Any, least: float, *names: str) -> None:
+    """Attributes that are to be `least` or more."""
+    for name in names:
+        if not getattr(of, name) >= least:
+            raise InputError(f"{name} is {getattr(of, name)}: expected {least} or more")
