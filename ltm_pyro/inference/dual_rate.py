@@ -125,7 +125,8 @@ class DualRateSVI:
         if self.warm is not None:
             visit, memory = dataclasses.replace(visit, steps=self.warm.steps), self.memory
         batch = batch.to(next(self.model.parameters()).device)
-        tokens = self.world.sum(batch.token_count)
+        own_tokens = batch.token_count
+        tokens = self.world.sum(own_tokens)
         size = -(-len(batch) // self.slow.accumulate)
         weight = self.objective.weight(self.done, total)
         self.optimizer.zero_grad(set_to_none=True)
@@ -175,7 +176,7 @@ class DualRateSVI:
             gradient_norm=first_norm,
             lr=lr,
             kl_weight=weight,
-            objective=float(-objective.sum() / batch.token_count),
+            objective=float(-objective.sum() / own_tokens),
             seconds=time.perf_counter() - start,
             inner=InnerLoop.concatenate(loops),
         )

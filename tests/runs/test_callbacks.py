@@ -73,7 +73,7 @@ def test_a_resume_is_exact_with_all_of_them_on(run_config, tmp_path, trackers):
     config = config.replace(callbacks=tuple(Named(name) for name in trackers))
     whole = train(config, tmp_path / "whole", callbacks=[Average()])
     with pytest.raises(Stop):
-        train(config, tmp_path / "halted", callbacks=[Average(), Halt(5)])
+        train(config, tmp_path / "halted", callbacks=[Average(), Halt(6)])
     resumed = train(config, tmp_path / "halted", callbacks=[Average()], resume=True)
     assert equal(weights(whole.model), weights(resumed.model))
     assert equal(weights(whole.baseline), weights(resumed.baseline))
