@@ -13,7 +13,7 @@ from ltm_pyro.inference.world import World
 from ltm_pyro.runs.callbacks import Baseline, Callback, Log, Looks, Saving
 from ltm_pyro.runs.trainer import Trainer
 
-from .test_training import equal, train, weights, with_training
+from .helpers import equal, train, weights, with_training
 
 
 class Average(Callback):

@@ -14,21 +14,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.trainer import Trainer
 
-
-def with_training(config, **changes):
-    return config.replace(training=dataclasses.replace(config.training, **changes))
-
-
-def train(config, out, **rest):
-    return ltm.train(config, out, progress=False, **rest)
-
-
-def weights(module):
-    return {k: v.clone() for k, v in module.state_dict().items()}
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+from .helpers import equal, train, weights, with_training
 
 
 def forced(monkeypatch, bounds):

@@ -17,21 +17,7 @@ from ltm_pyro.runs import looks as held_out
 from ltm_pyro.runs.config_json import from_dict, to_dict
 from ltm_pyro.runs.trainer import Trainer
 
-
-def with_training(config, **changes):
-    return config.replace(training=dataclasses.replace(config.training, **changes))
-
-
-def train(config, out, **rest):
-    return ltm.train(config, out, progress=False, **rest)
-
-
-def weights(module):
-    return {k: v.clone() for k, v in module.state_dict().items()}
-
-
-def equal(a, b):
-    return all(torch.equal(a[k], b[k]) for k in a)
+from .helpers import equal, train, weights, with_training
 
 
 def test_a_run_is_all_in_its_folder(run_config, tmp_path):

@@ -200,9 +200,11 @@ def test_without_a_compiler_there_is_one_warning_and_the_same_numbers(model, row
 
 
 @pytest.mark.slow
-def test_the_real_compiler(model, rows):
+@pytest.mark.parametrize("name", ["transformer", "lstm", "gated-linear"])
+def test_the_real_compiler(name, config, rows):
     if not how.can_compile("cpu"):
         pytest.skip("no compiler here")
+    model = strong(LatentThoughtModel(config, decoder=name))
     want, slope = iteration(model, rows, tokens=0.5)
     report, gradient = iteration(model, rows, tokens=0.5, compile=True)
     assert report.nats_per_token == pytest.approx(want.nats_per_token, rel=1e-5)

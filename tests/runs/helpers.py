@@ -1,0 +1,23 @@
+"""Short runs, and what they are compared by."""
+
+import dataclasses
+
+import torch
+
+import ltm_pyro as ltm
+
+
+def with_training(config, **changes):
+    return config.replace(training=dataclasses.replace(config.training, **changes))
+
+
+def train(config, out, **rest):
+    return ltm.train(config, out, progress=False, **rest)
+
+
+def weights(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
