@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks import throughput
 from benchmarks.__main__ import MEANING
 from benchmarks.memory import WHICH
 from benchmarks.shapes import RESULTS, SHAPES
@@ -32,6 +33,9 @@ def section(folder: Path = RESULTS, bounds_in: Path = BOUNDS_IN) -> str:
     shapes = {name: part for name, part in found.items() if part}
     parts = [_ratios(shapes), *(_setting(name, part) for name, part in shapes.items())]
     bounds = {name: _load(bounds_in / f"bound-{name}.json") for name in BOUNDS}
+    on_a_gpu = _load(folder / "throughput.json")
+    if on_a_gpu:
+        parts.append("On a GPU, an iteration of training:\n\n" + throughput.table(on_a_gpu))
     if any(bounds.values()):
         parts.append(_bounds({name: part for name, part in bounds.items() if part}))
     return "\n\n".join(parts)

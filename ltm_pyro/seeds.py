@@ -6,6 +6,7 @@ carried from one step to the next, so a run that resumes at step k draws what it
 anyway. What `Noise` draws for a document follows from the document, not from its batch.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -65,6 +66,30 @@ def _set(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """A block in which the same draws give the same numbers on a GPU too.
+
+    Some of its kernels add in whatever order they finish; here torch takes those that do not.
+
+    Raises:
+        RuntimeError: torch's own, in the block, for an operation that has no such kernel.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for
+    details: Any = torch.utils.deterministic
+    before = torch.get_deterministic_debug_mode(), details.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    details.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before[0])
+        details.fill_uninitialized_memory = before[1]
 
 
 class Noise:

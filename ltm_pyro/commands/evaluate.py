@@ -44,6 +44,8 @@ class Evaluate:
     """Rows handled at once; bounds the memory."""
     seed: int = 0
     """Every draw follows from it."""
+    device: str = "cpu"
+    """Where it is computed: cpu, cuda, cuda:1."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
@@ -52,7 +54,7 @@ class Evaluate:
         for name, least in (("seed", 0), ("chunk", 1), ("sandwich", 0), ("temperatures", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}: expected {least} or more")
-        run = ltm.load(self.run_folder, self.checkpoint)
+        run = ltm.load(self.run_folder, self.checkpoint, self.device)
         config = run.config.replace(data=self.text.over(run.config.data))
         corpus = ltm.load_data(config, run.tokenizer)
         own = corpus.fingerprint == run.record["data"]["fingerprint"]
@@ -64,7 +66,7 @@ class Evaluate:
         report = self.score(run, rows)
         found, texts = report.to_dict(), [str(report)]
         if self.against is not None:
-            other = ltm.load(self.against, self.checkpoint)
+            other = ltm.load(self.against, self.checkpoint, self.device)
             if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
                 raise InputError(f"{self.against} has another tokenizer than {self.run_folder}")
             known = other.config.data.columns

@@ -41,6 +41,8 @@ class Generate:
     """Fast steps on the prompt (default: as in training)."""
     seed: int = 0
     """Every draw follows from it."""
+    device: str = "cpu"
+    """Where it is computed: cpu, cuda, cuda:1."""
     stream: bool = False
     """Print a text as it is written; of several texts, each as soon as it has ended."""
     json: bool = False
@@ -53,7 +55,7 @@ class Generate:
         prompts = list(self.prompt)
         if self.prompts_file is not None:
             prompts += read_prompts(self.prompts_file)
-        run = ltm.load(self.run_folder)
+        run = ltm.load(self.run_folder, device=self.device)
         fast = run.config.fast
         if self.fast_steps is not None:
             fast = dataclasses.replace(fast, steps=self.fast_steps)

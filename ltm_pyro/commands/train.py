@@ -29,12 +29,12 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_decoder, build_guide, build_prior
-from ltm_pyro.runs.checks import check_density
+from ltm_pyro.runs.checks import check_density, device_named
 from ltm_pyro.runs.training import for_corpus
 
 DEFAULTS = {"quick": ltm.quick_protocol, "joint": ltm.joint_protocol}
 """Protocols that are other defaults of the options."""
-BESIDE_CONFIG = {"config", "out", "steps", "seed", "overwrite", "resume", "quiet"} | {
+BESIDE_CONFIG = {"config", "out", "steps", "seed", "overwrite", "resume", "quiet", "device"} | {
     option.name for option in dataclasses.fields(Text)
 }
 """Options of `ltm train` that a configuration given with --config leaves open."""
@@ -49,7 +49,8 @@ class Train:
     text: FlatText = field(default_factory=Text)
     repeat: Annotated[Path | None, tyro.conf.arg(name="config", metavar="JSON")] = None
     """Repeat a run from its config.json, or train a configuration written as JSON; may stand
-    beside --out, --steps, --seed, --overwrite, --resume, --quiet and the options of the text."""
+    beside --out, --steps, --seed, --overwrite, --resume, --quiet, --device and the options of the
+    text."""
     preset: str = "tiny"
     """tiny, small, medium or large."""
     training: Annotated[Training, tyro.conf.arg(name="")] = PRESETS["tiny"].training
@@ -88,6 +89,8 @@ class Train:
     """Replace the run that the folder holds."""
     quiet: bool = False
     """No progress bar."""
+    device: str = "cpu"
+    """Where it is computed: cpu, cuda, cuda:1; a run goes on anywhere."""
     architecture: Architecture = PRESETS["tiny"].architecture
     thoughts: Thoughts = PRESETS["tiny"].thoughts
     fast: Fast = PRESETS["tiny"].fast
@@ -179,6 +182,7 @@ class Train:
         else:
             config = self.config()
         # A wrong name or option is told before the long part.
+        device_named(self.device)
         build_prior(config.prior, config.thoughts, config.data.columns)
         with torch.device("meta"):
             build_decoder(config.decoder, config.architecture, config.thoughts)
@@ -196,6 +200,7 @@ class Train:
             overwrite=self.overwrite,
             progress=not self.quiet,
             note=say,
+            device=self.device,
         )
         if run.step < config.training.steps:
             on = folder.resume_command(run.path)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from ltm_pyro import files
@@ -67,10 +68,10 @@ class Baseline(Callback):
         svi: its training.
     """
 
-    def __init__(self, config: Config, world: World = ALONE):
+    def __init__(self, config: Config, world: World = ALONE, device: torch.device | None = None):
         seed = config.training.seed
         with seeded(seed):
-            plain = AutoregressiveModel(config)
+            plain = AutoregressiveModel(config).to(device)
         self.svi = DualRateSVI(plain, NoGuide, slow=config.slow, seed=seed, world=world)
 
     def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
@@ -168,9 +169,12 @@ class Saving(Callback):
 
 
 def standard(
-    config: Config, given: Sequence[Callback] = (), world: World = ALONE
+    config: Config,
+    given: Sequence[Callback] = (),
+    world: World = ALONE,
+    device: torch.device | None = None,
 ) -> list[Callback]:
     """Everything that happens after an iteration of a run, in order."""
-    baseline = Baseline(config, world) if config.training.baseline else None
+    baseline = Baseline(config, world, device) if config.training.baseline else None
     looks = Looks(baseline)
     return [*([] if baseline is None else [baseline]), looks, *given, Log(), Saving(looks)]

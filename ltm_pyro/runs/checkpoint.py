@@ -17,6 +17,7 @@ from ltm_pyro.errors import InputError, first_line, unknown
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.runs.build import build_guide, build_model, shared_of
+from ltm_pyro.runs.checks import device_named
 from ltm_pyro.runs.folder import (
     BASELINE,
     BEST,
@@ -109,7 +110,7 @@ def load_trainer(path: Path) -> dict[str, Any] | None:
             )
         return None
     try:
-        state = torch.load(place, weights_only=True)
+        state = torch.load(place, map_location="cpu", weights_only=True)
         return {name: state[name] for name in ("model", "svi", "callbacks")} | state
     except Exception as error:  # the unpickler raises many kinds
         raise InputError(
@@ -118,12 +119,13 @@ def load_trainer(path: Path) -> dict[str, Any] | None:
         ) from None
 
 
-def load(path: str | Path, checkpoint: str = "last") -> Run:
+def load(path: str | Path, checkpoint: str = "last", device: str = "cpu") -> Run:
     """Load a run from its folder.
 
     Args:
         path: the folder.
         checkpoint: "last", or "best": the weights of the look with the lowest held-out bound.
+        device: where its weights go, e.g. "cuda".
 
     Raises:
         InputError: if it is no run, is damaged, was written in another format, or has no such
@@ -139,14 +141,15 @@ def load(path: str | Path, checkpoint: str = "last") -> Run:
             f"{path / TOKENIZER} has {tokenizer.vocabulary} tokens, the model "
             f"{config.architecture.vocabulary}: it belongs to another run; put back this run's own"
         )
-    model, baseline = build_model(config), None
+    place = device_named(device)
+    model, baseline = build_model(config).to(place), None
     guide = build_guide(config.guide, model)
     facts, state = read_weights(path, checkpoint)
     beside, of_guide = (_part(state, prefix) for prefix in (BASELINE, SHARED))
     try:
         model.load_state_dict(state)
         if beside:
-            baseline = AutoregressiveModel(config)
+            baseline = AutoregressiveModel(config).to(place)
             baseline.load_state_dict(beside)
         if of_guide:
             shared_of(guide).load_state_dict(of_guide)

@@ -1,5 +1,7 @@
 """What is told before a run begins, so that nothing is lost by it."""
 
+import torch
+
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus, Rows
 from ltm_pyro.errors import InputError, first_line
@@ -59,3 +61,21 @@ def try_guide(config: Config, model: LatentThoughtModel, guide: MakeGuide, rows:
         local_optimizer(config.fast, made, local)
     if config.warm is not None:
         Memory(rows).remember(made, rows)
+
+
+def device_named(name: str) -> torch.device:
+    """A device that is here, e.g. of the name "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        InputError: for a name that is none, or a device that this machine lacks.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise InputError(
+            f"device {name!r} cannot be used ({first_line(error)}): here there is "
+            f"{', '.join(found)}"
+        ) from None
+    return device

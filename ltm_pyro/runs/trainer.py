@@ -18,8 +18,9 @@ from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model
 from ltm_pyro.runs.callbacks import Callback, Looks, standard
 from ltm_pyro.runs.checkpoint import Run
-from ltm_pyro.runs.checks import check_corpus, check_density, try_guide
+from ltm_pyro.runs.checks import check_corpus, check_density, device_named, try_guide
 from ltm_pyro.runs.signals import stop_signals
+from ltm_pyro.seeds import repeatable
 
 
 class Trainer:
@@ -34,9 +35,11 @@ class Trainer:
         out: the run's folder.
         callbacks: what else is to happen after each iteration, beside the callbacks that the
             configuration names.
+        device: where it is computed, e.g. "cuda"; weights are drawn on the CPU, whatever it is.
         world: the processes that train together; this one alone unless given.
 
     Attributes:
+        place: the device.
         callbacks: everything that happens after an iteration, in order: `runs.callbacks`.
         saved: the iteration of the last checkpoint, or None.
         resumed: whether it goes on from a checkpoint.
@@ -51,19 +54,21 @@ class Trainer:
         out: str | Path,
         callbacks: Sequence[Callback] = (),
         world: World = ALONE,
+        device: str = "cpu",
     ):
         check_corpus(corpus, config)
         self.corpus, self.config, self.out = corpus, config, Path(out)
         seed = config.training.seed
-        model = build_model(config)
+        self.place = device_named(device)
+        model = build_model(config).to(self.place)
         guide = build_guide(config.guide, model, seed)
         check_density(config, guide)
-        try_guide(config, model, guide, corpus.train[:1])
+        try_guide(config, model, guide, corpus.train[:1].to(self.place))
         self.svi = DualRateSVI(
             model, guide, config.fast, config.slow, config.objective, seed, config.warm, world
         )
         given = [*(build_callback(named) for named in config.callbacks), *callbacks]
-        self.callbacks = standard(config, given, world)
+        self.callbacks = standard(config, given, world, self.place)
         check_callbacks(self.callbacks)
         self.saved: int | None = None
         self.resumed = self.stopping = False
@@ -163,7 +168,7 @@ class Trainer:
                 callback.begin(self)
                 begun.append(callback)
             if self.svi.done < training.steps:
-                with stop_signals() as self.asked:
+                with stop_signals() as self.asked, repeatable(self.place):
                     left = training.steps - self.svi.done
                     self.svi.fit(self.corpus.train, left, training.batch, [after], progress)
             elif self.saved is None:
@@ -175,7 +180,7 @@ class Trainer:
         finally:
             for callback in begun:
                 callback.end(self)
-        return checkpoint.load(self.out)
+        return checkpoint.load(self.out, device=str(self.place))
 
     def save(self) -> None:
         """Write what a resumed run needs, then the weights.

@@ -25,6 +25,7 @@ def train(
     progress: bool = True,
     note: Callable[[str], Any] | None = None,
     callbacks: Sequence[Callback] = (),
+    device: str = "cpu",
 ) -> Run:
     """Train the configuration's model in a folder, and return the run.
 
@@ -36,6 +37,7 @@ def train(
         overwrite: replace a run that the folder holds.
         progress, note: see `Trainer.run`.
         callbacks: what else is to happen after each iteration; see `ltm_pyro.runs.callbacks`.
+        device: where it is computed, e.g. "cuda"; the run that is returned is there too.
 
     Raises:
         InputError: if the folder holds a run and neither `resume` nor `overwrite` is given.
@@ -49,7 +51,9 @@ def train(
             f"{out} was trained with other columns, or other values of them, than {corpus.name} "
             "has here: resume with ltm.load_data(config) of the run's own configuration"
         )
-    trainer = Trainer(corpus, config.replace(data=_data(config, corpus)), out, callbacks)
+    trainer = Trainer(
+        corpus, config.replace(data=_data(config, corpus)), out, callbacks, device=device
+    )
     if resume:
         trainer.resume()
         if note is not None and trainer.saved is None:

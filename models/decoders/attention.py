@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 DENSE = 128
@@ -52,21 +51,6 @@ def dense_window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tens
     return attend(q, k, v, in_window(positions, positions, window))
 
 
-def flex_window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
-    """The same by torch's flex attention, whose kernel leaves out keys that no query can see.
-
-    The kernel is made where this is compiled; elsewhere, and on the CPU, it is for tests.
-    """
-    n = q.shape[-2]
-
-    def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (query >= key) & (query - key < window)
-
-    mask = create_block_mask(seen, None, None, n, n, device=q.device)
-    mixed: Tensor = flex_attention(q, k, v, block_mask=mask)
-    return mixed
-
-
 def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     """Causal sliding-window attention in O(N w): each block of w sees itself and the one before.
 
@@ -78,8 +62,6 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
         return attend(q, k, v, causal=True)
     if n <= max(2 * window, DENSE):
         return dense_window_attention(q, k, v, window)
-    if q.is_cuda and torch.compiler.is_compiling() and size >= 16:  # what its kernel takes
-        return flex_window_attention(q, k, v, window)
     blocks = -(-n // window)
     tail = blocks * window - n
     q, k, v = (pad(x, (0, 0, 0, tail)).unflatten(2, (blocks, window)) for x in (q, k, v))

@@ -84,9 +84,12 @@ def _recomputed(run: Callable[..., Tensor], *arguments: Any) -> Tensor:
     return again
 
 
-def _run_compiled(layer: nn.Module, *arguments: Any) -> Tensor:
-    kind: Any = type(layer)
-    return _compiled(kind)(layer, *map(_own, arguments))
+def _run_compiled(layer: Any, h: Tensor, z: Tensor | None, *rest: Any) -> Tensor:
+    kind = type(layer)
+    if getattr(getattr(layer, "text", None), "recurrent", False):
+        h = layer.reading(h, *rest)
+        return _compiled(kind.after_reading)(layer, *map(_own, (h, z, *rest[:1])))
+    return _compiled(kind.forward)(layer, *map(_own, (h, z, *rest)))
 
 
 def _own(x: Any) -> Any:
@@ -95,11 +98,11 @@ def _own(x: Any) -> Any:
 
 
 @functools.cache
-def _compiled(kind: Any) -> Callable[..., Tensor]:
-    """A class of layers compiled: the same code serves all layers, and lengths that vary."""
+def _compiled(forward: Any) -> Callable[..., Tensor]:
+    """A method of a class of layers compiled: the same code serves all, and lengths that vary."""
     # Graphs differ by what is trained, first and last layers, precisions, and short rows.
     torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
-    return torch.compile(kind.forward, dynamic=True)
+    return torch.compile(forward, dynamic=True)
 
 
 @functools.cache

@@ -20,6 +20,8 @@ class LinearRecurrence(Mixer):
     The recurrence is in fp32 (fp64 for fp64); it remembers the states it was in.
     """
 
+    recurrent = True
+
     def __init__(self, architecture: Architecture):
         super().__init__()
         width, length = architecture.width, architecture.length
@@ -43,7 +45,6 @@ class LinearRecurrence(Mixer):
         return states * silu(shown)
 
 
-@torch.compiler.disable
 def scan(a: Tensor, b: Tensor) -> Tensor:
     """s_t = a_t s_{t-1} + b_t from s_0 = 0, of shape (B, N, ...) -> same, in O(N) work.
 

@@ -19,6 +19,8 @@ class Recurrence(Mixer):
     it was in.
     """
 
+    recurrent = True
+
     def __init__(self, architecture: Architecture):
         super().__init__()
         width = architecture.width
@@ -48,7 +50,6 @@ class Recurrence(Mixer):
         memory.extend(1, torch.stack(seen, 1), torch.stack(cells, 1))
         return torch.cat(outputs, dim=1)
 
-    @torch.compiler.disable
     def run(self, h: Tensor, old: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """(B, N, D) from states (B, D) -> outputs (B, N, D), and the last output and cell."""
         kind = torch.float64 if h.dtype == torch.float64 else torch.float32

@@ -7,6 +7,7 @@ positions, D width, L layers, S slots, E size of a thought.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -22,6 +23,10 @@ class Mixer(nn.Module, ABC):
 
     A subclass defines `mix`, and `out`, the linear layer back to the residual stream.
     """
+
+    recurrent: ClassVar[bool] = False
+    """Whether it goes from position to position, so that a compiler would unroll all of them: it is
+    left out of what is compiled."""
 
     out: nn.Module
 
@@ -82,10 +87,16 @@ class Layer(nn.Module):
         Or (B, M, D), at the positions `wanted` (B, M). Where it `has_read` the text, `h` is what
         `read_text` gave.
         """
+        return self.after_reading(self.reading(h, wanted, has_read), z, wanted)
+
+    def reading(self, h: Tensor, wanted: Tensor | None = None, has_read: bool = False) -> Tensor:
+        """The first half of `forward`: the text read, at the positions that are wanted."""
         if not has_read:
-            h = self.read_text(h, wanted=wanted)
-        elif wanted is not None:
-            h = at(h, wanted)
+            return self.read_text(h, wanted=wanted)
+        return h if wanted is None else at(h, wanted)
+
+    def after_reading(self, h: Tensor, z: Tensor | None, wanted: Tensor | None = None) -> Tensor:
+        """The second half of `forward`."""
         return self.think(h, None if z is None else self.thought.keys_and_values(z), wanted)
 
 

@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
+import ltm_pyro as ltm
 from benchmarks import __main__ as command
-from benchmarks import compiled, memory
+from benchmarks import compiled, memory, throughput
 from benchmarks.generation import generation
 from benchmarks.head import chunked, head_seconds, ours, plain
 from benchmarks.iteration import against_plain, pyro_overhead
@@ -152,3 +153,17 @@ def test_utilisation_is_a_share():
 def test_compiling_has_a_ratio(monkeypatch):
     monkeypatch.setattr(computing, "can_compile", lambda device: False)
     assert set(compiled.compiled(TINY)) == {"fp32", "bf16"}
+
+
+def test_the_throughput_of_a_preset_has_a_line_for_each_way(capsys, monkeypatch):
+    config = ltm.preset("tiny")
+    monkeypatch.setattr(throughput, "preset", lambda name: config)
+    throughput.main(["--presets", "tiny", "--rows", "2", "--tokens", "16", "--repeats", "1",
+                     "--ways", "fp32", "bf16", "--no-save"])  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    found = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [(one["loop"], one["way"]) for one in found] == [
+        (loop, way) for loop in ("paper", "quick") for way in ("fp32", "bf16")
+    ]
+    assert sum(line.startswith("| tiny |") for line in lines) == 4
+    assert all(0 < one["share_of_peak"] < 1.5 for one in found)

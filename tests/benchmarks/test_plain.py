@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
+from benchmarks import iteration, shapes
 from benchmarks.iteration import Direct
 from benchmarks.shapes import SHAPES, plain_like
 from ltm_pyro.config import Fast, Slow
@@ -33,6 +34,13 @@ def normals(model, rows, seed=0, step=0):
             return z.reshape(len(rows), *shape)
 
     return draw
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(monkeypatch):
+    """Draws by hand are the CPU's."""
+    for module in (iteration, shapes):
+        monkeypatch.setattr(module, "DEVICE", "cpu")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import torch
 from ltm_pyro.models.decoders import attention
 from ltm_pyro.models.decoders.attention import (
     dense_window_attention,
-    flex_window_attention,
     rotate,
     window_attention,
 )
@@ -27,17 +26,8 @@ def test_blocks_equal_the_dense_mask(n, window, monkeypatch):
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-@pytest.mark.parametrize(("n", "window"), [(40, 16), (130, 32), (17, 4)])
-def test_flex_attention_equals_the_dense_mask(n, window):
-    q, k, v = (torch.randn(2, 3, n, 16) for _ in range(3))
-    flex, dense = (f(q, k, v, window) for f in (flex_window_attention, dense_window_attention))
-    torch.testing.assert_close(flex, dense)
-    assert not torch.allclose(flex_window_attention(q, k, v, window - 1), dense)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="flex attention's gradient needs a GPU")
-def test_compiled_on_a_gpu_it_is_flex_attention_with_the_same_gradient():
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_compiled_on_a_gpu_it_has_the_same_gradient():
     q, k, v = (torch.randn(2, 4, 200, 32, device="cuda", requires_grad=True) for _ in range(3))
     compiled = torch.compile(window_attention, dynamic=True)
     found, dense = compiled(q, k, v, 64), dense_window_attention(q, k, v, 64)
