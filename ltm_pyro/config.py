@@ -84,8 +84,9 @@ class Data:
     """Where documents come from and how they are laid out; see `ltm_pyro.load_corpus`.
 
     Attributes:
-        source: "python-docs" (embedded), a file or folder, or a Hugging Face data set.
-        fields, separator, subset, streaming, limit: as in `ltm_pyro.data.documents.read_documents`.
+        source: "python-docs" (embedded), a file or folder, or a Hugging Face data set; or several.
+        fields, separator, delimiter, subset, streaming, limit: as in
+            `ltm_pyro.data.documents.read_documents`.
         layout: "document" or "packed"; see `ltm_pyro.Corpus`.
         tokenizer: a `tokenizer.json`, or a name on the hub. Not given: byte-level BPE with
             `vocabulary` tokens is trained on the training documents.
@@ -93,11 +94,14 @@ class Data:
         columns: names of the columns that documents keep, each with the values that are known in
             training; () for those of the training documents. Names alone will do. A column is a
             field of a record; `folder` for files in folders, `module` for "python-docs".
+        dedup: whether near-duplicates fall into one split, whatever their hashes; None for the
+            embedded documentation alone, which has many.
     """
 
-    source: str = "python-docs"
+    source: str | tuple[str, ...] = "python-docs"
     fields: tuple[str, ...] = ()
     separator: str | None = None
+    delimiter: str | None = None
     subset: str | None = None
     streaming: bool = False
     limit: int | None = None
@@ -105,8 +109,11 @@ class Data:
     tokenizer: str | None = None
     vocabulary: int = 2048
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dedup: bool | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.source, str):
+            object.__setattr__(self, "source", tuple(self.source))
         known = self.columns if isinstance(self.columns, Mapping) else {}
         columns = {name: tuple(known.get(name, ())) for name in _names(self.columns)}
         object.__setattr__(self, "columns", columns)

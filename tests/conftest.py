@@ -17,6 +17,12 @@ torch.set_num_threads(1)  # tensors here are too small to share
 
 
 @pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """No test leaves a corpus in the user's cache, or finds one there."""
+    monkeypatch.setenv("LTM_PYRO_CACHE", str(tmp_path / "cache-of-corpora"))
+
+
+@pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(0)
     yield

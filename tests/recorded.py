@@ -1,6 +1,6 @@
 """Short runs of every protocol, and the numbers they end with.
 
-`python -m tests.recorded` prints them as JSON; `tests/recorded.json` holds those of version 0.3.0,
+`python -m tests.recorded` prints them as JSON; `tests/recorded.json` holds those of before,
 which `test_recorded.py` compares with: a change of structure changes no number.
 """
 

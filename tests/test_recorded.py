@@ -1,4 +1,8 @@
-"""A short run of every protocol ends with the numbers recorded at version 0.3.0."""
+"""A short run of every protocol ends with the numbers that were recorded.
+
+Recorded at 0.3.0, and once more when the order of batches became that of `data.order`; with the
+order of before, they still were those of 0.3.0.
+"""
 
 import json
 from pathlib import Path

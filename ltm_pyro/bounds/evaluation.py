@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from tqdm.auto import tqdm
 from ltm_pyro.bounds.estimate import BOUNDS, Estimate, Estimator, Task
 from ltm_pyro.bounds.report import Array, Figure, Report
 from ltm_pyro.config import Fast
+from ltm_pyro.data.given import rows_of
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.store import AnyRows
+from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
@@ -23,7 +26,7 @@ from ltm_pyro.seeds import Stream, derive
 
 def evaluate(
     model: TextModel,
-    rows: Rows,
+    rows: AnyRows | Sequence[str],
     bounds: Iterable[str] = ("elbo", "prior"),
     *,
     guide: MakeGuide = MeanField,
@@ -32,12 +35,13 @@ def evaluate(
     seed: int = 0,
     chunk: int = 64,
     progress: bool = True,
+    tokenizer: Tokenizer | None = None,
 ) -> Report:
     """Score rows of text under a model, each figure with its protocol and its errors.
 
     Args:
         model: what is scored.
-        rows: the text.
+        rows: the text: rows of a corpus, or texts as they are, with their `tokenizer`.
         bounds: names of figures, `name` or `name:number` (`elbo:64` takes 64 draws); see `BOUNDS`.
         guide: the guide class whose fit the bounds use.
         fast: the fast loop that fits it.
@@ -45,12 +49,12 @@ def evaluate(
         seed: where every draw comes from.
         chunk: rows handled at once; bounds the memory.
         progress: whether to show a progress bar.
+        tokenizer: the model's, for texts.
 
     Raises:
         InputError: for an unknown figure or a bad number, or if there are no rows.
     """
-    if not len(rows):
-        raise InputError("there are no rows to score: is the split empty?")
+    rows = rows_of(rows, model, tokenizer)
     wanted = _wanted(bounds)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))

@@ -16,6 +16,7 @@ from ltm_pyro.commands.text import FlatText, Text, say
 from ltm_pyro.config import (
     Fast,
 )
+from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
 
 
@@ -62,6 +63,8 @@ class Evaluate:
         rows = corpus.rows(split)
         say(f"run: {run.path}, the {self.checkpoint} checkpoint, of iteration {run.step}")
         say(f"data: {corpus.name}, split {split}: {len(rows)} rows")
+        for note in corpus.notes:
+            say(f"data: {note}")
         fast = self.fast(run)
         report = self.score(run, rows)
         found, texts = report.to_dict(), [str(report)]
@@ -101,7 +104,7 @@ class Evaluate:
         steps = run.config.fast.steps if self.fast_steps is None else self.fast_steps
         return dataclasses.replace(run.config.fast, steps=steps)
 
-    def score(self, run: ltm.Run, rows: ltm.Rows) -> Report:
+    def score(self, run: ltm.Run, rows: AnyRows) -> Report:
         """The figures of one run."""
         return ltm.evaluate(
             run.model,

@@ -23,28 +23,37 @@ def say(text: str) -> None:
 class Text:
     """Which text, and how it becomes documents."""
 
-    data: str | None = None
-    """python-docs, a file (.txt .jsonl .csv .parquet), a folder, or a Hugging Face data set."""
+    data: UseAppendAction[tuple[str, ...]] = ()
+    """python-docs, a file (.txt .jsonl .json .csv .tsv .parquet, text also as .gz .bz2 .xz .zst), a
+    folder, or a Hugging Face data set; may be given several times."""
     field: UseAppendAction[tuple[str, ...]] = ()
-    """A field of each record that is part of its text; may be given several times."""
+    """A field of each record that is part of its text; may be given several times; a dotted name
+    goes into records (messages.content)."""
     column: UseAppendAction[tuple[str, ...]] = ()
     """A column of each document, for priors that read it: a field of a record, folder for files in
     folders, module for python-docs; may be given several times."""
     separator: str | None = None
-    """Regular expression between the documents of a .txt file (default: a blank line)."""
+    """Between the documents of a .txt file: line (a text a line), blank-line (the default), or a
+    regular expression."""
+    delimiter: str | None = None
+    """Between the cells of a table (default: found out)."""
     subset: str | None = None
     """Configuration of a Hugging Face data set."""
     streaming: bool = False
     """Read a Hugging Face data set as a stream."""
     limit: int | None = None
     """Read at most this many documents of each split."""
+    dedup: bool | None = None
+    """Keep near-duplicates in one split (default: of python-docs alone)."""
 
     def over(self, data: Data) -> Data:
         """`data` with what was given here."""
         given: dict[str, Any] = {
-            "source": self.data,
+            "source": (self.data[0] if len(self.data) == 1 else self.data) or None,
             "fields": self.field or None,
             "separator": self.separator,
+            "delimiter": self.delimiter,
+            "dedup": self.dedup,
             "subset": self.subset,
             "streaming": self.streaming or None,
             "limit": self.limit,

@@ -189,6 +189,8 @@ class Train:
         check_density(config, build_guide(config.guide))
         corpus = ltm.load_data(config, tokenizer)
         say(f"data: {corpus}")
+        for note in corpus.notes:
+            say(f"data: {note}")
         if record is not None:
             for difference in unlike(record, corpus):
                 say(f"not the same as {self.repeat}: {difference}")

@@ -1,21 +1,27 @@
 """A corpus: documents split three ways, a tokenizer, and their rows."""
 
+import contextlib
 import dataclasses
-import hashlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from ltm_pyro.config import Data
-from ltm_pyro.data.documents import read_records
-from ltm_pyro.data.rows import Rows, rows_of_documents
+from ltm_pyro.data import cache
+from ltm_pyro.data.building import SPLITS, Survey, lay_out, survey, training_texts
+from ltm_pyro.data.documents import Source, find, nothing_in, several
+from ltm_pyro.data.laying import Laying, lay_end_to_end, smallest
+from ltm_pyro.data.sources import python_docs
 from ltm_pyro.data.sources.base import Document, Wanted
+from ltm_pyro.data.store import StoredRows
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError, unknown
 
 Layout = Literal["document", "packed"]
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -33,17 +39,22 @@ class Corpus:
             whether two corpora are the same text.
         columns: the values of each column that are known, sorted: those of training documents,
             unless they were given. `Rows.columns` counts along them.
+        notes: what a reader should know, a line each: fields taken for text, files left out, near
+            duplicates kept together, splits that are empty, text that the tokenizer loses.
+        source: what names the documents in a configuration: as `Data.source`.
     """
 
     name: str
-    train: Rows
-    valid: Rows
-    test: Rows
+    train: StoredRows
+    valid: StoredRows
+    test: StoredRows
     tokenizer: Tokenizer
     length: int
     layout: Layout
     fingerprint: str
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    source: str | tuple[str, ...] = ""
 
     @property
     def vocabulary(self) -> int:
@@ -65,18 +76,18 @@ class Corpus:
             f"rows ({self.layout}, up to {self.length} tokens): {counts}{columns}"
         )
 
-    def rows(self, split: str) -> Rows:
+    def rows(self, split: str) -> StoredRows:
         """The rows of `train`, `valid` or `test`, or of `all` three."""
         if split == "all":
-            return Rows.end_to_end([self.train, self.valid, self.test])
+            return StoredRows.end_to_end([self.train, self.valid, self.test])
         if split not in SPLITS:
             raise unknown("split", split, (*SPLITS, "all"))
-        rows: Rows = getattr(self, split)
+        rows: StoredRows = getattr(self, split)
         return rows
 
 
 def load_corpus(
-    source: str | Path | Data = "python-docs",
+    source: Any = "python-docs",
     *,
     length: int = 64,
     tokenizer: Tokenizer | str | Path | None = None,
@@ -85,23 +96,27 @@ def load_corpus(
     """Documents -> tokenizer -> rows of tokens, split 90/5/5 by a hash of each document's text.
 
     The split does not depend on order or on other documents, and copies of a document stay
-    together. A data set that brings splits of its own keeps them.
+    together. A data set that brings splits of its own keeps them. Rows of more than a few megabytes
+    of text are kept in a cache on disk, by content and tokenizer (`ltm_pyro.data.cache`).
 
     Args:
-        source: "python-docs" (embedded), a file or folder, a Hugging Face data set (see
-            `ltm_pyro.data.documents.read_documents`), or a whole `Data`.
+        source: "python-docs" (embedded), a file or folder, a Hugging Face data set, texts or
+            records that a program holds (see `ltm_pyro.data.documents.read_documents`), or a whole
+            `Data`.
         length: tokens in a row.
         tokenizer: a tokenizer, a `tokenizer.json`, or a name on the hub, instead of the data's.
-        options: fields of `ltm_pyro.config.Data`: `fields`, `separator`, `subset`, `streaming`,
-            `limit`, `layout`, `vocabulary`, `columns`.
+        options: fields of `ltm_pyro.config.Data`: `fields`, `separator`, `delimiter`, `subset`,
+            `streaming`, `limit`, `layout`, `vocabulary`, `columns`, `dedup`.
 
     Raises:
         InputError: for a source that cannot be read, or that leaves nothing to train on.
     """
     if isinstance(source, Data):
-        data = dataclasses.replace(source, **options)
+        data, given = dataclasses.replace(source, **options), source.source
     else:
-        data = Data(str(source), **options)
+        named = isinstance(source, str | Path)
+        data = Data(str(source) if named else "<data in memory>", **options)
+        given = str(source) if named else source
     if data.layout not in ("document", "packed"):
         raise unknown("layout", data.layout, ("document", "packed"))
     if length < 1:
@@ -111,37 +126,22 @@ def load_corpus(
             f"column {', '.join(data.columns)} with layout 'packed': a packed window holds several "
             "documents, whose values may differ; take layout 'document'"
         )
-    wanted = Wanted(data.fields, data.separator, tuple(data.columns))
-    read = read_records(data.source, wanted, data.subset, data.streaming, data.limit)
-    parts = _split(read)
-    chosen = _tokenizer(data if tokenizer is None else tokenizer, parts["train"], read)
-    columns = {
-        name: values or _values(name, parts["train"]) for name, values in data.columns.items()
-    }
-    rows = {
-        split: rows_of_documents(
-            chosen.encode_documents([document.text for document in documents]),
-            length,
-            data.layout == "packed",
-            {name: codes(name, values, documents) for name, values in columns.items()},
+    if tokenizer is None and data.tokenizer is not None:
+        tokenizer = data.tokenizer
+    if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        tokenizer = Tokenizer.load(tokenizer)
+    wanted = Wanted(data.fields, data.separator, tuple(data.columns), data.delimiter)
+    read = several if isinstance(source, Data) and isinstance(given, tuple) else find
+    found = read(given, wanted, data.subset, data.streaming, data.limit)
+    if data.streaming:  # read once: what comes over the network
+        found = dataclasses.replace(
+            found, splits={split: list(some) for split, some in found.splits.items()}
         )
-        for split, documents in parts.items()
-    }
-    return Corpus(
-        name=data.source,
-        tokenizer=chosen,
-        length=length,
-        layout=data.layout,
-        fingerprint=_fingerprint(parts),
-        columns=columns,
-        **rows,
-    )
+    return _kept(found, data, length, tokenizer) or _made(found, data, length, tokenizer)
 
 
-def split_of(text: str) -> str:
-    """The split a document falls into, from its text alone."""
-    bucket = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % 100
-    return "train" if bucket < 90 else "valid" if bucket < 95 else "test"
+def _source(found: Source, data: Data) -> str | tuple[str, ...]:
+    return data.source if isinstance(data.source, tuple) else found.name
 
 
 def codes(name: str, known: tuple[str, ...], documents: list[Document]) -> list[int]:
@@ -150,55 +150,151 @@ def codes(name: str, known: tuple[str, ...], documents: list[Document]) -> list[
     return [places.get(document.columns.get(name), -1) for document in documents]
 
 
-def _split(read: dict[str, list[Document]]) -> dict[str, list[Document]]:
-    parts: dict[str, list[Document]] = {split: [] for split in SPLITS}
-    for given, documents in read.items():
-        for document in documents:
-            split = split_of(document.text) if given == "all" else given
-            if split == "train" and "valid" not in read and split_of(document.text) == "valid":
-                split = "valid"  # a data set with a test split but no validation split
-            if split in parts:
-                parts[split].append(document)
-    return parts
+def _deduplicated(data: Data) -> bool:
+    return data.source == python_docs.NAME if data.dedup is None else data.dedup
 
 
-def _tokenizer(
-    given: Tokenizer | str | Path | Data, train: list[Document], read: dict[str, list[Document]]
-) -> Tokenizer:
-    """The tokenizer that is given or named, or one trained on the training documents."""
-    if isinstance(given, Tokenizer):
-        return given
-    if not isinstance(given, Data):
-        return Tokenizer.load(given)
-    if given.tokenizer is not None:
-        return Tokenizer.load(given.tokenizer)
-    if not train:
-        raise InputError(
-            f"{given.source} leaves no document to train on: it holds "
-            f"{sum(map(len, read.values()))}, held out for validation or test; give more, or a "
-            "`separator` between them"
+def _cache_name(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -> str | None:
+    """The name under which the corpus is kept, if its text is large enough to be kept."""
+    if not found.paths:
+        return None
+    read = [cache.content(path) for path in found.paths]
+    if sum(size for _, size in read) < cache.FROM_BYTES:
+        return None
+    made = dataclasses.asdict(dataclasses.replace(data, source="", tokenizer=None))
+    return cache.name_of({
+        "content": [digest for digest, _ in read],
+        "names": [path.name for path in found.paths],  # a suffix tells how a file is read
+        "data": made,
+        "length": length,
+        "tokenizer": None if tokenizer is None else tokenizer.inner.to_str(),
+    })  # fmt: skip
+
+
+def _kept(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -> Corpus | None:
+    """The corpus from the cache, if it is there."""
+    name = _cache_name(found, data, length, tokenizer)
+    kept = None if name is None else cache.load(name)
+    if kept is None:
+        return None
+    splits, facts, folder = kept
+    return Corpus(
+        name=found.name,
+        tokenizer=tokenizer or Tokenizer.load(folder / cache.TOKENIZER),
+        length=length,
+        layout=data.layout,
+        fingerprint=facts["fingerprint"],
+        columns={column: tuple(values) for column, values in facts["columns"].items()},
+        notes=tuple(facts["notes"]),
+        source=_source(found, data),
+        **splits,
+    )
+
+
+def _made(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -> Corpus:
+    """The corpus from its documents; kept in the cache if it is large."""
+    known = survey(found, data.columns, _deduplicated(data))
+    if not len(known.split):
+        raise nothing_in(found, Wanted(data.fields))
+    given = tokenizer
+    if tokenizer is None:
+        if not known.count("train"):
+            raise InputError(
+                f"{found.name} leaves no document to train on: it holds {len(known.split)}, held "
+                f"out for validation or test; give more, or a `separator` between them{_hint(data)}"
+            )
+        tokenizer = Tokenizer.train(training_texts(found, known), data.vocabulary)
+    columns = {
+        name: values or _values(name, known, known.count("train"))
+        for name, values in data.columns.items()
+    }
+    notes = [*found.notes, *_notes(known, data)]
+    name = _cache_name(found, data, length, given)
+    with contextlib.ExitStack() as stack:
+        folder = None if name is None else cache.new_folder()
+        if folder is not None:
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        kind = smallest(tokenizer.vocabulary)
+        paths = {
+            split: folder / (cache.TOKENS if split == "train" else f"{split}.bin")
+            for split in SPLITS
+        } if folder is not None else None  # fmt: skip
+        files = {
+            split: stack.enter_context(path.open("wb")) for split, path in (paths or {}).items()
+        }
+        layings = {
+            split: Laying(length, data.layout == "packed", kind, files.get(split))
+            for split in SPLITS
+        }
+        lost, first = lay_out(
+            found, known, tokenizer, layings,
+            lambda one: {n: codes(n, values, [one])[0] for n, values in columns.items()},
+        )  # fmt: skip
+        for laying in layings.values():
+            laying.end()
+        for file in files.values():
+            file.flush()
+        splits = lay_end_to_end(layings, kind, paths)
+        for rows in splits.values():
+            for column in columns:
+                rows.codes.setdefault(column, np.zeros(0, np.int64))  # type: ignore[attr-defined]
+        if lost:
+            notes.append(
+                f"bits per byte are nan: {lost / len(known.split):.1%} of the texts cannot be read "
+                f"back from the tokenizer's tokens (the first: {first!r}), so figures are of less "
+                "than the text"
+            )
+            for rows in splits.values():
+                rows.index["bytes"] = 0
+        if folder is not None and name is not None:
+            tokenizer.save(folder / cache.TOKENIZER)
+            facts = {
+                "kind": kind.name, "splits": list(SPLITS), "columns": columns,
+                "fingerprint": known.fingerprint, "notes": notes,
+            }  # fmt: skip
+            cache.keep(folder, name, splits, facts)
+            kept = _kept(found, data, length, given)
+            if kept is not None:
+                return kept
+    return Corpus(
+        found.name, tokenizer=tokenizer, length=length, layout=data.layout,
+        fingerprint=known.fingerprint, columns=columns, notes=tuple(notes),
+        source=_source(found, data), **splits,
+    )  # fmt: skip
+
+
+def _notes(known: Survey, data: Data) -> Iterable[str]:
+    """What a reader should know of the splits."""
+    counts = {split: known.count(split) for split in SPLITS}
+    empty = [split for split in ("valid", "test") if not counts[split]]
+    if empty:
+        yield (
+            f"{' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty, of "
+            f"{len(known.split)} document(s): nothing is held out there; give more documents"
+            f"{_hint(data)}"
         )
-    return Tokenizer.train((document.text for document in train), given.vocabulary)
+    if known.moved:
+        yield (
+            f"{known.moved} documents follow a near-duplicate into its split (dedup): no held-out "
+            "document shares more than half of its runs of 8 words with any one of training"
+        )
 
 
-def _values(name: str, train: list[Document]) -> tuple[str, ...]:
+def _hint(data: Data) -> str:
+    names: Sequence[str] = (data.source,) if isinstance(data.source, str) else data.source
+    if data.separator is None and any(".txt" in name.lower() for name in names):
+        return (
+            " (documents of a .txt file have a blank line between them; with --separator line, or "
+            "separator='line', each line is one)"
+        )
+    return ""
+
+
+def _values(name: str, known: Survey, train: int) -> tuple[str, ...]:
     """The values of a column among training documents, sorted."""
-    found = {document.columns.get(name) for document in train} - {None}
-    if not found:
+    if not known.values[name]:
         raise InputError(
-            f"column {name!r} has no value in any of the {len(train)} training documents: leave it "
+            f"column {name!r} has no value in any of the {train} training documents: leave it "
             "out, or give the values that are known, as Data(columns={...})"
         )
-    return tuple(sorted(value for value in found if value is not None))
-
-
-def _fingerprint(parts: dict[str, list[Document]]) -> str:
-    """SHA-256 over the documents of all splits, in order."""
-    digest = hashlib.sha256()
-    for documents in parts.values():
-        for document in documents:
-            digest.update(hashlib.sha256(document.text.encode()).digest())
-            if document.columns:
-                columns = repr(sorted(document.columns.items()))
-                digest.update(hashlib.sha256(columns.encode()).digest())
-    return digest.hexdigest()
+    return tuple(sorted(known.values[name]))

@@ -1,50 +1,78 @@
-"""Reading documents: files, folders, and data sets from the Hugging Face hub."""
+"""Reading documents: files, folders, data sets, and what a program already holds."""
 
 import dataclasses
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ltm_pyro.data.sources import folder, hub, python_docs, saved
-from ltm_pyro.data.sources.base import Document, Found, Wanted, formats, read_file
+from ltm_pyro.data.sources import folder, hub, memory, python_docs, saved, text
+from ltm_pyro.data.sources.base import Again, Document, Found, Wanted, formats, read_file
+from ltm_pyro.data.sources.opening import kind_of
 from ltm_pyro.errors import InputError, unknown
 
-BLANK_LINE = r"\n[ \t]*\n"
+
+@dataclass(frozen=True)
+class Source:
+    """Documents by split, as they are read.
+
+    Attributes:
+        name: what messages and runs call it.
+        splits: {"all": ...}, or the splits that it comes with, among train, valid and test. None of
+            the documents is blank.
+        notes: what a reader should know, a line each: fields taken for text, files left out.
+        paths: the files and folders, if it is such.
+        everything: all documents, blank ones among them.
+    """
+
+    name: str
+    splits: dict[str, Iterable[Document]]
+    notes: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
+    everything: tuple[Iterable[Document], ...] = ()
 
 
 def read_documents(
-    source: str | Path,
+    source: Any,
     fields: Iterable[str] = (),
     separator: str | None = None,
     subset: str | None = None,
     streaming: bool = False,
     limit: int | None = None,
+    delimiter: str | None = None,
 ) -> dict[str, list[str]]:
     """Documents by split: {"all": [...]}, or the splits that a data set comes with.
 
     Args:
-        source: "python-docs", a file (.txt, .jsonl, .csv, .parquet), a folder of them, a folder
-            written by `Dataset.save_to_disk`, or the name of a data set on the Hugging Face hub
-            (`hf:NAME` if a file of that name exists too).
-        fields: the fields of a record that make its text, joined by a newline. Not given: "text",
-            or else every field that holds text.
-        separator: regular expression between the documents of a text file. Not given: a blank
-            line in a single .txt file; in a folder each .txt file is a document.
+        source: "python-docs", a file (.txt, .jsonl, .json, .ndjson, .csv, .tsv, .parquet; text also
+            as .gz, .bz2, .xz, .zst), a folder of them, a folder written by `Dataset.save_to_disk`,
+            or the name of a data set on the Hugging Face hub (`hf:NAME` if a file of that name
+            exists too); a list or iterator of texts, a DataFrame, a `datasets.Dataset`, or a
+            mapping from splits to any of these.
+        fields: the fields of a record that make its text, joined by a newline; a dotted name goes
+            into records (`messages.content`). Not given: "text", or else every field that holds
+            text.
+        separator: what stands between the documents of a text file: "line" (a text a line),
+            "blank-line", or a regular expression. Not given: a blank line in a single .txt file; in
+            a folder each .txt file is a document.
         subset: the configuration of a hub data set.
         streaming: read a hub data set as a stream (with `limit`, only its beginning is fetched).
         limit: read at most this many documents of each split.
+        delimiter: what stands between the cells of a table; found out if not given.
 
     Raises:
-        InputError: for a source that is missing, empty, not UTF-8, or without such fields.
+        InputError: for a source that is missing, empty, not UTF-8, not what its name says, or
+            without such fields.
     """
-    wanted = Wanted(tuple(fields), separator)
+    wanted = Wanted(tuple(fields), separator, delimiter=delimiter)
     found = read_records(source, wanted, subset, streaming, limit)
     return {split: [one.text for one in documents] for split, documents in found.items()}
 
 
 def read_records(
-    source: str | Path,
+    source: Any,
     wanted: Wanted,
     subset: str | None = None,
     streaming: bool = False,
@@ -58,48 +86,131 @@ def read_records(
     Raises:
         InputError: for a column that no document can have, too.
     """
-    name = str(source)
-    if limit is not None and limit < 1:
-        raise InputError(f"limit is {limit}: expected 1 document or more")
-    if not name.strip():
-        raise InputError("the data's name is empty: expected a file, a folder or a data set")
-    found = _found(name, wanted, subset, streaming)
-    _check_columns(name, wanted, found)
-    read = 0
-
-    def filled(documents: Iterable[Document]) -> Iterator[Document]:
-        nonlocal read
-        for document in documents:
-            read += 1
-            if document.text.strip():
-                yield document
-
-    documents = {split: list(islice(filled(one.documents), limit)) for split, one in found.items()}
+    found = find(source, wanted, subset, streaming, limit)
+    documents = {split: list(some) for split, some in found.splits.items()}
     if not any(documents.values()):
-        what = f"every one of the {read:,} documents read is blank" if read else "0 documents read"
-        raise InputError(
-            f"{name} holds no text: {what}"
-            + (f" in field {', '.join(wanted.fields)}" if wanted.fields else "")
-            + "; expected at least one with text: give another --field, or other data"
-        )
+        raise nothing_in(found, wanted)
     return documents
 
 
-def _found(name: str, wanted: Wanted, subset: str | None, streaming: bool) -> dict[str, Found]:
-    """What a source holds, by split."""
-    path = Path(name)
+def find(
+    source: Any,
+    wanted: Wanted,
+    subset: str | None = None,
+    streaming: bool = False,
+    limit: int | None = None,
+) -> Source:
+    """What a source holds, read as it is asked for; see `read_documents`."""
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is {limit}: expected 1 document or more")
+    if isinstance(source, str | Path):
+        name = str(source)
+        if not name.strip():
+            raise InputError("the data's name is empty: expected a file, a folder or a data set")
+        found, path = _named(name, wanted, subset, streaming)
+    else:
+        found, name, path = memory.read(source, wanted), memory.name_of(source), None
+    _check_columns(name, wanted, found)
+    fields = dict.fromkeys(field for one in found.values() for field in one.fields)
+    notes = [f"text: field {', '.join(fields)}"] if fields else []
+    notes += dict.fromkeys(note for one in found.values() for note in one.notes)
+    splits = {split: _filled(name, one.documents, limit) for split, one in found.items()}
+    everything = tuple(one.documents for one in found.values())
+    return Source(name, splits, tuple(notes), () if path is None else (path,), everything)
+
+
+def several(
+    sources: Iterable[str],
+    wanted: Wanted,
+    subset: str | None = None,
+    streaming: bool = False,
+    limit: int | None = None,
+) -> Source:
+    """What several sources hold together, one after the other."""
+    parts = [find(one, wanted, subset, streaming, limit) for one in sources]
+    if not parts:
+        raise InputError("no data are given: expected a file, a folder or a data set")
+    splits: dict[str, list[Iterable[Document]]] = {}
+    for part in parts:
+        for split, documents in part.splits.items():
+            splits.setdefault(split, []).append(documents)
+    whole = all(part.paths for part in parts)
+    return Source(
+        ", ".join(part.name for part in parts),
+        {split: _chained(some) for split, some in splits.items()},
+        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        tuple(path for part in parts for path in part.paths) if whole else (),
+        tuple(documents for part in parts for documents in part.everything),
+    )
+
+
+def _chained(parts: list[Iterable[Document]]) -> Iterable[Document]:
+    return Again(lambda: itertools.chain.from_iterable(parts))
+
+
+def nothing_in(source: Source, wanted: Wanted) -> InputError:
+    """Says that a source holds no text."""
+    read = sum(1 for documents in source.everything for _ in documents)
+    what = f"every one of the {read:,} documents read is blank" if read else "0 documents read"
+    return InputError(
+        f"{source.name} holds no text: {what}"
+        + (f" in field {', '.join(wanted.fields)}" if wanted.fields else "")
+        + "; expected at least one with text: give another --field, or other data"
+    )
+
+
+def _filled(name: str, documents: Iterable[Document], limit: int | None) -> Iterable[Document]:
+    """Those that are not blank, as many as were asked for."""
+    documents = list(documents) if isinstance(documents, Iterator) else documents
+
+    def read() -> Iterator[Document]:
+        for number, document in enumerate(documents, start=1):
+            if not document.text.isascii():
+                _check_letters(name, number, document.text)
+            if document.text.strip():
+                yield document
+
+    return Again(lambda: itertools.islice(read(), limit))
+
+
+def _check_letters(name: str, number: int, text: str) -> None:
+    """Raises InputError for half of a surrogate pair, which no UTF-8 file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"document {number} of {name} has half a letter in it "
+            f"(\\u{ord(text[error.start]):04x}, half of a surrogate pair, at character "
+            f"{error.start}): it cannot be written as UTF-8; repair or remove it"
+        ) from None
+
+
+def _named(
+    name: str, wanted: Wanted, subset: str | None, streaming: bool
+) -> tuple[dict[str, Found], Path | None]:
+    """What a name stands for, by split, and its path if it is one."""
     if name == python_docs.NAME:
-        return {"all": python_docs.read(wanted)}
-    if path.exists() and not name.startswith("hf:"):
+        return {"all": python_docs.read(wanted)}, None
+    path = Path(name).expanduser()
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:  # too long, or a zero byte
+        raise InputError(f"{name[:80]!r} is no name of a file: {error}") from None
+    if exists and not name.startswith("hf:"):
         if not path.is_dir():
-            between = wanted.separator or BLANK_LINE
-            return {"all": read_file(path, dataclasses.replace(wanted, separator=between))}
+            between = wanted.separator or text.BLANK_LINE
+            file = read_file(path, dataclasses.replace(wanted, separator=between))
+            return {"all": file}, path
         if saved.is_saved(path):
-            return saved.read(path, wanted)
-        return {"all": folder.read(path, wanted)}
-    if path.suffix in formats() or name.startswith((".", "/", "~")):
+            return saved.read(path, wanted), path
+        return folder.read(path, wanted), path
+    if name.startswith("<"):
+        raise InputError(
+            f"the data were {name[1:-1]} that a program held, which are not saved: give them again"
+        )
+    if kind_of(path) in formats() or name.startswith((".", "/", "~")):
         raise _missing(path)
-    return hub.read(name.removeprefix("hf:"), wanted, subset, streaming)
+    return hub.read(name.removeprefix("hf:"), wanted, subset, streaming), None
 
 
 def _check_columns(name: str, wanted: Wanted, found: dict[str, Found]) -> None:

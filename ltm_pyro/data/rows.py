@@ -1,16 +1,18 @@
 """Rows of tokens: each row is the text that one set of thoughts explains."""
 
 import dataclasses
-import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ltm_pyro import seeds
+from ltm_pyro.data.order import batch_places
 from ltm_pyro.errors import InputError
 
 
@@ -93,13 +95,7 @@ class Rows:
         """
         if not len(self):
             raise InputError("there are no rows to train on")
-        places = torch.arange(step * size, (step + 1) * size)
-        epochs, within = places // len(self), places % len(self)
-        chosen = torch.empty(size, dtype=torch.long)
-        for epoch in epochs.unique().tolist():
-            here = epochs == epoch
-            chosen[here] = _order(len(self), seed, epoch)[within[here]]
-        return self[chosen]
+        return self[torch.from_numpy(batch_places(step, size, len(self), seed))]
 
     @staticmethod
     def end_to_end(parts: "Sequence[Rows]") -> "Rows":
@@ -131,58 +127,47 @@ class Rows:
         )
 
 
-@functools.lru_cache(maxsize=4)
-def _order(size: int, seed: int, epoch: int) -> Tensor:
-    """The order of an epoch, a permutation of `size` rows, kept for the epoch's other batches."""
-    return torch.randperm(size, generator=seeds.generator(seed, epoch))
+def row_keys(
+    flat: NDArray[Any], starts: NDArray[np.int64], lengths: NDArray[Any]
+) -> NDArray[np.int64]:
+    """A number for each row from its tokens, and from how many rows before it were the same.
+
+    A row's tokens are `flat[start : start + length]`.
+    """
+    keys = np.zeros(len(starts), np.int64)
+    for i in range(0, len(starts), _AT_ONCE):
+        part = slice(i, i + _AT_ONCE)
+        first, last = int(starts[part].min()), int((starts[part] + lengths[part]).max())
+        if last - first > 4 * int(lengths[part].sum()) + 1024:  # rows from here and there
+            contents = [flat[a : a + n].astype(np.int64).tobytes()
+                        for a, n in zip(starts[part], lengths[part], strict=True)]  # fmt: skip
+        else:
+            held = memoryview(flat[first:last].astype(np.int64).tobytes())
+            ends = (8 * (starts[part] + lengths[part] - first)).tolist()
+            begins = (8 * (starts[part] - first)).tolist()
+            contents = [held[a:b] for a, b in zip(begins, ends, strict=True)]  # type: ignore[misc]
+        keys[part] = [_key(content, 0) for content in contents]
+    values, counts = np.unique(keys, return_counts=True)
+    copies = np.flatnonzero(np.isin(keys, values[counts > 1]))
+    seen: Counter[int] = Counter()
+    for place, base in zip(copies.tolist(), keys[copies].tolist(), strict=True):
+        if seen[base]:
+            tokens = flat[starts[place] : starts[place] + lengths[place]]
+            keys[place] = _key(tokens.astype(np.int64).tobytes(), seen[base])
+        seen[base] += 1
+    return keys
+
+
+_AT_ONCE = 2**14
+
+
+def _key(content: bytes | memoryview, copy: int) -> int:
+    digest = hashlib.blake2b(content, digest_size=8, salt=copy.to_bytes(8)).digest()
+    return int.from_bytes(digest) >> 1
 
 
 def _keys(tokens: Tensor, lengths: Tensor) -> Tensor:
-    """A number for each row from its tokens, and from how many rows before it were the same."""
-    seen: Counter[bytes] = Counter()
-    keys = []
-    for row, length in zip(tokens.cpu().numpy(), lengths.tolist(), strict=True):
-        content = row[:length].tobytes()
-        digest = hashlib.blake2b(content, digest_size=8, salt=seen[content].to_bytes(8)).digest()
-        seen[content] += 1
-        keys.append(int.from_bytes(digest) >> 1)
-    return torch.tensor(keys, dtype=torch.long)
-
-
-def rows_of_documents(
-    documents: list[tuple[list[int], list[int]]],
-    length: int,
-    packed: bool,
-    columns: Mapping[str, Sequence[int]] | None = None,
-) -> Rows:
-    """Lay documents out in rows of at most `length` tokens.
-
-    Args:
-        documents: for each, its token ids and the bytes each token stands for.
-        length: tokens in a row.
-        packed: if true, documents follow one another in windows of exactly `length` tokens (the
-            paper's layout: thoughts belong to a window, which counts as a document). If false, a
-            row never crosses the end of a document.
-        columns: codes of each document, by name; not for packed rows.
-    """
-    pieces: list[tuple[list[int], int, int]] = []
-    if packed:
-        ids = [i for tokens, _ in documents for i in tokens]
-        sizes = [b for _, counts in documents for b in counts]
-        documents = [
-            (ids[i : i + length], sizes[i : i + length]) for i in range(0, len(ids), length)
-        ]
-    for number, (tokens, sizes) in enumerate(documents):
-        for i in range(0, len(tokens), length):
-            pieces.append((tokens[i : i + length], number, sum(sizes[i : i + length])))
-    rows = torch.zeros(len(pieces), length, dtype=torch.long)
-    for row, (tokens, _, _) in zip(rows, pieces, strict=True):
-        row[: len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-    lengths = torch.tensor([len(tokens) for tokens, _, _ in pieces], dtype=torch.long)
-    document = torch.tensor([number for _, number, _ in pieces], dtype=torch.long)
-    sizes_ = torch.tensor([size for _, _, size in pieces], dtype=torch.long)
-    codes = {
-        name: torch.tensor(values, dtype=torch.long)[document]
-        for name, values in (columns or {}).items()
-    }
-    return Rows(rows, lengths, document, sizes_, columns=codes)
+    """The keys of padded rows."""
+    flat, sizes = tokens.cpu().numpy(), lengths.cpu().numpy()
+    starts = np.arange(len(sizes), dtype=np.int64) * (flat.shape[1] if flat.ndim > 1 else 0)
+    return torch.from_numpy(row_keys(flat.reshape(-1), starts, sizes))

@@ -2,33 +2,46 @@
 
 import itertools
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, first_line
 
 BEGIN, END = "<|begin|>", "<|end|>"
-KNOWN_ENDS = (END, "<|endoftext|>", "</s>", "[SEP]")
+KNOWN_BEGINS = (BEGIN, "<|startoftext|>", "<|begin_of_text|>", "<s>", "<bos>", "[CLS]")
+KNOWN_ENDS = (END, "<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+LONGEST_WORD, LONGEST_TEXT = 1000, 2**19
+"""Letters of a word, and of a text, beyond which it is encoded piece by piece."""
+
+Encoded = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class Tokenizer:
     """Text to token ids and back, with a begin-of-text and an end-of-text token.
 
-    A tokenizer that lacks a begin token gets one as its last id: GPT-2's 50,257 become 50,258.
+    A tokenizer that has them under another name (`<s>`, `[SEP]`) keeps that; one that lacks a begin
+    token gets one as its last id: GPT-2's 50,257 become 50,258. Truncation and padding, which
+    files of other programs switch on, are off.
+
+    Raises:
+        InputError: for one whose ids have holes.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer):
         self.inner = inner
-        if inner.token_to_id(BEGIN) is None:
-            inner.add_special_tokens([BEGIN])
-        end = next((e for e in KNOWN_ENDS if inner.token_to_id(e) is not None), None)
-        if end is None:
-            inner.add_special_tokens([END])
-            end = END
-        self.begin = int(inner.token_to_id(BEGIN))  # type: ignore[arg-type]
+        inner.no_truncation()
+        inner.no_padding()
+        _check_ids(inner)
+        self.begin_text = _or_added(inner, KNOWN_BEGINS, BEGIN)
+        end = _or_added(inner, KNOWN_ENDS, END)
+        self.begin = int(inner.token_to_id(self.begin_text))  # type: ignore[arg-type]
         self.end = int(inner.token_to_id(end))  # type: ignore[arg-type]
 
     @classmethod
@@ -49,7 +62,9 @@ class Tokenizer:
             initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        inner.train_from_iterator(texts, trainer)
+        # A word's merges are looked for in all of it, so one of millions of letters takes hours.
+        pieces = (piece for text in texts for piece in _words_cut(text, LONGEST_WORD))
+        inner.train_from_iterator(pieces, trainer)
         return cls(inner)
 
     @classmethod
@@ -59,18 +74,20 @@ class Tokenizer:
         Raises:
             InputError: if there is none, or it cannot be read.
         """
-        path = Path(source)
-        path = path / "tokenizer.json" if path.is_dir() else path
+        path = Path(source).expanduser()
         try:
+            path = path / "tokenizer.json" if path.is_dir() else path
             if path.exists():
                 return cls(tokenizers.Tokenizer.from_file(str(path)))
-            if path.suffix == ".json" or str(source).startswith((".", "/")):
+            if path.suffix == ".json" or str(source).startswith((".", "/", "~")):
                 raise InputError(f"no tokenizer at {source}: expected a tokenizer.json")
             return cls(tokenizers.Tokenizer.from_pretrained(str(source)))
-        except InputError:
-            raise
+        except InputError as error:
+            raise InputError(f"{error} (tokenizer {str(source)!r})") from None
         except Exception as error:  # the library raises plain Exception
-            raise InputError(f"cannot load tokenizer {str(source)!r}: {_line(error)}") from None
+            raise InputError(
+                f"cannot load tokenizer {str(source)!r}: {first_line(error)}"
+            ) from None
 
     def save(self, path: str | Path) -> None:
         """Write a `tokenizer.json`."""
@@ -85,25 +102,79 @@ class Tokenizer:
         """Token ids of a text, nothing added."""
         return list(self.inner.encode(text, add_special_tokens=False).ids)
 
-    def encode_documents(self, texts: list[str]) -> list[tuple[list[int], list[int]]]:
+    def encode_documents(self, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
         """For each text its ids, end of text included, and the UTF-8 bytes each id stands for.
 
         The bytes of a document sum to those of its text; the end of text has none.
         """
-        out = []
-        for text, encoded in zip(
-            texts, self.inner.encode_batch(texts, add_special_tokens=False), strict=True
-        ):
-            starts = [start for start, _ in encoded.offsets]
-            marks = [0, *starts[1:], len(text)] if starts else []
-            if not text.isascii():
-                places = [0]
-                for character in text:
-                    places.append(places[-1] + len(character.encode()))
-                marks = [places[mark] for mark in marks]
-            sizes = [b - a for a, b in itertools.pairwise(marks)]
-            out.append(([*encoded.ids, self.end], [*sizes, 0]))
-        return out
+        return [(ids.tolist(), sizes.tolist()) for ids, sizes in self.encode_arrays(texts)]
+
+    def encode_arrays(self, texts: Sequence[str]) -> list[Encoded]:
+        """As `encode_documents`, as arrays; in parallel on all cores."""
+        if self._byte_lengths is None:
+            encoded = self.inner.encode_batch(list(texts), add_special_tokens=False)
+            return [
+                self._ended(one.ids, _sizes(text, one.offsets))
+                for text, one in zip(texts, encoded, strict=True)
+            ]
+        # A long text is cut where a word begins, at which byte-level tokens never reach across.
+        pieces = [list(_cut(text)) for text in texts]
+        flat = list(itertools.chain(*pieces))
+        ids = iter(self.inner.encode_batch_fast(flat, add_special_tokens=False))
+        found = []
+        for text, some in zip(texts, pieces, strict=True):
+            parts = [next(ids).ids for _ in some]
+            joined = parts[0] if len(parts) == 1 else list(itertools.chain(*parts))
+            whole = np.array(joined, np.int64)
+            sizes = self._byte_lengths[whole]
+            if int(sizes.sum()) != (len(text) if text.isascii() else len(text.encode())):
+                one = self.inner.encode(text, add_special_tokens=False)
+                found.append(self._ended(one.ids, _sizes(text, one.offsets)))
+            else:
+                found.append(self._ended(whole, sizes))
+        return found
+
+    def _ended(self, ids: Any, sizes: Any) -> Encoded:
+        return np.append(np.asarray(ids, np.int64), self.end), np.append(
+            np.asarray(sizes, np.int64), 0
+        )
+
+    @cached_property
+    def _byte_lengths(self) -> NDArray[np.int64] | None:
+        """The bytes each id stands for, where tokens are made of bytes; None where they are not."""
+        found = self.fingerprint()
+        kind = (found.get("decoder") or {}).get("type")
+        if kind != "ByteLevel" or found.get("normalizer") is not None:
+            return None
+        added = {one["id"]: one["content"] for one in found.get("added_tokens", [])}
+        words = (self.inner.id_to_token(i) for i in range(self.vocabulary))
+        return np.array([
+            len(added[i].encode()) if i in added else len(word or "")
+            for i, word in enumerate(words)
+        ])  # fmt: skip
+
+    def comes_back(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each text can be read back from its tokens, letter for letter.
+
+        Where it cannot (unknown words, lower-casing), two texts have the same tokens, and bits per
+        byte would be those of something less than the text.
+        """
+        encoded = self.inner.encode_batch(list(texts), add_special_tokens=False)
+        back = self.inner.decode_batch([one.ids for one in encoded], skip_special_tokens=False)
+        return [a == b for a, b in zip(texts, back, strict=True)]
+
+    @cached_property
+    def is_lossless(self) -> bool:
+        """Whether every text comes back, by how the tokenizer is made: of bytes, none left out."""
+        found = self.fingerprint()
+        before, model = found.get("pre_tokenizer") or {}, found.get("model") or {}
+        return (
+            self._byte_lengths is not None
+            and not any(one["lstrip"] or one["rstrip"] for one in found["added_tokens"])
+            and before.get("type") == "ByteLevel"
+            and not before.get("add_prefix_space")
+            and set(tokenizers.pre_tokenizers.ByteLevel.alphabet()) <= set(model.get("vocab", ()))
+        )
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """Text of token ids; special tokens are left out unless asked for."""
@@ -114,5 +185,61 @@ class Tokenizer:
         return dict(json.loads(self.inner.to_str()))
 
 
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _check_ids(inner: tokenizers.Tokenizer) -> None:
+    """Raises InputError for ids that are not 0, 1, 2 and so on."""
+    ids = sorted(inner.get_vocab().values())
+    holes = sorted(set(range(len(ids))) - set(ids))
+    if holes:
+        raise InputError(
+            f"a tokenizer of {len(ids)} tokens whose largest id is {ids[-1]} has no token of id "
+            f"{holes[0]}: tokens that are added would take ids that words have; number its "
+            "vocabulary from 0 without holes"
+        )
+
+
+def _or_added(inner: tokenizers.Tokenizer, known: Sequence[str], otherwise: str) -> str:
+    """The first of the known tokens that there is, or one that is added."""
+    found = next((name for name in known if inner.token_to_id(name) is not None), None)
+    if found is None:
+        inner.add_special_tokens([otherwise])
+    return found or otherwise
+
+
+def _sizes(text: str, offsets: Sequence[tuple[int, int]]) -> list[int]:
+    """The bytes between the beginnings of tokens; those before the first are its own."""
+    starts = [start for start, _ in offsets]
+    marks = [0, *starts[1:], len(text)] if starts else []
+    if not text.isascii():
+        places = [0]
+        for character in text:
+            places.append(places[-1] + len(character.encode()))
+        marks = [places[mark] for mark in marks]
+    return [b - a for a, b in itertools.pairwise(marks)]
+
+
+_WORD_BEGINS = re.compile(r"(?<=\S) (?=\S)")
+
+
+def _cut(text: str) -> Iterator[str]:
+    """A text in pieces: cut before a space between words, or in a word without end."""
+    start = 0
+    while len(text) - start > LONGEST_TEXT:
+        near = start + LONGEST_TEXT
+        found = _WORD_BEGINS.search(text, near, near + LONGEST_TEXT)
+        end = found.start() if found else near
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def _words_cut(text: str, longest: int) -> Iterator[str]:
+    """A text in pieces, so that no word of theirs is longer than that."""
+    start = 0
+    if len(text) <= longest or max(map(len, text.split()), default=0) <= longest:
+        yield text
+        return
+    for match in re.finditer(rf"\S{{{longest},}}", text):
+        yield text[start : match.start()]
+        yield from (text[i : i + longest] for i in range(match.start(), match.end(), longest))
+        start = match.end()
+    yield text[start:]

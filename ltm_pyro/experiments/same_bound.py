@@ -103,7 +103,7 @@ def of_text(documents: int, limit: int = 400) -> Comparison:
     corpus = ltm.load_corpus("python-docs", length=64, limit=limit)
     config = ltm.preset("tiny", corpus)
     return Comparison(
-        functools.partial(_model, config), corpus.train, corpus.valid[:documents],
+        functools.partial(_model, config), corpus.train[:], corpus.valid[:documents],
         config.training.batch, dataclasses.replace(config.fast, steps=16), config.slow,
         config.objective,
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from ltm_pyro.data.rows import Rows, rows_of_documents
+from ltm_pyro.data.laying import rows_of_documents
+from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.models import LatentThoughtModel
 
@@ -35,4 +36,4 @@ def rows_where(
 ) -> Rows:
     """Rows of documents (as for `rows_of_documents`) that all have these codes."""
     columns = {name: [code] * len(documents) for name, code in codes.items()}
-    return rows_of_documents(documents, length, packed=False, columns=columns)
+    return rows_of_documents(documents, length, columns=columns)

@@ -13,6 +13,8 @@ from tqdm.auto import tqdm
 
 from ltm_pyro.config import Fast, Objective, Slow, Warm
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.store import AnyRows
+from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
@@ -98,7 +100,7 @@ class DualRateSVI:
             options["fused"] = True
         self.optimizer = new_optimizer(self.slow.optimizer, groups, self.slow.lr, options)
 
-    def remember(self, rows: Rows, folder: Path | None = None) -> None:
+    def remember(self, rows: AnyRows, folder: Path | None = None) -> None:
         """Make the memory of a warm start for these rows; in a folder, or in memory alone."""
         self.memory = Memory(rows, folder)
 
@@ -215,7 +217,7 @@ class DualRateSVI:
 
     def fit(
         self,
-        rows: Rows,
+        rows: AnyRows,
         steps: int,
         batch_size: int = 16,
         callbacks: Sequence[Callback] = (),
@@ -259,11 +261,20 @@ class DualRateSVI:
         return done
 
     def infer(
-        self, rows: Rows, steps: int | None = None, seed: int | None = None, chunk: int = 64
+        self,
+        rows: AnyRows | Sequence[str],
+        steps: int | None = None,
+        seed: int | None = None,
+        chunk: int = 64,
+        tokenizer: Tokenizer | None = None,
     ) -> Posterior:
-        """Fit guides to rows, `chunk` at a time; `steps` fast steps instead of `fast.steps`."""
+        """Fit guides to rows, `chunk` at a time; `steps` fast steps instead of `fast.steps`.
+
+        Texts will do for rows, with the `tokenizer` that makes rows of them.
+        """
         fast = self.fast if steps is None else dataclasses.replace(self.fast, steps=steps)
-        return infer(self.model, rows, self.guide, fast, self.seed if seed is None else seed, chunk)
+        seed = self.seed if seed is None else seed
+        return infer(self.model, rows, self.guide, fast, seed, chunk, tokenizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the model's weights that the next step depends on."""

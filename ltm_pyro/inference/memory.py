@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.files import CannotWrite, write
 from ltm_pyro.guides import Guide
@@ -33,7 +34,7 @@ class Memory:
         folder: where they are kept; in memory alone if none is given.
     """
 
-    def __init__(self, rows: Rows, folder: Path | None = None):
+    def __init__(self, rows: AnyRows, folder: Path | None = None):
         self.keys = np.sort(rows.key.cpu().numpy())
         self.folder = folder
         self.changed: dict[int, NDArray[np.float32]] = {}

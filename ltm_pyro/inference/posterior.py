@@ -1,12 +1,16 @@
 """What inference returns: guides fitted to some rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ltm_pyro.config import Fast
+from ltm_pyro.data.given import rows_of
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.store import AnyRows
+from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
@@ -102,11 +106,12 @@ def pieces(draws: int) -> list[int]:
 
 def infer(
     model: TextModel,
-    rows: Rows,
+    rows: AnyRows | Sequence[str],
     guide: MakeGuide,
     fast: Fast,
     seed: int = 0,
     chunk: int = 64,
+    tokenizer: Tokenizer | None = None,
 ) -> Posterior:
     """Fit a fresh guide to each chunk of rows; the model stays as it is.
 
@@ -115,13 +120,17 @@ def infer(
 
     Args:
         model: any model of text.
-        rows: what to infer thoughts for.
+        rows: what to infer thoughts for: rows of a corpus, or texts, with their `tokenizer`.
         guide: a guide class (or `functools.partial` of one).
         fast: the fast loop.
         seed: where the fits' draws come from.
         chunk: rows fitted at once; bounds the memory.
+        tokenizer: the model's, for texts.
+
+    Raises:
+        InputError: if there are no rows, or texts without a tokenizer.
     """
-    rows = rows.to(next(model.parameters()).device)
+    rows = rows_of(rows, model, tokenizer).to(next(model.parameters()).device)
     chunks, loops = [], []
     for part in rows.split(chunk):
         fitted = new_guide(model, guide, part)

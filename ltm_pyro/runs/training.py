@@ -88,7 +88,10 @@ def for_corpus(config: Config, corpus: Corpus) -> Config:
 def _data(config: Config, corpus: Corpus) -> Data:
     """The configuration's data, as they were read."""
     return dataclasses.replace(
-        config.data, source=corpus.name, layout=corpus.layout, columns=corpus.columns
+        config.data,
+        source=corpus.source or corpus.name,
+        layout=corpus.layout,
+        columns=corpus.columns,
     )
 
 

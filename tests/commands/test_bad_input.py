@@ -18,7 +18,7 @@ from unittest import mock
 import pytest
 
 from ltm_pyro.commands import cli
-from ltm_pyro.data.corpus import split_of
+from ltm_pyro.data.building import split_of
 
 SMALL = [
     "--steps", "3", "--batch", "4", "--length", "12", "--vocabulary", "300", "--check-every", "3",
@@ -73,13 +73,16 @@ BAD = [
     (TRAIN + "txt.txt", "no file or folder at txt.txt: did you mean text.txt"),
     (TRAIN + "/nowhere/at/all.jsonl", "no file or folder at /nowhere/at/all.jsonl: expected text"),
     (TRAIN + "empty.txt", "empty.txt is empty (0 bytes): expected text"),
-    (TRAIN + "blank.txt", "blank.txt holds no text: every one of the 4 documents read is blank"),
+    (
+        TRAIN + "blank.txt",
+        "blank.txt holds no text: 0 documents read; expected at least one with text",
+    ),
     (TRAIN + "blank.jsonl", "blank.jsonl holds no text: every one of the 3 documents read is"),
     (TRAIN + "records.jsonl --field gap", "documents read is blank in field gap; expected"),
     (TRAIN + "records.jsonl --field txt", "unknown field of records.jsonl 'txt': did you mean"),
     (TRAIN + "numbers.jsonl", "numbers.jsonl has no field that holds text; its fields: n; name"),
     (TRAIN + "head.csv", "cannot read head.csv as csv: it holds no record"),
-    (TRAIN + "cut.jsonl", "cannot read cut.jsonl as jsonl: JSON parse error"),
+    (TRAIN + "cut.jsonl", "cannot read cut.jsonl as jsonl: line 2: Unterminated string"),
     (TRAIN + "cut.parquet", "cannot read cut.parquet as parquet: "),
     (TRAIN + "latin.txt", "latin.txt is not UTF-8 (byte 3 is 0xe9): convert it, e.g. iconv -f lat"),
     (TRAIN + "utf16.txt", "utf16.txt is not UTF-8 (byte 0 is 0xff): convert it, e.g. iconv -f utf"),

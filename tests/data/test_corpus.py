@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.data.corpus import split_of
-from ltm_pyro.data.rows import rows_of_documents
+from ltm_pyro.data.building import split_of
+from ltm_pyro.data.laying import rows_of_documents
 from ltm_pyro.errors import InputError
 
 

@@ -9,7 +9,7 @@ import torch
 import ltm_pyro as ltm
 import ltm_pyro.commands.cli as cli
 from ltm_pyro.config import Data, Named
-from ltm_pyro.data.corpus import split_of
+from ltm_pyro.data.building import split_of
 from ltm_pyro.errors import InputError
 from ltm_pyro.runs.trainer import Trainer
 from ltm_pyro.runs.training import for_corpus

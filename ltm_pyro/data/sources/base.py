@@ -2,7 +2,7 @@
 
 A file format is a module of this folder with
 
-- `SUFFIXES`: how its files' names end; the first is what messages call it, and
+- `SUFFIXES`: how its files' names end, in lower case; the first is what messages call it, and
 - `read(path, wanted)`: the documents of one file of that kind, as `Found`.
 
 Nothing else knows of it: a new format is a new module here.
@@ -11,12 +11,13 @@ Nothing else knows of it: a new format is a new module here.
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ltm_pyro.data import sources
+from ltm_pyro.data.sources.opening import kind_of
 from ltm_pyro.errors import InputError
 
 _FIRST = ("text", "jsonl", "csv", "parquet")  # in messages; others follow by name
@@ -35,14 +36,18 @@ class Wanted:
     """What is asked of a source.
 
     Attributes:
-        fields: the fields of a record that make its text; empty for the usual ones.
-        separator: regular expression between the documents of a text file, if it has several.
+        fields: the fields of a record that make its text; empty for the usual ones. A dotted name
+            goes into a record, or into each of a list of records: `messages.content`.
+        separator: what stands between the documents of a text file, if it has several: "line",
+            "blank-line", or a regular expression.
         columns: names of the columns that documents are to carry.
+        delimiter: what stands between the cells of a table; found out if not given.
     """
 
     fields: tuple[str, ...] = ()
     separator: str | None = None
     columns: tuple[str, ...] = ()
+    delimiter: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,37 @@ class Found:
     """The documents of a source, perhaps read as they are asked for.
 
     Attributes:
-        documents: each carries those of the wanted columns that its source has.
+        documents: each carries those of the wanted columns that its source has. They may be asked
+            for again, and are then read again.
         columns: names of all columns that the source has.
+        fields: the fields that made the text, where they were chosen here.
+        notes: what a reader should know: a line each.
     """
 
     documents: Iterable[Document]
     columns: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def together(parts: "list[Found]") -> "Found":
+        """Several as one, in order."""
+        return Found(
+            Again(lambda: (one for part in parts for one in part.documents)),
+            tuple(dict.fromkeys(name for part in parts for name in part.columns)),
+            tuple(dict.fromkeys(name for part in parts for name in part.fields)),
+            tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        )
+
+
+class Again:
+    """Documents that are read each time they are asked for, so that none need be kept."""
+
+    def __init__(self, read: Callable[[], Iterator[Document]]):
+        self._read = read
+
+    def __iter__(self) -> Iterator[Document]:
+        return self._read()
 
 
 Reader = Callable[[Path, Wanted], Found]
@@ -81,29 +111,15 @@ def read_file(path: Path, wanted: Wanted) -> Found:
     Raises:
         InputError: for a format that is not known, or an empty file.
     """
-    if path.suffix not in formats():
+    if kind_of(path) not in formats():
         raise InputError(f"cannot read {path}: expected {either(suffixes())}")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty (0 bytes): expected text in it")
-    return formats()[path.suffix](path, wanted)
-
-
-def utf8(path: Path) -> str:
-    """The content of a text file.
-
-    Raises:
-        InputError: if it is not UTF-8, naming the byte and how to convert it.
-    """
     try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        kind = "utf-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
-        raise InputError(
-            f"{path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}): "
-            f"convert it, e.g. iconv -f {kind} -t utf-8"
-        ) from None
+        size = path.stat().st_size
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    if size == 0:
+        raise InputError(f"{path} is empty (0 bytes): expected text in it")
+    return formats()[kind_of(path)](path, wanted)
 
 
 def either(names: Iterable[str]) -> str:

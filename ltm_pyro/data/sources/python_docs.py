@@ -25,7 +25,7 @@ _NOT_DOCUMENTATION = {
 def read(wanted: Wanted) -> Found:
     """The documentation, with the module each text comes from."""
     keep = COLUMN in wanted.columns
-    documents = (Document(t, {COLUMN: module} if keep else {}) for t, module in _modules().items())
+    documents = [Document(t, {COLUMN: module} if keep else {}) for t, module in _modules().items()]
     return Found(documents, (COLUMN,))
 
 

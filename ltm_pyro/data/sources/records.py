@@ -1,89 +1,159 @@
-"""Records with named fields: some fields make a document's text, others are its columns."""
+"""Records with named fields: some fields make a document's text, others are its columns.
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+A text is what a record's field holds as it was written, never what a library made of it: numbers
+are not rounded, "NA" is a word, and what is no text is refused by name.
+"""
+
+import datetime
+import decimal
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ltm_pyro.data.sources.base import Document, Found, Wanted
+from ltm_pyro.data.sources.base import Again, Document, Found, Wanted
 from ltm_pyro.errors import InputError, unknown
 
-_SPLITS = {"train": "train", "validation": "valid", "valid": "valid", "dev": "valid",
-           "test": "test"}  # fmt: skip
+Record = Mapping[str, Any]
+HEAD = 1000
+"""Records that tell which fields there are; a field that is asked for is looked for in all."""
 
 
-def file_of_records(path: Path, how: str, wanted: Wanted) -> Found:
-    """The documents of a file; `how` names the method of `datasets.Dataset` that reads it."""
-    reader = getattr(library().Dataset, how)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            records = reader(str(path), keep_in_memory=True, cache_dir=folder)
-        except Exception as error:  # pyarrow, pandas and datasets each raise their own
-            cause = error.__cause__ or error
-            line = str(cause).strip().splitlines()[0] if str(cause).strip() else "broken file"
-            line = "it holds no record" if "corresponds to no data" in line else line
-            raise InputError(f"cannot read {path} as {path.suffix[1:]}: {line}") from None
-        found = documents_of(records, wanted, str(path))
-        return Found(list(found.documents), found.columns)
+class Number(str):
+    """A number as it was written, e.g. 1.10."""
 
 
-def splits_of(loaded: Any, wanted: Wanted, where: str) -> dict[str, Found]:
-    """The documents of a data set, or of each of its splits."""
-    if not isinstance(loaded, dict):
-        return {"all": documents_of(loaded, wanted, where)}
-    splits = {
-        _SPLITS.get(str(k), str(k)): documents_of(v, wanted, where) for k, v in loaded.items()
-    }
-    if set(splits) == {"train"}:  # nothing held out: we split it ourselves
-        return {"all": splits["train"]}
-    return splits
+def documents_of(
+    records: Callable[[], Iterator[Record]],
+    wanted: Wanted,
+    where: str,
+    known: Sequence[str] | None = None,
+    texts: Sequence[str] | None = None,
+) -> Found:
+    """A document a record.
 
-
-def documents_of(records: Any, wanted: Wanted, where: str) -> Found:
-    """A document a record, from something like a `datasets.Dataset`.
+    Args:
+        records: begins to read them, from the first.
+        wanted: fields and columns.
+        where: what messages call the source.
+        known: the names of all fields, where the source has them; else they are looked for.
+        texts: the fields that hold text, where the source says so.
 
     Raises:
         InputError: for a field that is not there, or where none holds text.
     """
-    first: dict[str, Any] | None = next(iter(records), None)
-    if first is None:
-        return Found((), tuple(records.column_names or ()))
-    known = records.column_names or list(first)  # a stream does not always know its columns
-    for field in wanted.fields:
-        if field not in known:
-            raise unknown(f"field of {where}", field, known)
-    chosen = wanted.fields
+    asked = {name.partition(".")[0] for name in wanted.fields} - set(wanted.fields)
+    head = list(itertools.islice(records(), HEAD))
+    names = list(known if known is not None else dict.fromkeys(k for r in head for k in r))
+    if not head:
+        return Found((), tuple(names))
+    for name in (*wanted.fields, *asked):
+        if known is None and name not in names and name.partition(".")[0] not in names:
+            names += dict.fromkeys(k for r in records() for k in r if k not in names)
+        if name not in names and name.partition(".")[0] not in names:
+            raise unknown(f"field of {where}", name, names)
+    chosen: tuple[str, ...] = wanted.fields
+    fields: tuple[str, ...] = ()
     if not chosen:
-        kinds = records.features or {}
-        texts = (k for k in known if isinstance(first.get(k), str) or _is_text(kinds.get(k)))
-        chosen = ("text",) if "text" in known else tuple(texts)
+        holding = texts if texts is not None else [n for n in names if _holds_text(n, head)]
+        chosen = fields = ("text",) if "text" in names else tuple(holding)
     if not chosen:
         raise InputError(
-            f"{where} has no field that holds text; its fields: {', '.join(known)}; name one "
-            "with --field to take it as text"
+            f"{where} has no field that holds text; its fields: {', '.join(names)}; name one "
+            "with --field (a part of a record as FIELD.PART)"
         )
-    columns = [name for name in wanted.columns if name in known]
+    columns = [name for name in wanted.columns if name in names]
 
     def documents() -> Iterator[Document]:
-        for record in records:
-            text = "\n".join(str(record[field]) for field in chosen if record[field] is not None)
-            yield Document(text, {name: _value(record.get(name)) for name in columns})
+        for number, record in enumerate(records(), start=1):
+            parts = (text_of(record, field, where, number) for field in chosen)
+            text = "\n".join(part for part in parts if part is not None)
+            yield Document(text, {n: value_of(record.get(n), n, where) for n in columns})
 
-    return Found(documents(), tuple(known))
-
-
-def library() -> Any:
-    """The `datasets` library, quiet; it is slow to import, so only where it is needed."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # errors are told by exceptions
-    return datasets
+    return Found(Again(documents), tuple(names), fields)
 
 
-def _value(value: Any) -> str | None:
-    return None if value is None else str(value)
+def text_of(record: Record, field: str, where: str, number: int) -> str | None:
+    """The text in a field; a list of texts is joined by newlines.
+
+    Raises:
+        InputError: for what is no text.
+    """
+    value = _at(record, field)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | decimal.Decimal) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, list | tuple) and all(isinstance(x, str) or x is None for x in value):
+        return "\n".join(x for x in value if x is not None)
+    raise InputError(
+        f"field {field!r} of {where} holds {kind_of_value(value)} (record {number}), which is no "
+        "text: name a field that holds text, or a part of a record as "
+        f"{field}.{_part(value)}, with --field"
+    )
 
 
-def _is_text(kind: Any) -> bool:
-    return getattr(kind, "dtype", None) in ("string", "large_string")
+def value_of(value: Any, column: str, where: str) -> str | None:
+    """A column's value, as text.
+
+    Raises:
+        InputError: for a list, a record or bytes.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, int | float | decimal.Decimal):
+        return None if value != value else str(value)
+    raise InputError(
+        f"column {column!r} of {where} holds {kind_of_value(value)}: expected a text or a number"
+    )
+
+
+def kind_of_value(value: Any) -> str:
+    """What a value is, for messages."""
+    if isinstance(value, Mapping):
+        return "a record"
+    if isinstance(value, list | tuple):
+        inner = next((x for x in value if not isinstance(x, str)), None)
+        held = "texts" if inner is None else kind_of_value(inner)
+        return f"a list with {held} in it" if value else "an empty list"
+    if isinstance(value, bytes):
+        return "bytes"
+    return "nothing" if value is None else type(value).__name__
+
+
+def _part(value: Any) -> str:
+    """A name to show how a part of a record is chosen."""
+    inner = value[0] if isinstance(value, list | tuple) and value else value
+    return next(iter(inner), "PART") if isinstance(inner, Mapping) else "PART"
+
+
+def _at(value: Any, path: str) -> Any:
+    """The value at a dotted name; of a list of records, those of each."""
+    if isinstance(value, list):
+        found = [_at(one, path) for one in value]
+        return list(itertools.chain(*(x if isinstance(x, list) else [x] for x in found)))
+    if not isinstance(value, Mapping):
+        return None
+    if path in value:
+        return value[path]
+    first, dot, rest = path.partition(".")
+    return _at(value.get(first), rest) if dot else None
+
+
+def _holds_text(name: str, head: Iterable[Record]) -> bool:
+    """Whether a field of the first records is text: a string that is no number."""
+    values = [record.get(name) for record in head]
+    texts = [x for x in values if isinstance(x, str) and not isinstance(x, Number)]
+    return any(not is_number(x) for x in texts if x.strip())
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
