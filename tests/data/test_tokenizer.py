@@ -1,6 +1,9 @@
+import random
+
 import pytest
 import tokenizers
 
+import ltm_pyro as ltm
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import InputError
 
@@ -72,3 +75,98 @@ def test_what_is_no_tokenizer_is_named(tmp_path):
         Tokenizer.load(tmp_path)
     with pytest.raises(InputError, match="need 258"):
         Tokenizer.train(TEXTS, 100)
+
+
+def lower_casing():
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE())
+    inner.normalizer = tokenizers.normalizers.Lowercase()
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet,
+                                             show_progress=False)  # fmt: skip
+    inner.train_from_iterator(["a fox met an owl"] * 9, trainer)
+    return Tokenizer(inner)
+
+
+def word_level():
+    inner = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "fox": 2}, unk_token="[UNK]")
+    )
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    return Tokenizer(inner)
+
+
+@pytest.mark.parametrize("make", [lower_casing, word_level])
+def test_a_tokenizer_that_loses_text_gives_no_bits_per_byte(make):
+    tokenizer = make()
+    assert not tokenizer.is_lossless
+    assert tokenizer.comes_back(["a fox", "A FOX"]) == [True, False]
+    texts = [f"a fox met owl {i}" for i in range(40)] + ["An OWL"] * 20
+    corpus = ltm.load_corpus(texts, tokenizer=tokenizer, length=8)
+    share = sum(not back for back in tokenizer.comes_back(texts)) / 60
+    (note,) = [note for note in corpus.notes if "bits per byte are nan" in note]
+    assert f"{share:.1%} of the texts cannot be read back" in note
+    assert int(corpus.train.bytes.sum()) == 0
+    fine = ltm.load_corpus(["a fox"] * 30, tokenizer=tokenizer, length=8)
+    assert not [note for note in fine.notes if "bits" in note]
+    assert int(fine.rows("all").bytes.sum()) == 30 * 5
+
+
+def test_its_own_tokenizer_is_lossless_by_how_it_is_made():
+    tokenizer = Tokenizer.train(["a fox met an owl"] * 9, 300)
+    assert tokenizer.is_lossless
+    assert all(tokenizer.comes_back(["naïve \ud7ff\U0001f98a", "A  FOX\r\n", "<|end|>", " "]))
+
+
+def test_truncation_and_padding_are_switched_off(tmp_path):
+    tokenizer = Tokenizer.train(["a fox met an owl"] * 9, 300)
+    before = tokenizer.encode_documents(["a fox met an owl and another fox", "a"])
+    tokenizer.inner.enable_truncation(3)
+    tokenizer.inner.enable_padding(length=9, pad_id=0, pad_token="<|begin|>")
+    tokenizer.save(tmp_path / "tokenizer.json")
+    assert Tokenizer.load(tmp_path / "tokenizer.json").encode_documents(
+        ["a fox met an owl and another fox", "a"]
+    ) == before  # fmt: skip
+
+
+def test_ids_with_holes_are_refused_and_known_ends_are_kept(tmp_path):
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "fox": 2}, unk_token="a"))
+    inner.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(InputError, match=r"has no token of id 1: .*tokenizer '.*tokenizer.json'"):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+    words = {"[UNK]": 0, "<s>": 1, "</s>": 2, "a": 3}
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="[UNK]"))
+    inner.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    tokenizer = Tokenizer(inner)
+    assert (tokenizer.begin, tokenizer.end, tokenizer.vocabulary) == (1, 2, 4)
+    assert tokenizer.encode_documents(["a"])[0][0] == [3, 2]  # nothing added but the end
+
+
+def test_a_long_text_is_encoded_as_if_it_were_short(monkeypatch):
+    from ltm_pyro.data import tokenizer as module
+
+    draw = random.Random(0)
+    text = " ".join("".join(draw.choices("abcé'. \n", k=draw.randrange(1, 9))) for _ in range(900))
+    tokenizer = Tokenizer.train([text], 400)
+    whole = tokenizer.encode_documents([text, "a"])
+    monkeypatch.setattr(module, "LONGEST_TEXT", 300)
+    assert len(list(module._cut(text))) > 8
+    assert tokenizer.encode_documents([text, "a"]) == whole
+
+
+def test_a_word_of_two_million_letters_is_learned_from_in_pieces():
+    """A word's merges are looked for in all of it: uncut, this one would take hours."""
+    from ltm_pyro.data import tokenizer as module
+
+    word = "abcdefghij" * 200_000
+    pieces = list(module._words_cut(f"a fox {word} and", module.LONGEST_WORD))
+    assert "".join(pieces) == f"a fox {word} and"
+    assert max(len(w) for piece in pieces for w in piece.split()) == module.LONGEST_WORD
+    assert list(module._words_cut("a fox " * 999, module.LONGEST_WORD)) == ["a fox " * 999]
+    tokenizer = Tokenizer.train([word, "a fox"], 300)
+    ((ids, sizes),) = tokenizer.encode_documents([word])
+    assert sum(sizes) == len(word)
+    assert tokenizer.decode(ids) == word
