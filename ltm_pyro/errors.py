@@ -8,6 +8,14 @@ class InputError(ValueError):
     """Input that cannot be used; the message names it and says what would be right."""
 
 
+class Damaged(InputError):
+    """A file of a run that does not hold what was written into it."""
+
+
+class Notice(UserWarning):
+    """What a user is to know, and that stops nothing; the command line prints it as a line."""
+
+
 class NotFinite(ArithmeticError):
     """A NaN or an infinity; the message names the site and the batch it came from."""
 

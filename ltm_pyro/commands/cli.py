@@ -1,13 +1,15 @@
 """The command line: finds a command, fills in its options, runs it, and tells what went wrong."""
 
+import functools
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from ltm_pyro._version import __version__
 from ltm_pyro.commands import command, commands
-from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.errors import InputError, NotFinite, Notice
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,6 +17,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # --prior mymodule:MyPrior, from the folder one is in
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Notice)
+        warnings.showwarning = functools.partial(_show, warnings.showwarning)
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(usage())
@@ -38,6 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("ltm: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _show(others: Any, message: Warning | str, *rest: Any, **more: Any) -> None:
+    """A notice as a line; other warnings as ever."""
+    if isinstance(message, Notice):
+        print(f"ltm: warning: {message}", file=sys.stderr)
+    else:
+        others(message, *rest, **more)
 
 
 def parse(arguments: list[str]) -> Any:

@@ -7,9 +7,12 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from ltm_pyro.errors import unknown
+from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.presets import PRESETS
+from ltm_pyro.runs import folder
 from ltm_pyro.runs.info import info_preset, info_run, presets_table, run_text
+from ltm_pyro.runs.lock import alone
+from ltm_pyro.runs.verify import verified, verify
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,16 @@ class Info:
     """A preset, or the folder of a run."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
+    verify: bool = False
+    """Check every file of a run against the SHA-256 that the run wrote down."""
+    seal: bool = False
+    """Accept what the files of a run hold now: write down their SHA-256 anew."""
 
     def run(self) -> None:
         """Look it up and print."""
+        if self.verify or self.seal:
+            self.check()
+            return
         if self.name is None:
             facts: dict[str, Any] = {name: info_preset(name) for name in PRESETS}
             print(json.dumps(facts, indent=2) if self.json else presets_table(facts))
@@ -40,3 +50,17 @@ class Info:
         else:
             width = max(map(len, facts))
             print("\n".join(f"{key:<{width}}  {value}" for key, value in facts.items()))
+
+    def check(self) -> None:
+        """Verify a run's files, or seal them."""
+        if self.name is None or not Path(self.name).exists():
+            raise InputError("--verify and --seal are for a run: expected its folder")
+        path = Path(self.name)
+        if self.seal:
+            with alone(path):
+                folder.seal(path)
+        found = verify(path)
+        width = max(map(len, found))
+        lines = (f"{name:<{width}}  {state}" for name, state in found.items())
+        print(json.dumps({"files": found}, indent=2) if self.json else "\n".join(lines))
+        verified(path, found)

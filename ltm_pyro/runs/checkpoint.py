@@ -1,19 +1,20 @@
 """Checkpoints: weights to load, and all that a run needs to go on. See `folder`."""
 
 import io
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
 from torch import nn
 
-from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
-from ltm_pyro.errors import InputError, first_line, unknown
+from ltm_pyro.errors import Damaged, InputError, Notice, first_line, unknown
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.runs.build import build_guide, build_model, shared_of
@@ -21,14 +22,17 @@ from ltm_pyro.runs.folder import (
     BASELINE,
     BEST,
     CONFIG,
-    LOG,
     MODEL,
+    PREVIOUS,
     SHARED,
     TOKENIZER,
     TRAINER,
+    check,
     read_config,
+    read_log,
     resume_command,
 )
+from ltm_pyro.runs.manifest import Manifest
 
 CHECKPOINTS = {"last": MODEL, "best": BEST}
 
@@ -59,12 +63,10 @@ class Run:
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of its log."""
-        return files.json_lines(self.path / LOG)
+        return read_log(self.path)
 
 
-def save_weights(
-    path: Path, modules: Mapping[str, nn.Module | None], metadata: Mapping[str, Any]
-) -> None:
+def weights(modules: Mapping[str, nn.Module | None], metadata: Mapping[str, Any]) -> bytes:
     """Weights of modules as safetensors, their names behind the module's prefix.
 
     `metadata` are facts such as the weights' step.
@@ -77,14 +79,14 @@ def save_weights(
     }
     tensors = {name: value.detach().contiguous().cpu() for name, value in state.items()}
     facts = {name: str(value) for name, value in metadata.items()}
-    files.write(path, safetensors.torch.save(tensors, facts))
+    return safetensors.torch.save(tensors, facts)
 
 
-def save_trainer(path: Path, state: Mapping[str, Any]) -> None:
-    """What a resumed run needs."""
+def packed(state: Mapping[str, Any]) -> memoryview:
+    """What a resumed run needs, as `trainer.pt` holds it."""
     held = io.BytesIO()  # torch's own writer does not say when a disk is full
     torch.save(dict(state), held)
-    files.write(path / TRAINER, held.getbuffer())
+    return held.getbuffer()
 
 
 def read_back(state: Any) -> Any:
@@ -95,26 +97,56 @@ def read_back(state: Any) -> Any:
     return torch.load(held, weights_only=True)
 
 
-def load_trainer(path: Path) -> dict[str, Any] | None:
-    """What `save_trainer` wrote, or None where a run was stopped before it saved anything.
+T = TypeVar("T")
 
-    Only tensors and plain types are read.
+
+def load_trainer(path: Path, take: Callable[[dict[str, Any], str], T]) -> T | None:
+    """What `take` makes of the last whole trainer state and the name of its file.
+
+    If that of the last checkpoint is damaged it is that of the one before, which is told. None
+    where a run was stopped before it saved anything. Only tensors and plain types are read.
+
+    Raises:
+        Damaged: if neither can be used.
     """
-    place = path / TRAINER
-    if not place.exists():
-        if (path / MODEL).exists():
+    if not any((path / name).exists() for name in (TRAINER, PREVIOUS)):
+        manifest = Manifest.read(path)
+        saved = manifest is not None and manifest.state(TRAINER) == "missing"
+        if saved or (path / MODEL).exists():
             raise InputError(
                 f"{path} cannot be resumed: it has no {TRAINER}; copy that file here too, or train "
                 "into another folder"
             )
         return None
+    wrong: list[str] = []
+    for name in (TRAINER, PREVIOUS):
+        try:
+            taken = take(_read_trainer(path, name), name)
+        except Damaged as error:
+            wrong.append(str(error))
+            continue
+        if wrong:
+            told = f"{wrong[0]}; meanwhile the checkpoint before is used, from {PREVIOUS}"
+            warnings.warn(Notice(told), stacklevel=3)
+        return taken
+    raise Damaged(f"{wrong[0]}; or begin anew with --overwrite")
+
+
+def _read_trainer(path: Path, name: str) -> dict[str, Any]:
+    place = path / name
+    if not place.exists():
+        raise Damaged(f"{place} is missing: put it back")
+    check(path, name)
     try:
+        with zipfile.ZipFile(place) as archive:
+            if any(one.file_size != one.compress_size for one in archive.infolist()):
+                raise ValueError("it is compressed, which this library never does")
         state = torch.load(place, weights_only=True)
-        return {name: state[name] for name in ("model", "svi", "callbacks")} | state
+        return {part: state[part] for part in ("model", "svi", "callbacks")} | state
     except Exception as error:  # the unpickler raises many kinds
-        raise InputError(
+        raise Damaged(
             f"{place} is damaged or not a trainer state ({first_line(error)}): put back a whole "
-            "copy, or begin anew with --overwrite"
+            "copy"
         ) from None
 
 
@@ -141,7 +173,7 @@ def load(path: str | Path, checkpoint: str = "last") -> Run:
         )
     model, baseline = build_model(config), None
     guide = build_guide(config.guide, model)
-    facts, state = read_weights(path, checkpoint)
+    step, state = _weights_of(path, checkpoint)
     beside, of_guide = (_part(state, prefix) for prefix in (BASELINE, SHARED))
     try:
         model.load_state_dict(state)
@@ -155,7 +187,30 @@ def load(path: str | Path, checkpoint: str = "last") -> Run:
             f"{path / CHECKPOINTS[checkpoint]} holds another model than {CONFIG} says "
             f"({first_line(error)}): put back this run's own"
         ) from None
-    return Run(path, config, model, baseline, guide, tokenizer, int(facts["step"]), record)
+    return Run(path, config, model, baseline, guide, tokenizer, step, record)
+
+
+def _weights_of(path: Path, checkpoint: str) -> tuple[int, dict[str, torch.Tensor]]:
+    """Step and weights of a checkpoint; if the last is damaged, those of the trainer's state."""
+    try:
+        facts, state = read_weights(path, checkpoint)
+        return int(facts["step"]), state
+    except Damaged as error:
+        if checkpoint != "last" or not any((path / n).exists() for n in (TRAINER, PREVIOUS)):
+            raise
+        kept = load_trainer(path, _weights_in)
+        assert kept is not None
+        told = f"{error}; meanwhile the weights of iteration {kept[0]} are used, from {kept[2]}"
+        warnings.warn(Notice(told), stacklevel=3)
+        return kept[:2]
+
+
+def _weights_in(state: Mapping[str, Any], name: str) -> tuple[int, dict[str, torch.Tensor], str]:
+    """Step and weights of a trainer's state, by their names in a file of weights."""
+    parts = {"": state["model"], SHARED: state.get("shared", {})}
+    parts[BASELINE] = state["callbacks"].get("baseline", {}).get("model", {})
+    named = {prefix + name: value for prefix, p in parts.items() for name, value in p.items()}
+    return state["svi"]["done"], named, name
 
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -166,6 +221,7 @@ def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a run's folder."""
+    check(path, TOKENIZER)
     try:
         return Tokenizer.load(path / TOKENIZER)
     except InputError as error:
@@ -178,11 +234,12 @@ def read_weights(
     """Metadata and tensors of a run's checkpoint.
 
     Raises:
-        InputError: if it is missing, truncated or not safetensors.
+        InputError: if it is missing, damaged, another run's or not safetensors.
     """
     place = path / CHECKPOINTS[checkpoint]
     if not place.exists():
         raise InputError(_missing(path, checkpoint))
+    check(path, place.name)
     try:
         with safetensors.safe_open(place, "pt") as file:
             facts = file.metadata()
@@ -191,7 +248,7 @@ def read_weights(
             return dict(facts), {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         anew = f"write it anew from {TRAINER} with {resume_command(path)}"
-        raise InputError(
+        raise Damaged(
             f"{place} is damaged or no checkpoint ({first_line(error)}): put back a whole copy, or "
             + (anew if checkpoint == "last" else "take the last checkpoint")
         ) from None

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from ltm_pyro import files
 from ltm_pyro.config import Config, Named
 from ltm_pyro.inference.released import Released
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
@@ -61,7 +60,7 @@ def info_run(path: Path) -> dict[str, Any]:
         facts, _ = checkpoint.read_weights(path, "best", facts_only=True)
         best = {"step": int(facts["step"]), BOUND: float(facts[BOUND])}
     seen, minutes, last = 0, 0.0, 0
-    lines, history = files.json_lines(path / folder.LOG), []
+    lines, history = folder.read_log(path), []
     for line in lines:
         last = line["step"]
         seen += line.get("tokens", 0)

@@ -12,6 +12,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import Run
+from ltm_pyro.runs.lock import alone, check_alone
 from ltm_pyro.runs.trainer import Trainer
 
 
@@ -50,15 +51,14 @@ def train(
             "has here: resume with ltm.load_data(config) of the run's own configuration"
         )
     trainer = Trainer(corpus, config.replace(data=_data(config, corpus)), out, callbacks)
-    if resume:
-        trainer.resume()
-        if note is not None and trainer.saved is None:
-            note(f"{out} has no checkpoint yet: it begins anew, with its own configuration")
-    elif overwrite:
-        # The configuration first: what is left is no run.
-        for name in (*folder.FILES, *folder.MEMORY):
-            (out / name).unlink(missing_ok=True)
-    return trainer.run(progress, note)
+    with alone(out):
+        if resume:
+            trainer.resume()
+            if note is not None and trainer.saved is None:
+                note(f"{out} has no checkpoint yet: it begins anew, with its own configuration")
+        elif overwrite:
+            folder.clear(out)
+        return trainer.run(progress, note)
 
 
 def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
@@ -71,6 +71,7 @@ def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
             f"{out} already holds a run: add --resume to go on, or --overwrite, or give another "
             "--out"
         )
+    check_alone(out)
 
 
 def for_corpus(config: Config, corpus: Corpus) -> Config:
