@@ -17,6 +17,34 @@ class CannotWrite(InputError):
     """The disk did not take a file; what the file held before is untouched."""
 
 
+class Steady:
+    """A text stream whose reader may leave: what it does not take is lost, and nothing else is."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if the stream takes it."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if the stream can be."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            return bool(self._stream.isatty())
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def write(path: Path, data: bytes | memoryview) -> None:
     """Replace a file so that a crash leaves either the old one or the new one.
 

@@ -1,7 +1,6 @@
 """`ltm evaluate`."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,7 +11,7 @@ from tyro.conf import Positional
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import Report, differences, sandwich
-from ltm_pyro.commands.text import FlatText, Text, say
+from ltm_pyro.commands.text import FlatText, Text, as_json, say
 from ltm_pyro.config import (
     Fast,
 )
@@ -92,7 +91,7 @@ class Evaluate:
             )
             found["sandwich"] = certificate.to_dict()
             texts += ["", str(certificate)]
-        print(json.dumps(found, indent=2) if self.json else "\n".join(texts))
+        print(as_json(found) if self.json else "\n".join(texts))
 
     def fast(self, run: ltm.Run) -> Fast:
         """A run's own fast loop, with the steps that were asked for."""

@@ -1,7 +1,6 @@
 """`ltm generate`."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction
 
 import ltm_pyro as ltm
+from ltm_pyro.commands.text import as_json
 from ltm_pyro.errors import InputError
 
 
@@ -80,7 +80,7 @@ class Generate:
                     found.prompts, found.continuations, found.texts, found.ended, strict=True
                 )
             ]
-            print(json.dumps({"samples": samples, "seed": self.seed}, indent=2))
+            print(as_json({"samples": samples, "seed": self.seed}))
         elif not self.stream:
             print(found)
 

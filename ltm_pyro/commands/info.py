@@ -1,12 +1,12 @@
 """`ltm info`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tyro.conf import Positional
 
+from ltm_pyro.commands.text import as_json
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import folder
@@ -35,7 +35,7 @@ class Info:
             return
         if self.name is None:
             facts: dict[str, Any] = {name: info_preset(name) for name in PRESETS}
-            print(json.dumps(facts, indent=2) if self.json else presets_table(facts))
+            print(as_json(facts) if self.json else presets_table(facts))
             return
         if self.name in PRESETS:
             facts = info_preset(self.name)
@@ -44,7 +44,7 @@ class Info:
         else:
             raise unknown("preset or run", self.name, PRESETS)
         if self.json:
-            print(json.dumps(facts, indent=2))
+            print(as_json(facts))
         elif "run" in facts:
             print(run_text(facts))
         else:
@@ -62,5 +62,5 @@ class Info:
         found = verify(path)
         width = max(map(len, found))
         lines = (f"{name:<{width}}  {state}" for name, state in found.items())
-        print(json.dumps({"files": found}, indent=2) if self.json else "\n".join(lines))
+        print(as_json({"files": found}) if self.json else "\n".join(lines))
         verified(path, found)

@@ -1,7 +1,10 @@
 """Options that several commands share, and how they speak."""
 
 import dataclasses
+import json
+import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,6 +20,19 @@ from ltm_pyro.config import (
 def say(text: str) -> None:
     """A line for the person at the terminal; standard output is for results."""
     tqdm.write(text, file=sys.stderr)
+
+
+def as_json(found: Any) -> str:
+    """What was found as JSON: NaN and infinities, which JSON has no word for, are null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(one) for one in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(found), indent=2, allow_nan=False)
 
 
 @dataclass(frozen=True)

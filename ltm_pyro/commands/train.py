@@ -168,8 +168,8 @@ class Train:
         config = config.replace(data=self.text.over(config.data), training=training)
         return config, checkpoint.load_tokenizer(self.out)
 
-    def run(self) -> None:
-        """Train, and say where the run is and how to go on."""
+    def run(self) -> int:
+        """Train, and say where the run is and how to go on; 128 + N if signal N stopped it."""
         ltm.check_folder(self.out, self.resume, self.overwrite)
         tokenizer = record = None
         if self.resume:
@@ -200,7 +200,9 @@ class Train:
         if run.step < config.training.steps:
             on = folder.resume_command(run.path)
             say(f"stopped and saved after {run.step} iterations; {on} goes on")
+            return 128 + run.stopped if run.stopped else 0
         say(f"run: {run.path}, {run.step} iterations; next: ltm evaluate {run.path}")
+        return 0
 
     def _fast(self) -> Fast:
         """The fast loop, at the rate that suits the guide unless one was given."""

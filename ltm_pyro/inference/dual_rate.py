@@ -1,6 +1,7 @@
 """Dual-rate stochastic variational inference: local guides fast, global weights slowly."""
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -14,6 +15,7 @@ from tqdm.auto import tqdm
 from ltm_pyro.config import Fast, Objective, Slow, Warm
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
+from ltm_pyro.files import Steady
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
@@ -238,7 +240,12 @@ class DualRateSVI:
 
         upcoming = None
         with tqdm(
-            total=total, initial=self.done, desc="training", unit="step", disable=not progress
+            total=total,
+            initial=self.done,
+            desc="training",
+            unit="step",
+            disable=not progress,
+            file=Steady(sys.stderr),
         ) as bar:
             while self.done < total:
                 # A callback may have set `done` to another step.

@@ -14,9 +14,10 @@ from torch import nn
 
 from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
-from ltm_pyro.errors import Damaged, InputError, Notice, first_line, unknown
+from ltm_pyro.errors import Damaged, InputError, NotFinite, Notice, first_line, unknown
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.programs.elbo import weights_not_finite
 from ltm_pyro.runs.build import build_guide, build_model, shared_of
 from ltm_pyro.runs.folder import (
     BASELINE,
@@ -50,6 +51,7 @@ class Run:
         tokenizer: its tokenizer.
         step: iterations done when these weights were saved.
         record: what config.json holds besides the configuration.
+        stopped: the signal that ended its training before the end, where `ltm.train` returns it.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Run:
     tokenizer: Tokenizer
     step: int
     record: Mapping[str, Any]
+    stopped: int | None = None
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of its log."""
@@ -160,6 +163,7 @@ def load(path: str | Path, checkpoint: str = "last") -> Run:
     Raises:
         InputError: if it is no run, is damaged, was written in another format, or has no such
             checkpoint.
+        NotFinite: if a weight is not.
     """
     if checkpoint not in CHECKPOINTS:
         raise unknown("checkpoint", checkpoint, CHECKPOINTS)
@@ -187,6 +191,13 @@ def load(path: str | Path, checkpoint: str = "last") -> Run:
             f"{path / CHECKPOINTS[checkpoint]} holds another model than {CONFIG} says "
             f"({first_line(error)}): put back this run's own"
         ) from None
+    for module in (model, baseline, shared_of(guide)):
+        wrong = None if module is None else next(weights_not_finite(module), None)
+        if wrong is not None:
+            raise NotFinite(
+                f"{path / CHECKPOINTS[checkpoint]}: {wrong} is not finite, so nothing can be "
+                "computed with it: take another checkpoint, or train again with a lower rate"
+            )
     return Run(path, config, model, baseline, guide, tokenizer, step, record)
 
 

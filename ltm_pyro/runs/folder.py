@@ -74,11 +74,14 @@ def resume_command(path: Path) -> str:
     return f"ltm train --resume --out {shlex.quote(str(path))}"
 
 
-def start(path: Path, config: Config, corpus: Corpus) -> Manifest:
-    """Fill a run's folder with its configuration and tokenizer."""
+def start(
+    path: Path, config: Config, corpus: Corpus, about: Mapping[str, Any] | None = None
+) -> Manifest:
+    """Fill a run's folder with its configuration, tokenizer and record, with facts `about` it."""
     if holds_run(path):
         raise InputError(f"{path} already holds a run: give another --out")
-    record = {
+    record: dict[str, Any] = {
+        **(about or {}),
         "format": FORMAT,
         "id": uuid.uuid4().hex,
         "versions": versions(),

@@ -31,7 +31,7 @@ def seal_command(path: Path) -> str:
 class Seal:
     """Size and SHA-256 of a file; of its beginning, if the file `grows`."""
 
-    bytes: int
+    size: int
     sha256: str
     grows: bool = False
 
@@ -43,9 +43,9 @@ class Seal:
     def fits(self, place: Path) -> bool:
         """Whether a file is as sealed."""
         size = place.stat().st_size
-        if size < self.bytes or (size > self.bytes and not self.grows):
+        if size < self.size or (size > self.size and not self.grows):
             return False
-        digest, left = hashlib.sha256(), self.bytes
+        digest, left = hashlib.sha256(), self.size
         with open(place, "rb") as file:
             while left and (block := file.read(min(left, BLOCK))):
                 digest.update(block)

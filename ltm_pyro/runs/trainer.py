@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,9 +22,19 @@ from ltm_pyro.runs.build import build_callback, build_guide, build_model
 from ltm_pyro.runs.callbacks import Callback, Looks, standard
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.checks import check_corpus, check_density, try_guide
+from ltm_pyro.runs.finite import not_finite
 from ltm_pyro.runs.lock import alone
 from ltm_pyro.runs.manifest import Manifest
 from ltm_pyro.runs.signals import stop_signals
+
+LOWER_RATES = (
+    "from there it would go the same way: train another run with a lower --slow.lr, --slow.clip or "
+    "--fast.lr"
+)
+LOWER_MEMORY = (
+    "another run needs less with a smaller --batch or --length, or the same batch with "
+    "--slow.accumulate 2, --slow.recompute and --fast.recompute"
+)
 
 
 class Trainer:
@@ -45,9 +57,11 @@ class Trainer:
         resumed: whether it goes on from a checkpoint.
         asked: the signals that asked it to stop, so far.
         stopping: whether it stops after the iteration in hand.
+        about: facts to keep in the run's record, beside its own.
         manifest: the files of its folder, once it has begun.
     """
 
+    about: Mapping[str, Any] = MappingProxyType({})
     manifest: Manifest
 
     def __init__(
@@ -84,7 +98,8 @@ class Trainer:
     def note(self, text: str) -> None:
         """Say a line to whoever runs this."""
         if self._note is not None and self.svi.world.first:
-            self._note(text)
+            with suppress(OSError):  # whoever listened has left; training goes on
+                self._note(text)
 
     def resume(self) -> None:
         """Go on from the folder's last checkpoint; from the beginning if it was not that far yet.
@@ -169,7 +184,8 @@ class Trainer:
     def run(self, progress: bool = True, note: Callable[[str], Any] | None = None) -> Run:
         """Train to the end and return the run as loaded from its folder.
 
-        SIGINT and SIGTERM end it early, after the iteration in hand is saved.
+        SIGINT, SIGTERM and SIGHUP end it early, after the iteration in hand is saved; `Run.stopped`
+        is then the signal's number.
 
         Args:
             progress: whether to show a progress bar.
@@ -183,7 +199,7 @@ class Trainer:
         training = self.config.training
         if not self.resumed:
             if self.svi.world.first:
-                self.manifest = folder.start(self.out, self.config, self.corpus)
+                self.manifest = folder.start(self.out, self.config, self.corpus, self.about)
             self._remember(None)
         begun: list[Callback] = []
 
@@ -205,30 +221,43 @@ class Trainer:
             elif self.saved is None:
                 self.save()
         except NotFinite as error:
-            raise NotFinite(f"{error}; {self._last_good()}") from None
+            raise NotFinite(f"{error}; {self._last_good()}; {LOWER_RATES}") from None
         except files.CannotWrite as error:
             raise InputError(f"{error}; {self._last_good()}") from None
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                error.add_note(self._where())
+                raise
+            raise InputError(
+                f"out of memory in iteration {self.svi.done + 1} ({first_line(error)}); "
+                f"{self._last_good()}; {LOWER_MEMORY}"
+            ) from None
+        except Exception as error:
+            error.add_note(self._where())
+            raise
         finally:
             for callback in begun:
                 callback.end(self)
-        return checkpoint.load(self.out)
+        early = self.asked and self.svi.done < training.steps
+        run = checkpoint.load(self.out)
+        return replace(run, stopped=int(self.asked[0])) if early else run
 
     def save(self) -> None:
-        """Write what a resumed run needs, then the weights.
+        """Write what a resumed run needs, and the weights.
 
         Raises:
-            NotFinite: if a weight is not finite; the checkpoint before is untouched.
+            NotFinite: if something of it is not finite; the checkpoint before is untouched.
         """
-        for name, parameter in self.svi.model.named_parameters():
-            if not torch.isfinite(parameter).all():
-                raise NotFinite(f"parameter {name} is not finite after iteration {self.svi.done}")
+        wrong = not_finite(self.svi, self.callbacks)
+        if wrong is not None:
+            raise NotFinite(f"{wrong} is not finite after iteration {self.svi.done}")
         if self.svi.world.first:
             self.manifest.replace(self._contents(), {folder.TRAINER: folder.PREVIOUS})
         self.saved = self.svi.done
 
     def _contents(self) -> Iterator[tuple[str, bytes | memoryview]]:
         """What the files of a checkpoint are to hold, in the order in which they take effect."""
-        state = {
+        state: dict[str, Any] = {
             "run": self.manifest.run,
             "model": self.svi.model.state_dict(),
             "svi": self.svi.state_dict(),
@@ -260,6 +289,9 @@ class Trainer:
                 memory.open(state["svi"]["done"], state.get("memory"))
             self.svi.memory = memory
 
+    def _where(self) -> str:
+        return f"(in iteration {self.svi.done + 1} of {self.out}; {self._last_good()})"
+
     def _last_good(self) -> str:
         if self.saved is None:
             return "no checkpoint was saved yet"
@@ -267,6 +299,14 @@ class Trainer:
             f"the last good checkpoint, of iteration {self.saved}, is in {self.out}; "
             f"{folder.resume_command(self.out)} goes on from there"
         )
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error says."""
+    said = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        word in str(error) for word in said
+    )
 
 
 def check_states(states: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Training a run: its folder, its corpus, and the trainer that fills the one from the other."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ def train(
     progress: bool = True,
     note: Callable[[str], Any] | None = None,
     callbacks: Sequence[Callback] = (),
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train the configuration's model in a folder, and return the run.
 
@@ -37,6 +38,7 @@ def train(
         overwrite: replace a run that the folder holds.
         progress, note: see `Trainer.run`.
         callbacks: what else is to happen after each iteration; see `ltm_pyro.runs.callbacks`.
+        about: facts to keep in the run's record, beside its own; plain JSON types.
 
     Raises:
         InputError: if the folder holds a run and neither `resume` nor `overwrite` is given.
@@ -51,6 +53,7 @@ def train(
             "has here: resume with ltm.load_data(config) of the run's own configuration"
         )
     trainer = Trainer(corpus, config.replace(data=_data(config, corpus)), out, callbacks)
+    trainer.about = about or {}
     with alone(out):
         if resume:
             trainer.resume()

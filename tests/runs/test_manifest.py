@@ -44,7 +44,7 @@ def test_a_whole_run_is_told_so(warm, capsys):
     for place in (warm.path / name for name in (*SEALED, "memory.staged.npz")):
         if place.name != folder.MANIFEST:
             [seal] = Manifest.read(warm.path).files[place.name]
-            assert (seal.bytes, seal.sha256) == (
+            assert (seal.size, seal.sha256) == (
                 place.stat().st_size, Seal.of(place.read_bytes()).sha256
             )  # fmt: skip
 
