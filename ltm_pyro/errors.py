@@ -1,6 +1,7 @@
 """Errors a user can mend: what was given, what is wrong, what would be right."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -26,6 +27,14 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return InputError(f"unknown {kind} {given!r}: {hint}known are {', '.join(names)}")
+
+
+def printable(text: str) -> str:
+    """A text whose control characters are spelt out: files may hold those that drive a terminal."""
+    return _DRIVES.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+_DRIVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ltm_pyro._version import __version__
 from ltm_pyro.commands import command, commands
-from ltm_pyro.errors import InputError, NotFinite, Notice
+from ltm_pyro.errors import InputError, NotFinite, Notice, printable
 from ltm_pyro.files import Steady
 
 
@@ -21,8 +21,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Other codes: 1 where a NaN ended it, 128 and the signal's number where a signal did.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # --prior mymodule:MyPrior, from the folder one is in
     _hold_standard_files()
     with warnings.catch_warnings(), contextlib.redirect_stderr(cast(Any, Steady(sys.stderr))):
         warnings.simplefilter("always", Notice)
@@ -38,17 +36,21 @@ def _run(arguments: list[str]) -> int:
         if arguments[0] == "--version":
             print(__version__)
             return 0
-        return int(parse(arguments).run() or 0)
+        chosen = parse(arguments)
+        from ltm_pyro.names import from_here
+
+        with from_here():  # --prior mymodule:MyPrior, from the folder one is in
+            return int(chosen.run() or 0)
     except InputError as error:
-        print(f"ltm: error: {error}", file=sys.stderr)
+        print(printable(f"ltm: error: {error}"), file=sys.stderr)
         return 2
     except NotFinite as error:
-        print(f"ltm: stopped: {error}", file=sys.stderr)
+        print(printable(f"ltm: stopped: {error}"), file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader left, e.g. head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a name that is too long, a disk that fails
-        print(f"ltm: error: {error}", file=sys.stderr)
+        print(printable(f"ltm: error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print("ltm: interrupted", file=sys.stderr)
@@ -69,7 +71,7 @@ def _hold_standard_files() -> None:
 def _show(others: Any, message: Warning | str, *rest: Any, **more: Any) -> None:
     """A notice as a line; other warnings as ever."""
     if isinstance(message, Notice):
-        print(f"ltm: warning: {message}", file=sys.stderr)
+        print(printable(f"ltm: warning: {message}"), file=sys.stderr)
     else:
         others(message, *rest, **more)
 

@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction
 
 import ltm_pyro as ltm
-from ltm_pyro.commands.text import as_json
+from ltm_pyro.commands.text import as_json, show
 from ltm_pyro.errors import InputError
 
 
@@ -43,6 +43,8 @@ class Generate:
     """Every draw follows from it."""
     stream: bool = False
     """Print a text as it is written; of several texts, each as soon as it has ended."""
+    trust: bool = False
+    """Import classes outside ltm_pyro that the run names."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
@@ -53,7 +55,7 @@ class Generate:
         prompts = list(self.prompt)
         if self.prompts_file is not None:
             prompts += read_prompts(self.prompts_file)
-        run = ltm.load(self.run_folder)
+        run = ltm.load(self.run_folder, trust=self.trust)
         fast = run.config.fast
         if self.fast_steps is not None:
             fast = dataclasses.replace(fast, steps=self.fast_steps)
@@ -80,9 +82,9 @@ class Generate:
                     found.prompts, found.continuations, found.texts, found.ended, strict=True
                 )
             ]
-            print(as_json({"samples": samples, "seed": self.seed}))
+            show(as_json({"samples": samples, "seed": self.seed}))
         elif not self.stream:
-            print(found)
+            show(str(found))
 
     def columns(self) -> dict[str, str]:
         """The value of each column, by name."""
@@ -109,14 +111,14 @@ class Printer:
         """A text has grown."""
         self.waiting[index] += piece
         if len(self.waiting) == 1:
-            print(self.waiting[0], end="", flush=True)
+            show(self.waiting[0], end="", flush=True)
             self.waiting[0] = ""
 
     def on_end(self, index: int) -> None:
         """A text has ended."""
         if self.ended:
             print("-" * 72)
-        print(self.waiting[index], flush=True)
+        show(self.waiting[index], flush=True)
         self.ended += 1
 
 

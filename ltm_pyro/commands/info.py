@@ -7,7 +7,7 @@ from typing import Any
 from tyro.conf import Positional
 
 from ltm_pyro.commands.text import as_json
-from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.errors import InputError, printable, unknown
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.info import info_preset, info_run, presets_table, run_text
@@ -46,7 +46,7 @@ class Info:
         if self.json:
             print(as_json(facts))
         elif "run" in facts:
-            print(run_text(facts))
+            print(printable(run_text(facts)))
         else:
             width = max(map(len, facts))
             print("\n".join(f"{key:<{width}}  {value}" for key, value in facts.items()))
@@ -62,5 +62,5 @@ class Info:
         found = verify(path)
         width = max(map(len, found))
         lines = (f"{name:<{width}}  {state}" for name, state in found.items())
-        print(as_json({"files": found}) if self.json else "\n".join(lines))
+        print(as_json({"files": found}) if self.json else printable("\n".join(lines)))
         verified(path, found)

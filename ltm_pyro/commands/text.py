@@ -15,11 +15,17 @@ from tyro.conf import UseAppendAction
 from ltm_pyro.config import (
     Data,
 )
+from ltm_pyro.errors import printable
 
 
 def say(text: str) -> None:
     """A line for the person at the terminal; standard output is for results."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(printable(text), file=sys.stderr)
+
+
+def show(text: str, end: str = "\n", flush: bool = False) -> None:
+    """Print a result. On a terminal, control characters in it are spelt out."""
+    print(printable(text) if sys.stdout.isatty() else text, end=end, flush=flush)
 
 
 def as_json(found: Any) -> str:
@@ -54,6 +60,10 @@ class Text:
     """Read a Hugging Face data set as a stream."""
     limit: int | None = None
     """Read at most this many documents of each split."""
+
+    def typed(self) -> set[str]:
+        """Which of these were given."""
+        return {name for name, value in dataclasses.asdict(self).items() if value}
 
     def over(self, data: Data) -> Data:
         """`data` with what was given here."""

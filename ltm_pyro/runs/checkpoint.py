@@ -34,6 +34,7 @@ from ltm_pyro.runs.folder import (
     resume_command,
 )
 from ltm_pyro.runs.manifest import Manifest
+from ltm_pyro.runs.trust import check_code, explain
 
 CHECKPOINTS = {"last": MODEL, "best": BEST}
 
@@ -153,21 +154,29 @@ def _read_trainer(path: Path, name: str) -> dict[str, Any]:
         ) from None
 
 
-def load(path: str | Path, checkpoint: str = "last") -> Run:
+def load(path: str | Path, checkpoint: str = "last", trust: bool = False) -> Run:
     """Load a run from its folder.
 
     Args:
         path: the folder.
         checkpoint: "last", or "best": the weights of the look with the lowest held-out bound.
+        trust: whether classes outside the library that it names may be imported, and so run.
+            Those that have been imported already need no trust.
 
     Raises:
-        InputError: if it is no run, is damaged, was written in another format, or has no such
-            checkpoint.
+        InputError: if it is no run, is damaged, was written in another format, has no such
+            checkpoint, or names code that is not trusted.
         NotFinite: if a weight is not.
     """
+    path = Path(path)
+    check_code(path, *read_config(path), trust)
+    return load_own(path, checkpoint)
+
+
+def load_own(path: Path, checkpoint: str = "last") -> Run:
+    """As `load`, of a run that may import what it names."""
     if checkpoint not in CHECKPOINTS:
         raise unknown("checkpoint", checkpoint, CHECKPOINTS)
-    path = Path(path)
     config, record = read_config(path)
     tokenizer = load_tokenizer(path)
     if tokenizer.vocabulary != config.architecture.vocabulary:
@@ -175,8 +184,11 @@ def load(path: str | Path, checkpoint: str = "last") -> Run:
             f"{path / TOKENIZER} has {tokenizer.vocabulary} tokens, the model "
             f"{config.architecture.vocabulary}: it belongs to another run; put back this run's own"
         )
-    model, baseline = build_model(config), None
-    guide = build_guide(config.guide, model)
+    try:
+        model, baseline = build_model(config), None
+        guide = build_guide(config.guide, model)
+    except InputError as error:
+        raise explain(error, path, record) from None
     step, state = _weights_of(path, checkpoint)
     beside, of_guide = (_part(state, prefix) for prefix in (BASELINE, SHARED))
     try:

@@ -1,5 +1,9 @@
 """What is told before a run begins, so that nothing is lost by it."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus, Rows
 from ltm_pyro.errors import InputError, first_line
@@ -7,6 +11,8 @@ from ltm_pyro.inference.local import MakeGuide, new_guide
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizers import local_optimizer
 from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.runs.callbacks import Callback
+from ltm_pyro.runs.checkpoint import read_back
 
 
 def check_corpus(corpus: Corpus, config: Config) -> None:
@@ -59,3 +65,31 @@ def try_guide(config: Config, model: LatentThoughtModel, guide: MakeGuide, rows:
         local_optimizer(config.fast, made, local)
     if config.warm is not None:
         Memory(rows).remember(made, rows)
+
+
+def check_states(states: Mapping[str, Any]) -> None:
+    """Raises InputError for a callback's state that a resumed run could not read."""
+    for name, state in states.items():
+        try:
+            read_back(state)
+        except Exception as error:  # the pickler and the unpickler raise many kinds
+            raise InputError(
+                f"callback {name} has a state that cannot be saved ({first_line(error)}): expected "
+                "tensors and plain Python values"
+            ) from None
+
+
+def check_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Raises InputError for what is no callback, or for two of one name."""
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise InputError(
+                f"callback {callback!r}: expected an object of a class below "
+                "ltm_pyro.runs.callbacks.Callback"
+            )
+    twice = [name for name, n in Counter(c.name for c in callbacks).items() if n > 1]
+    if twice:
+        raise InputError(
+            f"two callbacks are named {twice[0]!r}, and a run saves their states by name: give "
+            "one of them another `name`"
+        )

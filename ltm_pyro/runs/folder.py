@@ -21,6 +21,7 @@ leaves behind it, a resumed run writes anew.
 """
 
 import contextlib
+import dataclasses
 import json
 import platform
 import shlex
@@ -64,7 +65,8 @@ def holds_run(path: Path) -> bool:
 
 def clear(path: Path) -> None:
     """Remove the run in a folder: its configuration first, so that what is left is no run."""
-    for name in (CONFIG, MANIFEST, *FILES, *MEMORY):
+    copies = (place.name for place in path.glob("source.*.py"))
+    for name in (CONFIG, MANIFEST, *FILES, *MEMORY, *copies):
         if name != LOCK:
             (path / name).unlink(missing_ok=True)
 
@@ -75,9 +77,16 @@ def resume_command(path: Path) -> str:
 
 
 def start(
-    path: Path, config: Config, corpus: Corpus, about: Mapping[str, Any] | None = None
+    path: Path,
+    config: Config,
+    corpus: Corpus,
+    about: Mapping[str, Any] | None = None,
+    sources: Mapping[str, tuple[Mapping[str, str], bytes]] | None = None,
 ) -> Manifest:
-    """Fill a run's folder with its configuration, tokenizer and record, with facts `about` it."""
+    """Fill a run's folder with its configuration, tokenizer and record, with facts `about` it.
+
+    Of classes outside the library, `sources` has where they come from and the text of the file.
+    """
     if holds_run(path):
         raise InputError(f"{path} already holds a run: give another --out")
     record: dict[str, Any] = {
@@ -92,6 +101,7 @@ def start(
         "started": _now(),
         "data": {
             "source": corpus.name,
+            "place": place_of(corpus.name),
             "fingerprint": corpus.fingerprint,
             "splits": {
                 split: {
@@ -103,6 +113,7 @@ def start(
                 for rows in (corpus.rows(split),)
             },
         },
+        "sources": {name: dict(place) for name, (place, _) in (sources or {}).items()},
         "config": to_dict(config),
         "resumed": [],
     }
@@ -110,8 +121,11 @@ def start(
     files.clean(path, (*FILES, *MEMORY))
     manifest = Manifest(path, record["id"])
     tokenizer = corpus.tokenizer.inner.to_str(pretty=True).encode()
+    copies = {place["copy"]: text for place, text in (sources or {}).values()}
     # The configuration last: a folder that has one has a tokenizer too.
-    manifest.replace([(TOKENIZER, tokenizer), (LOG, b""), (CONFIG, _rendered(record))])
+    manifest.replace(
+        [(TOKENIZER, tokenizer), (LOG, b""), *copies.items(), (CONFIG, _rendered(record))]
+    )
     return manifest
 
 
@@ -125,7 +139,8 @@ def note_resume(manifest: Manifest, record: dict[str, Any], config: Config, step
         "versions": versions(),
         "threads": torch.get_num_threads(),
     }
-    resumed = [*record["resumed"], entry]
+    resumed, source = [*record["resumed"], entry], config.data.source
+    record["data"] = {**record["data"], "source": source, "place": place_of(source)}
     files.clean(manifest.path, (*FILES, *MEMORY))
     record = {**record, "format": FORMAT, "id": manifest.run, "resumed": resumed}
     manifest.replace([(CONFIG, _rendered({**record, "config": to_dict(config)}))])
@@ -160,7 +175,8 @@ def seal(path: Path) -> Manifest:
     """Write a run's manifest anew: its files are to hold what they hold now."""
     record = _read_json(path / CONFIG)
     names = [name for name in FILES if name not in (MANIFEST, LOCK)]
-    return Manifest.seal(path, str(record.get("id", uuid.uuid4().hex)), [*names, STAGED])
+    names += [STAGED, *(place.name for place in path.glob("source.*.py"))]
+    return Manifest.seal(path, str(record.get("id", uuid.uuid4().hex)), names)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -239,7 +255,27 @@ def _parse(record: dict[str, Any], place: Path) -> tuple[Config, dict[str, Any]]
     for part in ("config", "data", "versions", "resumed"):
         if part not in record:
             raise InputError(f"{place} is damaged: it has no {part!r}; put back a whole copy")
-    return from_dict(Config, record.pop("config"), str(place)), record
+    return _located(from_dict(Config, record.pop("config"), str(place)), record), record
+
+
+def _located(config: Config, record: Mapping[str, Any]) -> Config:
+    """The configuration with the absolute path of its text, where the given one leads elsewhere."""
+    data = record["data"] if isinstance(record["data"], Mapping) else {}
+    place, source = data.get("place"), config.data.source
+    if not isinstance(place, Mapping) or data.get("source") != source or place_of(source) == place:
+        return config
+    if place_of(str(place.get("path"))) != place:
+        return config
+    return config.replace(data=dataclasses.replace(config.data, source=str(place["path"])))
+
+
+def place_of(source: str) -> dict[str, Any] | None:
+    """Where a file or folder of text lies, and which it is; None for what is neither."""
+    path = Path(source)
+    try:
+        return {"path": str(path.resolve()), "inode": path.stat().st_ino}
+    except (OSError, ValueError):
+        return None
 
 
 def _read_json(place: Path) -> dict[str, Any]:

@@ -1,14 +1,11 @@
 """The training of one run: its model, its callbacks, and its checkpoints."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import torch
 
 from ltm_pyro import files
 from ltm_pyro.config import Config
@@ -21,20 +18,19 @@ from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model
 from ltm_pyro.runs.callbacks import Callback, Looks, standard
 from ltm_pyro.runs.checkpoint import Run
-from ltm_pyro.runs.checks import check_corpus, check_density, try_guide
+from ltm_pyro.runs.checks import (
+    check_callbacks,
+    check_corpus,
+    check_density,
+    check_states,
+    try_guide,
+)
+from ltm_pyro.runs.failures import LOWER_MEMORY, LOWER_RATES, out_of_memory
 from ltm_pyro.runs.finite import not_finite
 from ltm_pyro.runs.lock import alone
 from ltm_pyro.runs.manifest import Manifest
 from ltm_pyro.runs.signals import stop_signals
-
-LOWER_RATES = (
-    "from there it would go the same way: train another run with a lower --slow.lr, --slow.clip or "
-    "--fast.lr"
-)
-LOWER_MEMORY = (
-    "another run needs less with a smaller --batch or --length, or the same batch with "
-    "--slow.accumulate 2, --slow.recompute and --fast.recompute"
-)
+from ltm_pyro.runs.trust import sources_of
 
 
 class Trainer:
@@ -170,10 +166,10 @@ class Trainer:
             for callback in self.callbacks:
                 if callback.name in kept:
                     callback.load_state_dict(kept[callback.name])
-        except (RuntimeError, ValueError, KeyError):
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{self.out} was trained with another configuration: resume with that of its "
-                f"{folder.CONFIG}"
+                f"{self.out} was trained with another configuration ({first_line(error)}): resume "
+                f"with that of its {folder.CONFIG}"
             ) from None
         if self.svi.done > self.config.training.steps:
             raise InputError(
@@ -199,7 +195,9 @@ class Trainer:
         training = self.config.training
         if not self.resumed:
             if self.svi.world.first:
-                self.manifest = folder.start(self.out, self.config, self.corpus, self.about)
+                self.manifest = folder.start(
+                    self.out, self.config, self.corpus, self.about, sources_of(self.config)
+                )
             self._remember(None)
         begun: list[Callback] = []
 
@@ -239,7 +237,7 @@ class Trainer:
             for callback in begun:
                 callback.end(self)
         early = self.asked and self.svi.done < training.steps
-        run = checkpoint.load(self.out)
+        run = checkpoint.load_own(self.out)
         return replace(run, stopped=int(self.asked[0])) if early else run
 
     def save(self) -> None:
@@ -298,40 +296,4 @@ class Trainer:
         return (
             f"the last good checkpoint, of iteration {self.saved}, is in {self.out}; "
             f"{folder.resume_command(self.out)} goes on from there"
-        )
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether that is what an error says."""
-    said = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        word in str(error) for word in said
-    )
-
-
-def check_states(states: Mapping[str, Any]) -> None:
-    """Raises InputError for a callback's state that a resumed run could not read."""
-    for name, state in states.items():
-        try:
-            checkpoint.read_back(state)
-        except Exception as error:  # the pickler and the unpickler raise many kinds
-            raise InputError(
-                f"callback {name} has a state that cannot be saved ({first_line(error)}): expected "
-                "tensors and plain Python values"
-            ) from None
-
-
-def check_callbacks(callbacks: Sequence[Callback]) -> None:
-    """Raises InputError for what is no callback, or for two of one name."""
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise InputError(
-                f"callback {callback!r}: expected an object of a class below "
-                "ltm_pyro.runs.callbacks.Callback"
-            )
-    twice = [name for name, n in Counter(c.name for c in callbacks).items() if n > 1]
-    if twice:
-        raise InputError(
-            f"two callbacks are named {twice[0]!r}, and a run saves their states by name: give "
-            "one of them another `name`"
         )
