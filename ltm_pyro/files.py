@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,18 @@ def move(beside: Path, path: Path) -> None:
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise cannot(path, error, UNTOUCHED) from None
+
+
+def is_stored(path: Path) -> bool:
+    """Whether a zip archive is not compressed, so that reading it takes no more room than it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False
+    sizes = sum(part.file_size for part in parts)
+    stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts)
+    return stored and sizes <= path.stat().st_size
 
 
 def keep_as(path: Path, to: Path) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import Damaged, InputError
-from ltm_pyro.files import CannotWrite
+from ltm_pyro.files import CannotWrite, is_stored
 from ltm_pyro.guides import Guide
 
 ARRAY, STAGED = "memory.npy", "memory.staged.npz"
@@ -44,7 +44,7 @@ class Memory:
     """
 
     def __init__(self, rows: Rows, folder: Path | None = None):
-        self.keys = np.sort(rows.key.cpu().numpy())
+        self.keys: Any = np.sort(rows.key.cpu().numpy())
         self.folder = folder
         self.changed: dict[int, Row] = {}  # since the last checkpoint
         self.staged: dict[int, Row] = {}  # by the last checkpoint
@@ -55,8 +55,9 @@ class Memory:
     @classmethod
     def check(cls, folder: Path, step: int, record: Mapping[str, Any]) -> None:
         """Raises Damaged if a folder does not hold what belongs to a checkpoint; writes nothing."""
-        rows: Any = SimpleNamespace(key=torch.arange(record["documents"]))
-        made = cls(rows, folder)
+        nobody: Any = SimpleNamespace(key=torch.zeros(0))
+        made = cls(nobody, folder)
+        made.keys = range(record["documents"])
         made._mode = "c"
         made.open(step, record)
 
@@ -167,6 +168,8 @@ class Memory:
 
     def _read_staged(self, path: Path, step: int) -> dict[int, Row]:
         """What was staged for a step; nothing if that is another step, or cannot be read."""
+        if not is_stored(path):
+            return {}
         try:
             with np.load(path, allow_pickle=False) as file:
                 if int(file["step"]) != step:

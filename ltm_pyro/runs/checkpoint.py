@@ -2,7 +2,6 @@
 
 import io
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import Damaged, InputError, NotFinite, Notice, first_line, unknown
@@ -34,7 +34,7 @@ from ltm_pyro.runs.folder import (
     resume_command,
 )
 from ltm_pyro.runs.manifest import Manifest
-from ltm_pyro.runs.trust import check_code, explain
+from ltm_pyro.runs.trust import check_code, check_tokenizer, explain
 
 CHECKPOINTS = {"last": MODEL, "best": BEST}
 
@@ -142,9 +142,8 @@ def _read_trainer(path: Path, name: str) -> dict[str, Any]:
         raise Damaged(f"{place} is missing: put it back")
     check(path, name)
     try:
-        with zipfile.ZipFile(place) as archive:
-            if any(one.file_size != one.compress_size for one in archive.infolist()):
-                raise ValueError("it is compressed, which this library never does")
+        if not files.is_stored(place):
+            raise ValueError("it is no archive, or a compressed one")
         state = torch.load(place, weights_only=True)
         return {part: state[part] for part in ("model", "svi", "callbacks")} | state
     except Exception as error:  # the unpickler raises many kinds
@@ -245,6 +244,7 @@ def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a run's folder."""
     check(path, TOKENIZER)
+    check_tokenizer(path / TOKENIZER)
     try:
         return Tokenizer.load(path / TOKENIZER)
     except InputError as error:

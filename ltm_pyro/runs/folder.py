@@ -53,6 +53,8 @@ CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 TRAINER, PREVIOUS = "trainer.pt", "trainer.previous.pt"
 MODEL, BEST = "model.safetensors", "best.safetensors"
 MEMORY = (ARRAY, STAGED)
+MOST_BYTES, MOST_DEEP = 1 << 28, 64
+"""A configuration has fewer bytes, and is nested less deep."""
 BASELINE, SHARED = "baseline.", "guide."
 """What the names of other weights than the model's begin with."""
 FILES = (MANIFEST, CONFIG, TOKENIZER, TRAINER, PREVIOUS, LOG, MODEL, BEST, LOCK)
@@ -280,12 +282,27 @@ def place_of(source: str) -> dict[str, Any] | None:
 
 def _read_json(place: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(place.read_bytes()))
+        if place.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        content = dict(json.loads(place.read_bytes()))
+        if _depth(content) > MOST_DEEP:
+            raise ValueError(f"it is nested more than {MOST_DEEP} deep")
+        return content
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{place} is damaged: expected a JSON object ({first_line(error)}); put back a whole "
             "copy"
         ) from None
+
+
+def _depth(content: Any) -> int:
+    """How deep a JSON value is nested, as far as it matters."""
+    level, depth = [content], 0
+    while level and depth <= MOST_DEEP:
+        parts = (list(one.values()) if isinstance(one, dict) else one for one in level)
+        level = [part for one in parts if isinstance(one, list) for part in one]
+        depth += 1
+    return depth
 
 
 def _rendered(record: Mapping[str, Any]) -> bytes:

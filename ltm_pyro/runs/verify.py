@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ltm_pyro.errors import Damaged, InputError
+from ltm_pyro.errors import Damaged, InputError, first_line
 from ltm_pyro.inference.memory import ARRAY, Memory
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.manifest import MANIFEST, Manifest, seal_command
@@ -44,9 +44,10 @@ def _memory(path: Path, found: dict[str, str]) -> str:
         state = torch.load(path / folder.TRAINER, weights_only=True)
         if "memory" not in state:
             return f"not a file of this run ({folder.TRAINER} says nothing of it)"
-        Memory.check(path, int(state["svi"]["done"]), state["memory"])
-    except Damaged as error:
-        return f"damaged, or another run's ({error})"
+        record = {"documents": int(state["memory"]["documents"]), **state["memory"]}
+        Memory.check(path, int(state["svi"]["done"]), record)
+    except Exception as error:  # the unpickler raises many kinds
+        return f"damaged, or another run's ({first_line(error)})"
     return WHOLE
 
 

@@ -73,7 +73,7 @@ def killed(arguments, told, delay, stage):
     process = processes.Process(target=child, args=(arguments, told, delay, stage))
     process.start()
     process.join(120)
-    assert process.exitcode in (0, -9), Path(told).read_text()
+    assert process.exitcode in (0, -9), f"{process.exitcode}: {Path(told).read_text()}"
     return process.exitcode == -9
 
 
