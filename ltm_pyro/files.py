@@ -1,17 +1,49 @@
 """Files that a crash, a kill or a full disk leaves whole."""
 
+import contextlib
 import errno
 import json
 import os
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import Damaged, InputError
+
+UNTOUCHED = "what was there before is untouched"
 
 
 class CannotWrite(InputError):
     """The disk did not take a file; what the file held before is untouched."""
+
+
+class Steady:
+    """A text stream whose reader may leave: what it does not take is lost, and nothing else is."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if the stream takes it."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if the stream can be."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            return bool(self._stream.isatty())
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def write(path: Path, data: bytes | memoryview) -> None:
@@ -20,31 +52,102 @@ def write(path: Path, data: bytes | memoryview) -> None:
     Raises:
         CannotWrite: if the disk is full, or does not let us.
     """
+    move(put(path, data), path)
+
+
+def put(path: Path, data: bytes | memoryview) -> Path:
+    """Write, beside a file's place, what is to be moved there; returns where it is.
+
+    A symbolic link at either place is not followed.
+
+    Raises:
+        CannotWrite: if the disk is full, or does not let us.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
-            with open(beside, "wb") as file:
+            beside.unlink(missing_ok=True)
+            with open(beside, "xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise cannot(path, error, UNTOUCHED) from None
+    return beside
+
+
+def move(beside: Path, path: Path) -> None:
+    """Move what was written beside a file into its place.
+
+    Raises:
+        CannotWrite: if the disk does not let us.
+    """
+    try:
+        try:
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
-        raise _cannot(path, error, "what was there before is untouched") from None
+        raise cannot(path, error, UNTOUCHED) from None
+
+
+def is_stored(path: Path) -> bool:
+    """Whether a zip archive is not compressed, so that reading it takes no more room than it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False
+    sizes = sum(part.file_size for part in parts)
+    stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts)
+    return stored and sizes <= path.stat().st_size
+
+
+def keep_as(path: Path, to: Path) -> None:
+    """Let a file have a second name; where a file system cannot do that, its only one.
+
+    Raises:
+        CannotWrite: if the disk does not let us.
+    """
+    beside = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        os.link(path, beside)
+    except OSError:
+        beside = path
+    move(beside, to)
+
+
+def sync(folder: Path) -> None:
+    """See to it that what was moved in a folder so far lasts, where its file system can say so."""
+    if hasattr(os, "O_DIRECTORY"):
+        with contextlib.suppress(OSError):
+            place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(place)
+            finally:
+                os.close(place)
+
+
+def settle(path: Path) -> None:
+    """See to it that what was added to a file lasts."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def append(path: Path, line: str) -> None:
     """Add a line to a file. A crash may leave it torn; `json_lines` passes over a torn end.
 
     Raises:
-        CannotWrite: if the disk is full, or does not let us.
+        CannotWrite: if the disk is full, or does not let us, or the file is a symbolic link.
     """
     try:
-        with open(path, "a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=_not_through_links) as file:
             file.write(line + "\n")
     except OSError as error:
-        raise _cannot(path, error, "the lines before are untouched") from None
+        raise cannot(path, error, "the lines before are untouched") from None
 
 
 def check_is_folder(path: Path) -> None:
@@ -77,22 +180,26 @@ def clean(folder: Path, names: Iterable[str]) -> None:
                 beside.unlink(missing_ok=True)
 
 
-def json_lines(path: Path) -> list[dict[str, Any]]:
+def json_lines(path: Path, data: bytes | None = None) -> list[dict[str, Any]]:
     """The objects of a JSON lines file, a torn last line left out; [] if there is no file.
 
+    Its content may be given as `data`.
+
     Raises:
-        InputError: for a whole line that is no object with a "step", by its number.
+        Damaged: for a whole line that is no object with a "step", by its number.
     """
-    if not path.exists():
-        return []
-    *whole, _torn = path.read_bytes().split(b"\n")
+    if data is None:
+        if not path.exists():
+            return []
+        data = path.read_bytes()
+    *whole, _torn = data.split(b"\n")
     found = []
     for number, text in enumerate(whole, 1):
         try:
             line = json.loads(text)
             line["step"] = int(line["step"])
-        except (ValueError, TypeError, KeyError):
-            raise InputError(
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise Damaged(
                 f"{path} is damaged in line {number}: expected a JSON object with a step; "
                 "delete that line to go on without it"
             ) from None
@@ -100,7 +207,14 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _cannot(path: Path, error: OSError, comfort: str) -> CannotWrite:
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def cannot(path: Path, error: OSError, comfort: str) -> CannotWrite:
+    """The error for a file that the disk does not take, with what to do."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     mend = "make room" if full else "make it a place that can be written"
+    if error.errno == errno.ELOOP:
+        mend = "it is a symbolic link, which a run does not write through"
     return CannotWrite(f"cannot write {path}: {error.strerror or error} ({mend}); {comfort}")

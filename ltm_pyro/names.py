@@ -3,10 +3,13 @@
 import functools
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -104,12 +107,44 @@ def describe(made: Any, module: ModuleType, base: type) -> Named:
 
 
 def imported(path: str) -> Any:
-    """The object at `package.module:name`."""
+    """The object at `package.module:name`; on the command line also of the working folder."""
     module, _, name = path.partition(":")
+    here = _from_here.get()
+    if here:
+        sys.path.append(here)
     try:
         return functools.reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"cannot import {path!r}: {error}") from None
+    finally:
+        if here:
+            sys.path.remove(here)
+
+
+def loaded(path: str) -> Any:
+    """The object at `package.module:name` if this process has imported it already, else None."""
+    module, _, name = path.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found
+
+
+_from_here: ContextVar[str | None] = ContextVar("from_here", default=None)
+
+
+@contextmanager
+def from_here() -> Iterator[None]:
+    """A block in which names are looked for in the working folder too.
+
+    The folder is on the path of modules only while a name is imported, so that nothing else is
+    taken from there.
+    """
+    token = _from_here.set(os.getcwd())
+    try:
+        yield
+    finally:
+        _from_here.reset(token)
 
 
 def new_optimizer(

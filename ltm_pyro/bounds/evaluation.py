@@ -21,6 +21,7 @@ from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
+from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.seeds import Stream, derive
 
 
@@ -53,8 +54,10 @@ def evaluate(
 
     Raises:
         InputError: for an unknown figure or a bad number, or if there are no rows.
+        NotFinite: for weights that are not, or a figure that becomes so.
     """
     rows = rows_of(rows, model, tokenizer)
+    check_weights(model, baseline)
     wanted = _wanted(bounds)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))

@@ -1,20 +1,34 @@
 """The command line: finds a command, fills in its options, runs it, and tells what went wrong."""
 
+import contextlib
+import functools
 import os
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from ltm_pyro._version import __version__
 from ltm_pyro.commands import command, commands
-from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.errors import InputError, NotFinite, Notice, printable
+from ltm_pyro.files import Steady
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; exit code 2 and one line for input that cannot be used."""
+    """Run one command; exit code 2 and one line for input that cannot be used.
+
+    Other codes: 1 where a NaN ended it, 128 and the signal's number where a signal did.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # --prior mymodule:MyPrior, from the folder one is in
+    _hold_standard_files()
+    with warnings.catch_warnings(), contextlib.redirect_stderr(cast(Any, Steady(sys.stderr))):
+        warnings.simplefilter("always", Notice)
+        warnings.showwarning = functools.partial(_show, warnings.showwarning)
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(usage())
@@ -22,22 +36,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments[0] == "--version":
             print(__version__)
             return 0
-        parse(arguments).run()
+        chosen = parse(arguments)
+        from ltm_pyro.names import from_here
+
+        with from_here():  # --prior mymodule:MyPrior, from the folder one is in
+            return int(chosen.run() or 0)
     except InputError as error:
-        print(f"ltm: error: {error}", file=sys.stderr)
+        print(printable(f"ltm: error: {error}"), file=sys.stderr)
         return 2
     except NotFinite as error:
-        print(f"ltm: stopped: {error}", file=sys.stderr)
+        print(printable(f"ltm: stopped: {error}"), file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader left, e.g. head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a name that is too long, a disk that fails
-        print(f"ltm: error: {error}", file=sys.stderr)
+        print(printable(f"ltm: error: {error}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("ltm: interrupted", file=sys.stderr)
-        return 130
+        return 128 + int(error.args[0] if error.args else signal.SIGINT)
     return 0
+
+
+def _hold_standard_files() -> None:
+    """Open those of files 0 to 2 that are closed, lest a run's file be taken for one of them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+
+
+def _show(others: Any, message: Warning | str, *rest: Any, **more: Any) -> None:
+    """A notice as a line; other warnings as ever."""
+    if isinstance(message, Notice):
+        print(printable(f"ltm: warning: {message}"), file=sys.stderr)
+    else:
+        others(message, *rest, **more)
 
 
 def parse(arguments: list[str]) -> Any:

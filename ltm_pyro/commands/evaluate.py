@@ -1,7 +1,6 @@
 """`ltm evaluate`."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,12 +11,13 @@ from tyro.conf import Positional
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import Report, differences, sandwich
-from ltm_pyro.commands.text import FlatText, Text, say
+from ltm_pyro.commands.text import FlatText, Text, as_json, say, show
 from ltm_pyro.config import (
     Fast,
 )
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
+from ltm_pyro.runs.trust import check_data
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Evaluate:
     """Every draw follows from it."""
     device: str = "cpu"
     """Where it is computed: cpu, cuda, cuda:1."""
+    trust: bool = False
+    """Import classes outside ltm_pyro that the run names, and read its text wherever it lies."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
@@ -55,8 +57,10 @@ class Evaluate:
         for name, least in (("seed", 0), ("chunk", 1), ("sandwich", 0), ("temperatures", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}: expected {least} or more")
-        run = ltm.load(self.run_folder, self.checkpoint, self.device)
+        run = ltm.load(self.run_folder, self.checkpoint, self.trust, self.device)
+        other = None if self.against is None else self.rival(run, self.against)
         config = run.config.replace(data=self.text.over(run.config.data))
+        check_data(run.path, config.data, run.record, self.trust, self.text.typed())
         corpus = ltm.load_data(config, run.tokenizer)
         own = corpus.fingerprint == run.record["data"]["fingerprint"]
         split = self.split or ("test" if own else "all")
@@ -68,10 +72,7 @@ class Evaluate:
         fast = self.fast(run)
         report = self.score(run, rows)
         found, texts = report.to_dict(), [str(report)]
-        if self.against is not None:
-            other = ltm.load(self.against, self.checkpoint, self.device)
-            if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
-                raise InputError(f"{self.against} has another tokenizer than {self.run_folder}")
+        if other is not None:
             known = other.config.data.columns
             if known != corpus.columns:  # the other run's prior has codes of its own
                 data = dataclasses.replace(config.data, columns=known)
@@ -97,7 +98,20 @@ class Evaluate:
             )
             found["sandwich"] = certificate.to_dict()
             texts += ["", str(certificate)]
-        print(json.dumps(found, indent=2) if self.json else "\n".join(texts))
+        show(as_json(found) if self.json else "\n".join(texts))
+
+    def rival(self, run: ltm.Run, path: Path) -> ltm.Run:
+        """Another run, if it can score the same rows."""
+        other = ltm.load(path, self.checkpoint, self.trust, self.device)
+        if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
+            raise InputError(f"{path} has another tokenizer than {run.path}")
+        own, its = (one.config.architecture.length for one in (run, other))
+        if its < own:
+            raise InputError(
+                f"{path} reads rows of up to {its} tokens, {run.path} of up to {own}: expected a "
+                "run with rows as long, or compare them the other way round"
+            )
+        return other
 
     def fast(self, run: ltm.Run) -> Fast:
         """A run's own fast loop, with the steps that were asked for."""

@@ -1,7 +1,6 @@
 """`ltm generate`."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction
 
 import ltm_pyro as ltm
+from ltm_pyro.commands.text import as_json, show
 from ltm_pyro.errors import InputError
 
 
@@ -45,6 +45,8 @@ class Generate:
     """Where it is computed: cpu, cuda, cuda:1."""
     stream: bool = False
     """Print a text as it is written; of several texts, each as soon as it has ended."""
+    trust: bool = False
+    """Import classes outside ltm_pyro that the run names."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
@@ -55,7 +57,7 @@ class Generate:
         prompts = list(self.prompt)
         if self.prompts_file is not None:
             prompts += read_prompts(self.prompts_file)
-        run = ltm.load(self.run_folder, device=self.device)
+        run = ltm.load(self.run_folder, trust=self.trust, device=self.device)
         fast = run.config.fast
         if self.fast_steps is not None:
             fast = dataclasses.replace(fast, steps=self.fast_steps)
@@ -82,9 +84,9 @@ class Generate:
                     found.prompts, found.continuations, found.texts, found.ended, strict=True
                 )
             ]
-            print(json.dumps({"samples": samples, "seed": self.seed}, indent=2))
+            show(as_json({"samples": samples, "seed": self.seed}))
         elif not self.stream:
-            print(found)
+            show(str(found))
 
     def columns(self) -> dict[str, str]:
         """The value of each column, by name."""
@@ -111,14 +113,14 @@ class Printer:
         """A text has grown."""
         self.waiting[index] += piece
         if len(self.waiting) == 1:
-            print(self.waiting[0], end="", flush=True)
+            show(self.waiting[0], end="", flush=True)
             self.waiting[0] = ""
 
     def on_end(self, index: int) -> None:
         """A text has ended."""
         if self.ended:
             print("-" * 72)
-        print(self.waiting[index], flush=True)
+        show(self.waiting[index], flush=True)
         self.ended += 1
 
 

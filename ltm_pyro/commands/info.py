@@ -1,15 +1,18 @@
 """`ltm info`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tyro.conf import Positional
 
-from ltm_pyro.errors import unknown
+from ltm_pyro.commands.text import as_json
+from ltm_pyro.errors import InputError, printable, unknown
 from ltm_pyro.presets import PRESETS
+from ltm_pyro.runs import folder
 from ltm_pyro.runs.info import info_preset, info_run, presets_table, run_text
+from ltm_pyro.runs.lock import alone
+from ltm_pyro.runs.verify import verified, verify
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,19 @@ class Info:
     """A preset, or the folder of a run."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
+    verify: bool = False
+    """Check every file of a run against the SHA-256 that the run wrote down."""
+    seal: bool = False
+    """Accept what the files of a run hold now: write down their SHA-256 anew."""
 
     def run(self) -> None:
         """Look it up and print."""
+        if self.verify or self.seal:
+            self.check()
+            return
         if self.name is None:
             facts: dict[str, Any] = {name: info_preset(name) for name in PRESETS}
-            print(json.dumps(facts, indent=2) if self.json else presets_table(facts))
+            print(as_json(facts) if self.json else presets_table(facts))
             return
         if self.name in PRESETS:
             facts = info_preset(self.name)
@@ -34,9 +44,23 @@ class Info:
         else:
             raise unknown("preset or run", self.name, PRESETS)
         if self.json:
-            print(json.dumps(facts, indent=2))
+            print(as_json(facts))
         elif "run" in facts:
-            print(run_text(facts))
+            print(printable(run_text(facts)))
         else:
             width = max(map(len, facts))
             print("\n".join(f"{key:<{width}}  {value}" for key, value in facts.items()))
+
+    def check(self) -> None:
+        """Verify a run's files, or seal them."""
+        if self.name is None or not Path(self.name).exists():
+            raise InputError("--verify and --seal are for a run: expected its folder")
+        path = Path(self.name)
+        if self.seal:
+            with alone(path):
+                folder.seal(path)
+        found = verify(path)
+        width = max(map(len, found))
+        lines = (f"{name:<{width}}  {state}" for name, state in found.items())
+        print(as_json({"files": found}) if self.json else printable("\n".join(lines)))
+        verified(path, found)

@@ -1,7 +1,10 @@
 """Options that several commands share, and how they speak."""
 
 import dataclasses
+import json
+import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -12,11 +15,30 @@ from tyro.conf import UseAppendAction
 from ltm_pyro.config import (
     Data,
 )
+from ltm_pyro.errors import printable
 
 
 def say(text: str) -> None:
     """A line for the person at the terminal; standard output is for results."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(printable(text), file=sys.stderr)
+
+
+def show(text: str, end: str = "\n", flush: bool = False) -> None:
+    """Print a result. On a terminal, control characters in it are spelt out."""
+    print(printable(text) if sys.stdout.isatty() else text, end=end, flush=flush)
+
+
+def as_json(found: Any) -> str:
+    """What was found as JSON: NaN and infinities, which JSON has no word for, are null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(one) for one in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(found), indent=2, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -45,6 +67,10 @@ class Text:
     """Read at most this many documents of each split."""
     dedup: bool | None = None
     """Keep near-duplicates in one split (default: of python-docs alone)."""
+
+    def typed(self) -> set[str]:
+        """Which of these were given."""
+        return {name for name, value in dataclasses.asdict(self).items() if value}
 
     def over(self, data: Data) -> Data:
         """`data` with what was given here."""

@@ -29,14 +29,24 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_decoder, build_guide, build_prior
-from ltm_pyro.runs.checks import check_density, device_named
+from ltm_pyro.runs.checks import check_density
+from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.training import for_corpus
+from ltm_pyro.runs.trust import check_code, check_data, explain
 
 DEFAULTS = {"quick": ltm.quick_protocol, "joint": ltm.joint_protocol}
 """Protocols that are other defaults of the options."""
-BESIDE_CONFIG = {"config", "out", "steps", "seed", "overwrite", "resume", "quiet", "device"} | {
-    option.name for option in dataclasses.fields(Text)
-}
+BESIDE_CONFIG = {
+    "config",
+    "out",
+    "steps",
+    "seed",
+    "overwrite",
+    "resume",
+    "quiet",
+    "trust",
+    "device",
+} | {option.name for option in dataclasses.fields(Text)}
 """Options of `ltm train` that a configuration given with --config leaves open."""
 
 
@@ -87,6 +97,9 @@ class Train:
     """Go on from the last checkpoint as the run was configured; --steps and --data may be given."""
     overwrite: bool = False
     """Replace the run that the folder holds."""
+    trust: bool = False
+    """With --config or --resume: import classes outside ltm_pyro that it names, and read its text
+    wherever that lies."""
     quiet: bool = False
     """No progress bar."""
     device: str = "cpu"
@@ -148,6 +161,7 @@ class Train:
     def repeated(self, file: Path) -> tuple[Config, ltm.Tokenizer | None, Mapping[str, Any] | None]:
         """The configuration in a file; of a run, its tokenizer and its record too."""
         config, record = folder.config_from(file)
+        check_code(file, config, record or {}, self.trust)
         asked = {name: getattr(self.training, name) for name in ("steps", "seed")
                  if name in self.given}  # fmt: skip
         training = dataclasses.replace(config.training, **asked)
@@ -155,24 +169,38 @@ class Train:
         config = config.replace(data=self.text.over(before), training=training)
         beside = file if file.is_dir() else file.parent
         own = record is not None and config.data == before  # not for other text
+        if record is not None:
+            check_data(file, config.data, record, self.trust, self.given)
         if own and (beside / folder.TOKENIZER).exists():
             return config, checkpoint.load_tokenizer(beside), record
         if record is not None:  # the values of its columns belong to its text, as its tokenizer did
             data = dataclasses.replace(config.data, columns=dict.fromkeys(config.data.columns, ()))
             config = config.replace(data=data)
+            if data.tokenizer is not None and not self.trust:
+                raise InputError(
+                    f"{file} has its tokenizer from {data.tokenizer}, which would be read, or the "
+                    "hub asked for it: say --trust for that"
+                )
         return config, None, record
 
     def resumed(self) -> tuple[Config, ltm.Tokenizer]:
         """The run's own configuration; only the number of steps and the text's place may change."""
-        config, _ = folder.read_config(self.out)
+        config, record = folder.read_config(self.out)
+        check_code(self.out, config, record, self.trust, self.names())
         say(f"resuming {self.out} with its own configuration")
         steps = (self if "steps" in self.given else config).training.steps
         training = dataclasses.replace(config.training, steps=steps)
         config = config.replace(data=self.text.over(config.data), training=training)
+        check_data(self.out, config.data, record, self.trust, self.given)
         return config, checkpoint.load_tokenizer(self.out)
 
-    def run(self) -> None:
-        """Train, and say where the run is and how to go on."""
+    def names(self) -> set[str]:
+        """The names of classes that stand on the command line."""
+        optimizers = {self.fast.optimizer, self.slow.optimizer}
+        return {self.decoder, self.prior, self.guide, *self.callback, *optimizers}
+
+    def run(self) -> int:
+        """Train, and say where the run is and how to go on; 128 + N if signal N stopped it."""
         ltm.check_folder(self.out, self.resume, self.overwrite)
         tokenizer = record = None
         if self.resume:
@@ -181,12 +209,8 @@ class Train:
             config, tokenizer, record = self.repeated(self.repeat)
         else:
             config = self.config()
-        # A wrong name or option is told before the long part.
         device_named(self.device)
-        build_prior(config.prior, config.thoughts, config.data.columns)
-        with torch.device("meta"):
-            build_decoder(config.decoder, config.architecture, config.thoughts)
-        check_density(config, build_guide(config.guide))
+        self.check_names(config)
         corpus = ltm.load_data(config, tokenizer)
         say(f"data: {corpus}")
         for note in corpus.notes:
@@ -207,7 +231,21 @@ class Train:
         if run.step < config.training.steps:
             on = folder.resume_command(run.path)
             say(f"stopped and saved after {run.step} iterations; {on} goes on")
+            return 128 + run.stopped if run.stopped else 0
         say(f"run: {run.path}, {run.step} iterations; next: ltm evaluate {run.path}")
+        return 0
+
+    def check_names(self, config: Config) -> None:
+        """Tell a wrong name or option before the long part."""
+        try:
+            build_prior(config.prior, config.thoughts, config.data.columns)
+            with torch.device("meta"):
+                build_decoder(config.decoder, config.architecture, config.thoughts)
+            check_density(config, build_guide(config.guide))
+        except InputError as error:
+            if not self.resume:
+                raise
+            raise explain(error, self.out, folder.read_config(self.out)[1]) from None
 
     def _fast(self) -> Fast:
         """The fast loop, at the rate that suits the guide unless one was given."""

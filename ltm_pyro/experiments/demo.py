@@ -1,6 +1,7 @@
 """The whole job on the embedded corpus: train, score, sample, plot."""
 
 import dataclasses
+import io
 from pathlib import Path
 
 import matplotlib
@@ -12,26 +13,45 @@ from tqdm.auto import tqdm
 from ltm_pyro.bounds import Report, evaluate
 from ltm_pyro.data import Rows, load_corpus
 from ltm_pyro.diagnostics import plot_inner_loop, plot_training
+from ltm_pyro.errors import InputError
+from ltm_pyro.files import write
 from ltm_pyro.generation import Sampling, generate
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.presets import preset
+from ltm_pyro.runs import folder
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.training import train
 
+DEMO = "demo"
+"""What marks a demo in the record of its run."""
 PROMPT = "Return a new list"
 THINKING = 4
 """Test documents get this many times the fast steps of training."""
 
 
 def demo(out: Path, steps: int | None = None, seed: int = 0) -> Report:
-    """Train the `tiny` preset beside its baseline, and print what came of it."""
+    """Train the `tiny` preset beside its baseline, and print what came of it.
+
+    Raises:
+        InputError: if the folder holds a run that is not a demo.
+    """
+    check_is_demo(out)
     corpus = load_corpus()
     print(f"Text: {corpus}\n")
     config = preset("tiny", corpus)
     training = dataclasses.replace(config.training, seed=seed, baseline=True)
     if steps is not None:
         training = dataclasses.replace(training, steps=steps)
-    run = train(config.replace(training=training), out, corpus, overwrite=True, note=tqdm.write)
+    run = train(
+        config.replace(training=training),
+        out,
+        corpus,
+        overwrite=True,
+        note=tqdm.write,
+        about={DEMO: True},
+    )
+    if run.stopped:
+        raise KeyboardInterrupt(run.stopped)
 
     print("\nHeld-out test documents, every figure a valid bound or exact:\n")
     longer = dataclasses.replace(config.fast, steps=THINKING * config.fast.steps)
@@ -60,13 +80,28 @@ def demo(out: Path, steps: int | None = None, seed: int = 0) -> Report:
     return report
 
 
+def check_is_demo(out: Path) -> None:
+    """Raises InputError if a folder holds a run, or what is left of one, that is not a demo."""
+    if folder.holds_run(out):
+        try:
+            _, record = folder.read_config(out)
+        except InputError:
+            record = {}
+        if not record.get(DEMO):
+            raise InputError(
+                f"{out} holds a run that is not a demo, and ltm demo replaces only a demo: give "
+                "another --out"
+            )
+
+
 def draw(run: Run, rows: Rows, seed: int) -> Path:
     """Training and fast loop side by side, in one picture in the run's folder."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     plot_training(run.log(), left)
     fast = dataclasses.replace(run.config.fast, steps=THINKING * run.config.fast.steps)
     plot_inner_loop(infer(run.model, rows, run.guide, fast, seed).inner, right)
-    path = run.path / "training.png"
-    figure.savefig(path, dpi=120)
+    path, held = run.path / "training.png", io.BytesIO()
+    figure.savefig(held, dpi=120)
     plt.close(figure)
+    write(path, held.getbuffer())
     return path

@@ -21,6 +21,7 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.decoders.decode import decode
+from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.seeds import Stream, derive, generator, seeded
 
 
@@ -101,7 +102,9 @@ def generate(
     Raises:
         InputError: for a prompt that leaves no room, a setting out of its range, or a column or
             value that the model does not know.
+        NotFinite: for weights that are not.
     """
+    check_weights(model)
     longest = model.config.architecture.length
     length = longest if length is None else length
     if not 1 <= length <= longest:

@@ -1,11 +1,12 @@
 """Dual-rate stochastic variational inference: local guides fast, global weights slowly."""
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
+from ltm_pyro.files import Steady
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
@@ -27,12 +29,14 @@ from ltm_pyro.inference.local import (
     step_along,
 )
 from ltm_pyro.inference.memory import Memory
+from ltm_pyro.inference.optimizer_state import check_optimizer_state
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.names import new_optimizer
+from ltm_pyro.options import whole
 from ltm_pyro.programs.elbo import assert_finite, elbo_terms, frozen
 from ltm_pyro.seeds import Noise, Stream, derive
 
@@ -239,9 +243,12 @@ class DualRateSVI:
             return step, part.to(device, wait=False)
 
         upcoming = None
-        with tqdm(
-            total=total, initial=self.done, desc="training", unit="step", disable=not progress
-        ) as bar:
+        with (
+            redirect_stderr(cast(Any, Steady(sys.stderr))),  # whoever reads it may leave
+            tqdm(
+                total=total, initial=self.done, desc="training", unit="step", disable=not progress
+            ) as bar,
+        ):
             while self.done < total:
                 # A callback may have set `done` to another step.
                 if upcoming is None or upcoming[0] != self.done:
@@ -281,6 +288,12 @@ class DualRateSVI:
         return {"done": self.done, "seed": self.seed, "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        self.done, self.seed = state["done"], state["seed"]
+        """Go on from a `state_dict`.
+
+        Raises:
+            InputError: for the state of another optimizer, or of other parameters.
+        """
+        done, seed = whole("done", state["done"], 0), whole("seed", state["seed"], 0)
+        check_optimizer_state(self.optimizer, state["optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.done, self.seed = done, seed

@@ -2,15 +2,20 @@
 
 The fast loop of a document then starts where its last one ended, not at the prior. On disk the
 parameters lie in one memory-mapped array, a row for each document, so that a corpus need not fit
-into memory. What has changed since the last checkpoint is held in memory and written beside the
-array first (`stage`), then into it once the checkpoint is there (`settle`): a run that is killed
-anywhere goes on with exactly what belonged to its checkpoint.
+into memory. The array holds them as they were at the checkpoint before the last; what the last one
+changed lies beside it, in one file, and goes into the array when the next is saved. So both
+checkpoints can be gone back to, and a run that is killed anywhere goes on with exactly what
+belonged to its checkpoint, which says by its digest what that was.
 """
 
+import hashlib
 import io
+import math
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,11 +24,16 @@ from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
-from ltm_pyro.errors import InputError
-from ltm_pyro.files import CannotWrite, write
+from ltm_pyro.errors import Damaged, InputError
+from ltm_pyro.files import CannotWrite, is_stored
 from ltm_pyro.guides import Guide
 
 ARRAY, STAGED = "memory.npy", "memory.staged.npz"
+CHUNK = 4096
+"""Rows of the array that are looked at together."""
+
+Row = NDArray[np.float32]
+"""(1 + numbers,): 1 where the document is known, then its parameters."""
 
 
 class Memory:
@@ -35,17 +45,52 @@ class Memory:
     """
 
     def __init__(self, rows: AnyRows, folder: Path | None = None):
-        self.keys = np.sort(rows.key.cpu().numpy())
+        self.keys: Any = np.sort(rows.key.cpu().numpy())
         self.folder = folder
-        self.changed: dict[int, NDArray[np.float32]] = {}
-        self._array: NDArray[np.float32] | None = None  # (documents, 1 + numbers); 1 where known
-        if folder is not None and (folder / ARRAY).exists():
-            self._array = np.load(folder / ARRAY, mmap_mode="r+")
-            if len(self._array) != len(self.keys):
-                raise InputError(
-                    f"{folder / ARRAY} holds {len(self._array)} documents, the data "
-                    f"{len(self.keys)}: it belongs to other data"
-                )
+        self.changed: dict[int, Row] = {}  # since the last checkpoint
+        self.staged: dict[int, Row] = {}  # by the last checkpoint
+        self._sum = 0
+        self._array: NDArray[np.float32] | None = None  # a row for each document, zeros if unknown
+        self._mode: Literal["r+", "c"] = "r+"
+
+    @classmethod
+    def check(cls, folder: Path, step: int, record: Mapping[str, Any]) -> None:
+        """Raises Damaged if a folder does not hold what belongs to a checkpoint; writes nothing."""
+        nobody: Any = SimpleNamespace(key=torch.zeros(0))
+        made = cls(nobody, folder)
+        made.keys = range(record["documents"])
+        made._mode = "c"
+        made.open(step, record)
+
+    def open(self, step: int, record: Mapping[str, Any] | None = None) -> None:
+        """Go on from what the folder holds of the checkpoint of this step.
+
+        Args:
+            step: the checkpoint's.
+            record: what `record` said then; without one nothing is checked.
+
+        Raises:
+            Damaged: if the files hold something else.
+        """
+        if self.folder is None:
+            return
+        if (self.folder / ARRAY).exists():
+            self._array = self._array_in(self.folder / ARRAY)
+        if (self.folder / STAGED).exists():
+            self.staged = self._read_staged(self.folder / STAGED, step)
+        for place in self.staged:
+            if not 0 <= place < len(self.keys):
+                raise Damaged(f"{self.folder / STAGED} belongs to other data")
+        self._sum = sum(_digest(place, row) for place, row in self._rows())
+        if record is not None and record != self.record():
+            raise Damaged(
+                f"the warm start's memory in {self.folder} ({ARRAY}, {STAGED}) is damaged, missing "
+                f"or another run's: it is not what belongs to the checkpoint of iteration {step}"
+            )
+
+    def record(self) -> dict[str, Any]:
+        """What the memory is at a checkpoint: how many documents, and a digest of their rows."""
+        return {"documents": len(self.keys), "digest": f"{self._sum % (1 << 256):064x}"}
 
     def recall(self, guide: Guide, rows: Rows) -> Tensor:
         """Start a guide's documents where they ended; which were known, (documents,)."""
@@ -64,34 +109,82 @@ class Memory:
         for place, row in zip(self._places(rows), flat, strict=True):
             self.changed[place] = row
 
-    def stage(self, step: int) -> None:
-        """Write what has changed beside the array; it counts once `settle` is called."""
-        if self.folder is None or not self.changed:
-            return
-        places = np.array(sorted(self.changed))
-        values = np.stack([self.changed[place] for place in places])
+    def stage(self, step: int) -> bytes:
+        """Take what has changed for the checkpoint of this step; what its file is to hold.
+
+        What the checkpoint before had changed goes into the array.
+        """
+        if self.folder is not None and self.staged:
+            width = len(next(iter(self.staged.values())))
+            array = self._made(self.folder / ARRAY, width)
+            places = sorted(self.staged)
+            array[places] = np.stack([self.staged[place] for place in places])
+            array.flush()
+        if self.folder is not None:
+            self.staged = {}
+        for place, row in self.changed.items():
+            before = self._before(place)
+            self._sum += _digest(place, row) - (0 if before is None else _digest(place, before))
+        self.staged |= self.changed
+        self.changed = {}
+        places = sorted(self.staged)
+        values = [self.staged[place] for place in places]
         data = io.BytesIO()
-        np.savez(data, step=np.array(step), places=places, values=values)
-        write(self.folder / STAGED, data.getbuffer())
+        np.savez(
+            data,
+            step=np.array(step),
+            places=np.array(places, dtype=np.int64),
+            values=np.stack(values) if values else np.zeros((0, 0), np.float32),
+        )
+        return data.getvalue()
 
-    def settle(self, step: int) -> None:
-        """Take over what was staged for this step, and forget what was staged for another."""
-        if self.folder is None:
-            return
-        staged = self.folder / STAGED
-        if staged.exists():
-            with np.load(staged) as file:
-                if int(file["step"]) == step:
-                    array = self._open(file["values"].shape[1])
-                    array[file["places"]] = file["values"]
-                    array.flush()
-            staged.unlink()
-        self.changed.clear()
+    def not_finite(self) -> int | None:
+        """The row of a document that has changed since the last checkpoint to a NaN or infinity."""
+        places = (place for place, row in self.changed.items() if not np.isfinite(row).all())
+        return next(places, None)
 
-    def _open(self, numbers: int) -> Any:
+    def _rows(self) -> Iterator[tuple[int, Row]]:
+        """Every row that is not all zeros, with its place."""
+        yield from self.staged.items()
+        array = self._array
+        for start in range(0, 0 if array is None else len(array), CHUNK):
+            block = np.ascontiguousarray(array[start : start + CHUNK])  # type: ignore[index]
+            for place in np.flatnonzero(block.view(np.uint32).any(1)):
+                if start + int(place) not in self.staged:
+                    yield start + int(place), block[place]
+
+    def _array_in(self, path: Path) -> NDArray[np.float32]:
+        """The array in a file, whose header is compared, not parsed."""
+        if path.is_symlink():
+            raise InputError(f"{path} is a symbolic link, which a run does not write through")
+        documents = len(self.keys)
+        numbers = (path.stat().st_size - len(_header((documents, 0)))) // (4 * documents)
+        shape = (documents, max(0, numbers))
+        header = _header(shape)
+        with open(path, "rb") as file:
+            whole = file.read(len(header)) == header
+        if not whole or not numbers or path.stat().st_size != len(header) + 4 * math.prod(shape):
+            raise Damaged(f"{path} is damaged, or belongs to other data or no memory at all")
+        return np.memmap(path, np.float32, self._mode, len(header), shape)
+
+    def _read_staged(self, path: Path, step: int) -> dict[int, Row]:
+        """What was staged for a step; nothing if that is another step, or cannot be read."""
+        if not is_stored(path):
+            return {}
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if int(file["step"]) != step:
+                    return {}
+                places, values = file["places"], np.asarray(file["values"], np.float32)
+            if self._array is not None and len(places) and values.shape[1] != self._array.shape[1]:
+                raise ValueError("its rows are of another length than the array's")
+            return dict(zip(places.tolist(), values, strict=True))
+        except Exception:  # of zip files, of arrays, of numbers: then the digest is another
+            return {}
+
+    def _made(self, path: Path, numbers: int) -> Any:
         """The array, made where it is not there yet: all zero, so that nothing is known."""
-        if self._array is None and self.folder is not None:
-            path = self.folder / ARRAY
+        if self._array is None:
             beside = path.with_name(f".{path.name}.{os.getpid()}")
             shape = (len(self.keys), numbers)
             try:
@@ -107,15 +200,19 @@ class Memory:
                 ) from None
             finally:
                 beside.unlink(missing_ok=True)
-            self._array = np.load(path, mmap_mode="r+")
+            self._array = self._array_in(path)
         return self._array
 
-    def _values(self, place: int) -> NDArray[np.float32] | None:
-        if place in self.changed:
-            return self.changed[place]
+    def _before(self, place: int) -> Row | None:
+        """A document's row at the last checkpoint, or None if it was not known."""
+        if place in self.staged:
+            return self.staged[place]
         if self._array is None or not self._array[place, 0]:
             return None
         return np.asarray(self._array[place])
+
+    def _values(self, place: int) -> Row | None:
+        return self.changed[place] if place in self.changed else self._before(place)
 
     def _places(self, rows: Rows) -> list[int]:
         keys = rows.key.cpu().numpy()
@@ -148,3 +245,16 @@ class Memory:
                 "warm start needs parameters whose first dimension is the document"
             )
         return parameters
+
+
+def _header(shape: tuple[int, int]) -> bytes:
+    """How the array's file begins."""
+    header = io.BytesIO()
+    facts = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, facts)
+    return header.getvalue()
+
+
+def _digest(place: int, row: Row) -> int:
+    """SHA-256 of a document's row; those of all rows add up to that of the memory."""
+    return int.from_bytes(hashlib.sha256(place.to_bytes(8, "little") + row.tobytes()).digest())

@@ -24,6 +24,27 @@ from ltm_pyro.programs.densities import (
 )
 
 
+def weights_not_finite(module: nn.Module, of: str = "") -> Iterator[str]:
+    """The names of a module's weights that are not finite, and of its buffers that have a NaN."""
+    for name, parameter in module.named_parameters():
+        if not torch.isfinite(parameter).all():
+            yield f"{of}parameter {name}"
+    for name, buffer in module.named_buffers():
+        if torch.isnan(buffer).any():
+            yield f"{of}buffer {name}"
+
+
+def check_weights(*modules: nn.Module | None) -> None:
+    """Raises NotFinite for a module whose weights nothing can be computed with."""
+    for module in modules:
+        wrong = None if module is None else next(weights_not_finite(module), None)
+        if wrong is not None:
+            raise NotFinite(
+                f"{wrong} of {type(module).__name__} is not finite: load another checkpoint, or "
+                "train it again with a lower rate"
+            )
+
+
 @dataclass(frozen=True)
 class ElboTerms:
     """ELBO(x_d) = E_q[log p(x_d | z)] - KL(q(z) || p(z)), one draw of z a particle.

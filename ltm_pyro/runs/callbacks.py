@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI, StepReport
@@ -140,16 +139,16 @@ class Log(Callback):
         """Cut off what a resumed run will do again."""
         self._tick = time.perf_counter()
         if trainer.resumed and trainer.svi.world.first:
-            place = trainer.out / folder.LOG
-            lines = (line for line in files.json_lines(place) if line["step"] <= trainer.svi.done)
-            files.write(place, "".join(json.dumps(line) + "\n" for line in lines).encode())
+            lines = (o for o in folder.read_log(trainer.out) if o["step"] <= trainer.svi.done)
+            whole = "".join(json.dumps(line) + "\n" for line in lines)
+            trainer.manifest.replace([(folder.LOG, whole.encode())])
 
     def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
         """Write the line."""
         now = time.perf_counter()
         line["seconds"], self._tick = now - self._tick, now
         if trainer.svi.world.first:
-            files.append(trainer.out / folder.LOG, json.dumps(line))
+            trainer.manifest.log(json.dumps(line))
 
 
 class Saving(Callback):

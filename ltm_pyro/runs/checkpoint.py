@@ -1,10 +1,11 @@
 """Checkpoints: weights to load, and all that a run needs to go on. See `folder`."""
 
 import io
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
@@ -13,23 +14,28 @@ from torch import nn
 from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
-from ltm_pyro.errors import InputError, first_line, unknown
+from ltm_pyro.errors import Damaged, InputError, NotFinite, Notice, first_line, unknown
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.programs.elbo import weights_not_finite
 from ltm_pyro.runs.build import build_guide, build_model, shared_of
-from ltm_pyro.runs.checks import device_named
+from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.folder import (
     BASELINE,
     BEST,
     CONFIG,
-    LOG,
     MODEL,
+    PREVIOUS,
     SHARED,
     TOKENIZER,
     TRAINER,
+    check,
     read_config,
+    read_log,
     resume_command,
 )
+from ltm_pyro.runs.manifest import Manifest
+from ltm_pyro.runs.trust import check_code, check_tokenizer, explain
 
 CHECKPOINTS = {"last": MODEL, "best": BEST}
 
@@ -47,6 +53,7 @@ class Run:
         tokenizer: its tokenizer.
         step: iterations done when these weights were saved.
         record: what config.json holds besides the configuration.
+        stopped: the signal that ended its training before the end, where `ltm.train` returns it.
     """
 
     path: Path
@@ -57,15 +64,14 @@ class Run:
     tokenizer: Tokenizer
     step: int
     record: Mapping[str, Any]
+    stopped: int | None = None
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of its log."""
-        return files.json_lines(self.path / LOG)
+        return read_log(self.path)
 
 
-def save_weights(
-    path: Path, modules: Mapping[str, nn.Module | None], metadata: Mapping[str, Any]
-) -> None:
+def weights(modules: Mapping[str, nn.Module | None], metadata: Mapping[str, Any]) -> bytes:
     """Weights of modules as safetensors, their names behind the module's prefix.
 
     `metadata` are facts such as the weights' step.
@@ -78,14 +84,14 @@ def save_weights(
     }
     tensors = {name: value.detach().contiguous().cpu() for name, value in state.items()}
     facts = {name: str(value) for name, value in metadata.items()}
-    files.write(path, safetensors.torch.save(tensors, facts))
+    return safetensors.torch.save(tensors, facts)
 
 
-def save_trainer(path: Path, state: Mapping[str, Any]) -> None:
-    """What a resumed run needs."""
+def packed(state: Mapping[str, Any]) -> memoryview:
+    """What a resumed run needs, as `trainer.pt` holds it."""
     held = io.BytesIO()  # torch's own writer does not say when a disk is full
     torch.save(dict(state), held)
-    files.write(path / TRAINER, held.getbuffer())
+    return held.getbuffer()
 
 
 def read_back(state: Any) -> Any:
@@ -96,44 +102,84 @@ def read_back(state: Any) -> Any:
     return torch.load(held, weights_only=True)
 
 
-def load_trainer(path: Path) -> dict[str, Any] | None:
-    """What `save_trainer` wrote, or None where a run was stopped before it saved anything.
+T = TypeVar("T")
 
-    Only tensors and plain types are read.
+
+def load_trainer(path: Path, take: Callable[[dict[str, Any], str], T]) -> T | None:
+    """What `take` makes of the last whole trainer state and the name of its file.
+
+    If that of the last checkpoint is damaged it is that of the one before, which is told. None
+    where a run was stopped before it saved anything. Only tensors and plain types are read.
+
+    Raises:
+        Damaged: if neither can be used.
     """
-    place = path / TRAINER
-    if not place.exists():
-        if (path / MODEL).exists():
+    if not any((path / name).exists() for name in (TRAINER, PREVIOUS)):
+        manifest = Manifest.read(path)
+        saved = manifest is not None and manifest.state(TRAINER) == "missing"
+        if saved or (path / MODEL).exists():
             raise InputError(
                 f"{path} cannot be resumed: it has no {TRAINER}; copy that file here too, or train "
                 "into another folder"
             )
         return None
+    wrong: list[str] = []
+    for name in (TRAINER, PREVIOUS):
+        try:
+            taken = take(_read_trainer(path, name), name)
+        except Damaged as error:
+            wrong.append(str(error))
+            continue
+        if wrong:
+            told = f"{wrong[0]}; meanwhile the checkpoint before is used, from {PREVIOUS}"
+            warnings.warn(Notice(told), stacklevel=3)
+        return taken
+    raise Damaged(f"{wrong[0]}; or begin anew with --overwrite")
+
+
+def _read_trainer(path: Path, name: str) -> dict[str, Any]:
+    place = path / name
+    if not place.exists():
+        raise Damaged(f"{place} is missing: put it back")
+    check(path, name)
     try:
+        if not files.is_stored(place):
+            raise ValueError("it is no archive, or a compressed one")
         state = torch.load(place, map_location="cpu", weights_only=True)
-        return {name: state[name] for name in ("model", "svi", "callbacks")} | state
+        return {part: state[part] for part in ("model", "svi", "callbacks")} | state
     except Exception as error:  # the unpickler raises many kinds
-        raise InputError(
+        raise Damaged(
             f"{place} is damaged or not a trainer state ({first_line(error)}): put back a whole "
-            "copy, or begin anew with --overwrite"
+            "copy"
         ) from None
 
 
-def load(path: str | Path, checkpoint: str = "last", device: str = "cpu") -> Run:
+def load(
+    path: str | Path, checkpoint: str = "last", trust: bool = False, device: str = "cpu"
+) -> Run:
     """Load a run from its folder.
 
     Args:
         path: the folder.
         checkpoint: "last", or "best": the weights of the look with the lowest held-out bound.
+        trust: whether classes outside the library that it names may be imported, and so run.
+            Those that have been imported already need no trust.
         device: where its weights go, e.g. "cuda".
 
     Raises:
-        InputError: if it is no run, is damaged, was written in another format, or has no such
-            checkpoint.
+        InputError: if it is no run, is damaged, was written in another format, has no such
+            checkpoint, or names code that is not trusted.
+        NotFinite: if a weight is not.
     """
+    path = Path(path)
+    check_code(path, *read_config(path), trust)
+    return load_own(path, checkpoint, device)
+
+
+def load_own(path: Path, checkpoint: str = "last", device: str = "cpu") -> Run:
+    """As `load`, of a run that may import what it names."""
     if checkpoint not in CHECKPOINTS:
         raise unknown("checkpoint", checkpoint, CHECKPOINTS)
-    path = Path(path)
     config, record = read_config(path)
     tokenizer = load_tokenizer(path)
     if tokenizer.vocabulary != config.architecture.vocabulary:
@@ -142,9 +188,12 @@ def load(path: str | Path, checkpoint: str = "last", device: str = "cpu") -> Run
             f"{config.architecture.vocabulary}: it belongs to another run; put back this run's own"
         )
     place = device_named(device)
-    model, baseline = build_model(config).to(place), None
-    guide = build_guide(config.guide, model)
-    facts, state = read_weights(path, checkpoint)
+    try:
+        model, baseline = build_model(config).to(place), None
+        guide = build_guide(config.guide, model)
+    except InputError as error:
+        raise explain(error, path, record) from None
+    step, state = _weights_of(path, checkpoint)
     beside, of_guide = (_part(state, prefix) for prefix in (BASELINE, SHARED))
     try:
         model.load_state_dict(state)
@@ -158,7 +207,37 @@ def load(path: str | Path, checkpoint: str = "last", device: str = "cpu") -> Run
             f"{path / CHECKPOINTS[checkpoint]} holds another model than {CONFIG} says "
             f"({first_line(error)}): put back this run's own"
         ) from None
-    return Run(path, config, model, baseline, guide, tokenizer, int(facts["step"]), record)
+    for module in (model, baseline, shared_of(guide)):
+        wrong = None if module is None else next(weights_not_finite(module), None)
+        if wrong is not None:
+            raise NotFinite(
+                f"{path / CHECKPOINTS[checkpoint]}: {wrong} is not finite, so nothing can be "
+                "computed with it: take another checkpoint, or train again with a lower rate"
+            )
+    return Run(path, config, model, baseline, guide, tokenizer, step, record)
+
+
+def _weights_of(path: Path, checkpoint: str) -> tuple[int, dict[str, torch.Tensor]]:
+    """Step and weights of a checkpoint; if the last is damaged, those of the trainer's state."""
+    try:
+        facts, state = read_weights(path, checkpoint)
+        return int(facts["step"]), state
+    except Damaged as error:
+        if checkpoint != "last" or not any((path / n).exists() for n in (TRAINER, PREVIOUS)):
+            raise
+        kept = load_trainer(path, _weights_in)
+        assert kept is not None
+        told = f"{error}; meanwhile the weights of iteration {kept[0]} are used, from {kept[2]}"
+        warnings.warn(Notice(told), stacklevel=3)
+        return kept[:2]
+
+
+def _weights_in(state: Mapping[str, Any], name: str) -> tuple[int, dict[str, torch.Tensor], str]:
+    """Step and weights of a trainer's state, by their names in a file of weights."""
+    parts = {"": state["model"], SHARED: state.get("shared", {})}
+    parts[BASELINE] = state["callbacks"].get("baseline", {}).get("model", {})
+    named = {prefix + name: value for prefix, p in parts.items() for name, value in p.items()}
+    return state["svi"]["done"], named, name
 
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
@@ -169,6 +248,8 @@ def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a run's folder."""
+    check(path, TOKENIZER)
+    check_tokenizer(path / TOKENIZER)
     try:
         return Tokenizer.load(path / TOKENIZER)
     except InputError as error:
@@ -181,11 +262,12 @@ def read_weights(
     """Metadata and tensors of a run's checkpoint.
 
     Raises:
-        InputError: if it is missing, truncated or not safetensors.
+        InputError: if it is missing, damaged, another run's or not safetensors.
     """
     place = path / CHECKPOINTS[checkpoint]
     if not place.exists():
         raise InputError(_missing(path, checkpoint))
+    check(path, place.name)
     try:
         with safetensors.safe_open(place, "pt") as file:
             facts = file.metadata()
@@ -194,7 +276,7 @@ def read_weights(
             return dict(facts), {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         anew = f"write it anew from {TRAINER} with {resume_command(path)}"
-        raise InputError(
+        raise Damaged(
             f"{place} is damaged or no checkpoint ({first_line(error)}): put back a whole copy, or "
             + (anew if checkpoint == "last" else "take the last checkpoint")
         ) from None

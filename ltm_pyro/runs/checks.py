@@ -1,6 +1,8 @@
 """What is told before a run begins, so that nothing is lost by it."""
 
-import torch
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus, Rows
@@ -9,6 +11,8 @@ from ltm_pyro.inference.local import MakeGuide, new_guide
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizers import local_optimizer
 from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.runs.callbacks import Callback
+from ltm_pyro.runs.checkpoint import read_back
 
 
 def check_corpus(corpus: Corpus, config: Config) -> None:
@@ -63,19 +67,29 @@ def try_guide(config: Config, model: LatentThoughtModel, guide: MakeGuide, rows:
         Memory(rows).remember(made, rows)
 
 
-def device_named(name: str) -> torch.device:
-    """A device that is here, e.g. of the name "cpu", "cuda" or "cuda:1".
+def check_states(states: Mapping[str, Any]) -> None:
+    """Raises InputError for a callback's state that a resumed run could not read."""
+    for name, state in states.items():
+        try:
+            read_back(state)
+        except Exception as error:  # the pickler and the unpickler raise many kinds
+            raise InputError(
+                f"callback {name} has a state that cannot be saved ({first_line(error)}): expected "
+                "tensors and plain Python values"
+            ) from None
 
-    Raises:
-        InputError: for a name that is none, or a device that this machine lacks.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+
+def check_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Raises InputError for what is no callback, or for two of one name."""
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise InputError(
+                f"callback {callback!r}: expected an object of a class below "
+                "ltm_pyro.runs.callbacks.Callback"
+            )
+    twice = [name for name, n in Counter(c.name for c in callbacks).items() if n > 1]
+    if twice:
         raise InputError(
-            f"device {name!r} cannot be used ({first_line(error)}): here there is "
-            f"{', '.join(found)}"
-        ) from None
-    return device
+            f"two callbacks are named {twice[0]!r}, and a run saves their states by name: give "
+            "one of them another `name`"
+        )

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from ltm_pyro import files
 from ltm_pyro.config import Config, Named
 from ltm_pyro.inference.released import Released
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.presets import preset
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.looks import BOUND
+from ltm_pyro.runs.trust import foreign
 
 SOFTWARE = "ltm_pyro: latent-thought language models as Pyro programs"
 PAPER = (
@@ -61,7 +61,7 @@ def info_run(path: Path) -> dict[str, Any]:
         facts, _ = checkpoint.read_weights(path, "best", facts_only=True)
         best = {"step": int(facts["step"]), BOUND: float(facts[BOUND])}
     seen, minutes, last = 0, 0.0, 0
-    lines, history = files.json_lines(path / folder.LOG), []
+    lines, history = folder.read_log(path), []
     for line in lines:
         last = line["step"]
         seen += line.get("tokens", 0)
@@ -126,8 +126,7 @@ def run_text(facts: Mapping[str, Any]) -> str:
         "": ", ".join(splits),
         "text": f"SHA-256 {data['fingerprint']}",
         "seen": f"{facts['tokens_seen']:,} tokens, {facts['epochs']:.2f} epochs",
-        "model": f"{facts['parameters']:,} parameters ({facts['parameters_without_latents']:,} "
-        f"without latents): {facts['layers']} layers of width {facts['width']}, "
+        "model": f"{_parameters(facts)}: {facts['layers']} layers of width {facts['width']}, "
         f"{facts['latents']} latents of {facts['latent_dim']}, vocabulary {facts['vocabulary']:,}, "
         + ("the whole row in view" if facts["window"] is None else f"window {facts['window']}"),
         "decoder": _named(facts, "decoder"),
@@ -167,10 +166,12 @@ def presets_table(facts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _sizes(config: Config) -> dict[str, Any]:
-    with torch.device("meta"):
-        model = LatentThoughtModel(config)
-        parameters = model.parameter_count()
-        plain = AutoregressiveModel(config).parameter_count()
+    parameters = plain = reach = None
+    if "decoder" not in foreign(config).values():  # which is not imported for this
+        with torch.device("meta"):
+            model = LatentThoughtModel(config)
+            parameters, reach = model.parameter_count(), model.decoder.reach
+            plain = AutoregressiveModel(config).parameter_count()
     architecture, thoughts = config.architecture, config.thoughts
     return {
         "parameters": parameters,
@@ -179,11 +180,18 @@ def _sizes(config: Config) -> dict[str, Any]:
         "width": architecture.width,
         "vocabulary": architecture.vocabulary,
         "length": architecture.length,
-        "window": architecture.window if model.decoder.reach is not None else None,
+        "window": architecture.window if reach is not None else None,
         "latents": thoughts.count,
         "latent_dim": thoughts.dim,
         "fast_steps": config.fast.steps,
     }
+
+
+def _parameters(facts: Mapping[str, Any]) -> str:
+    if facts["parameters"] is None:
+        return "parameters not counted, for its decoder is not of this library"
+    plain = facts["parameters_without_latents"]
+    return f"{facts['parameters']:,} parameters ({plain:,} without latents)"
 
 
 def _progress(facts: Mapping[str, Any]) -> str:

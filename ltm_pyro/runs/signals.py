@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+STOPPING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A block in which SIGINT and SIGTERM only add to a list, to be acted on between iterations.
+    """A block in which SIGINT, SIGTERM and SIGHUP only add to a list, acted on between iterations.
 
-    A second signal interrupts at once. Outside the main thread signals are left alone.
+    A second signal interrupts at once, by a KeyboardInterrupt with its number. Outside the main
+    thread signals are left alone, and so are those that are ignored, as SIGHUP is under nohup.
     """
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -20,10 +25,11 @@ def stop_signals() -> Iterator[list[int]]:
 
     def note(number: int, frame: Any) -> None:
         if asked:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         asked.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = (n for n in STOPPING if signal.getsignal(n) not in (signal.SIG_IGN, None))
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield asked
     finally:

@@ -1,25 +1,37 @@
 """The training of one run: its model, its callbacks, and its checkpoints."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-
-import torch
 
 from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, NotFinite, first_line
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
-from ltm_pyro.inference.memory import Memory
+from ltm_pyro.inference.memory import STAGED, Memory
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model
 from ltm_pyro.runs.callbacks import Callback, Looks, standard
 from ltm_pyro.runs.checkpoint import Run
-from ltm_pyro.runs.checks import check_corpus, check_density, device_named, try_guide
+from ltm_pyro.runs.checks import (
+    check_callbacks,
+    check_corpus,
+    check_density,
+    check_states,
+    try_guide,
+)
+from ltm_pyro.runs.devices import device_named
+from ltm_pyro.runs.failures import LOWER_MEMORY, LOWER_RATES, out_of_memory
+from ltm_pyro.runs.finite import not_finite
+from ltm_pyro.runs.lock import alone
+from ltm_pyro.runs.manifest import Manifest
 from ltm_pyro.runs.signals import stop_signals
+from ltm_pyro.runs.trust import sources_of
 from ltm_pyro.seeds import repeatable
 
 
@@ -45,7 +57,12 @@ class Trainer:
         resumed: whether it goes on from a checkpoint.
         asked: the signals that asked it to stop, so far.
         stopping: whether it stops after the iteration in hand.
+        about: facts to keep in the run's record, beside its own.
+        manifest: the files of its folder, once it has begun.
     """
+
+    about: Mapping[str, Any] = MappingProxyType({})
+    manifest: Manifest
 
     def __init__(
         self,
@@ -83,7 +100,8 @@ class Trainer:
     def note(self, text: str) -> None:
         """Say a line to whoever runs this."""
         if self._note is not None and self.svi.world.first:
-            self._note(text)
+            with suppress(OSError):  # whoever listened has left; training goes on
+                self._note(text)
 
     def resume(self) -> None:
         """Go on from the folder's last checkpoint; from the beginning if it was not that far yet.
@@ -91,21 +109,46 @@ class Trainer:
         Raises:
             InputError: if it is damaged, or the text or the configuration are not those of the run.
         """
-        _, record = folder.read_config(self.out)
-        if record["data"]["fingerprint"] != self.corpus.fingerprint:
-            raise InputError(
-                f"{self.out} was trained on other text than {self.corpus.name}: resume with the "
-                f"data it began with ({record['data']['source']}), or train into another folder"
-            )
-        state = checkpoint.load_trainer(self.out)
-        if state is not None:
-            self._load(state)
-        self._remember()
-        folder.note_resume(self.out, self.config, self.svi.done)
-        if state is not None:
-            self._save_weights()  # it may have been killed after trainer.pt, before the others
-            self.saved = self.svi.done
+        with alone(self.out) if self.svi.world.first else nullcontext():
+            _, record = folder.read_config(self.out)
+            if record["data"]["fingerprint"] != self.corpus.fingerprint:
+                raise InputError(
+                    f"{self.out} was trained on other text than {self.corpus.name}: resume with "
+                    f"the data it began with ({record['data']['source']}), or train into another "
+                    "folder"
+                )
+            state = checkpoint.load_trainer(self.out, self._whole)
+            if state is None:
+                self._remember(None)
+            else:
+                self._load(state)
+            if self.svi.world.first:
+                self._go_on(record, state)
+        self.saved = None if state is None else self.svi.done
         self.resumed = True
+
+    def _go_on(self, record: dict[str, Any], state: Mapping[str, Any] | None) -> None:
+        """Note the resume, and write what a kill or damage has left to be written."""
+        self.manifest = folder.manifest_of(self.out)
+        self.manifest.settle()
+        folder.note_resume(self.manifest, record, self.config, self.svi.done)
+        if state is not None:
+            self.manifest.replace([*self._instead(state), *self._weights()])
+
+    def _instead(self, state: Mapping[str, Any]) -> Iterator[tuple[str, bytes | memoryview]]:
+        """What takes the place of a damaged last checkpoint: the one before."""
+        if self._from != folder.TRAINER:
+            if self.svi.memory is not None:
+                yield STAGED, self.svi.memory.stage(self.svi.done)
+            yield folder.TRAINER, checkpoint.packed(state)
+
+    def _whole(self, state: dict[str, Any], name: str) -> dict[str, Any]:
+        """A trainer's state, if the memory that belongs to it is there."""
+        if name == folder.TRAINER and self.config.warm is not None:
+            folder.check(self.out, STAGED)
+        self._remember(state)
+        self._from = name
+        return state
 
     def _load(self, state: dict[str, Any]) -> None:
         kept = state["callbacks"]
@@ -129,10 +172,10 @@ class Trainer:
             for callback in self.callbacks:
                 if callback.name in kept:
                     callback.load_state_dict(kept[callback.name])
-        except (RuntimeError, ValueError, KeyError):
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{self.out} was trained with another configuration: resume with that of its "
-                f"{folder.CONFIG}"
+                f"{self.out} was trained with another configuration ({first_line(error)}): resume "
+                f"with that of its {folder.CONFIG}"
             ) from None
         if self.svi.done > self.config.training.steps:
             raise InputError(
@@ -143,17 +186,25 @@ class Trainer:
     def run(self, progress: bool = True, note: Callable[[str], Any] | None = None) -> Run:
         """Train to the end and return the run as loaded from its folder.
 
-        SIGINT and SIGTERM end it early, after the iteration in hand is saved.
+        SIGINT, SIGTERM and SIGHUP end it early, after the iteration in hand is saved; `Run.stopped`
+        is then the signal's number.
 
         Args:
             progress: whether to show a progress bar.
             note: called with a line of text for each look at held-out text.
         """
-        training, world, self._note = self.config.training, self.svi.world, note
+        self._note = note
+        with alone(self.out) if self.svi.world.first else nullcontext():
+            return self._run(progress)
+
+    def _run(self, progress: bool) -> Run:
+        training = self.config.training
         if not self.resumed:
-            if world.first:
-                folder.start(self.out, self.config, self.corpus)
-            self._remember()
+            if self.svi.world.first:
+                self.manifest = folder.start(
+                    self.out, self.config, self.corpus, self.about, sources_of(self.config)
+                )
+            self._remember(None)
         begun: list[Callback] = []
 
         def after(svi: DualRateSVI, report: StepReport) -> None:
@@ -174,55 +225,76 @@ class Trainer:
             elif self.saved is None:
                 self.save()
         except NotFinite as error:
-            raise NotFinite(f"{error}; {self._last_good()}") from None
+            raise NotFinite(f"{error}; {self._last_good()}; {LOWER_RATES}") from None
         except files.CannotWrite as error:
             raise InputError(f"{error}; {self._last_good()}") from None
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                error.add_note(self._where())
+                raise
+            raise InputError(
+                f"out of memory in iteration {self.svi.done + 1} ({first_line(error)}); "
+                f"{self._last_good()}; {LOWER_MEMORY}"
+            ) from None
+        except Exception as error:
+            error.add_note(self._where())
+            raise
         finally:
             for callback in begun:
                 callback.end(self)
-        return checkpoint.load(self.out, device=str(self.place))
+        early = self.asked and self.svi.done < training.steps
+        run = checkpoint.load_own(self.out, device=str(self.place))
+        return replace(run, stopped=int(self.asked[0])) if early else run
 
     def save(self) -> None:
-        """Write what a resumed run needs, then the weights.
+        """Write what a resumed run needs, and the weights.
 
         Raises:
-            NotFinite: if a weight is not finite; the checkpoint before is untouched.
+            NotFinite: if something of it is not finite; the checkpoint before is untouched.
         """
-        for name, parameter in self.svi.model.named_parameters():
-            if not torch.isfinite(parameter).all():
-                raise NotFinite(f"parameter {name} is not finite after iteration {self.svi.done}")
+        wrong = not_finite(self.svi, self.callbacks)
+        if wrong is not None:
+            raise NotFinite(f"{wrong} is not finite after iteration {self.svi.done}")
         if self.svi.world.first:
-            state = {
-                "model": self.svi.model.state_dict(),
-                "svi": self.svi.state_dict(),
-                "callbacks": {c.name: c.state_dict() for c in self.callbacks},
-            }
-            if self.saved is None:
-                check_states(state["callbacks"])
-            if self.svi.shared is not None:
-                state["shared"] = self.svi.shared.state_dict()
-            memory = self.svi.memory
-            if memory is not None:
-                memory.stage(self.svi.done)
-            checkpoint.save_trainer(self.out, state)
-            if memory is not None:
-                memory.settle(self.svi.done)
-            self._save_weights()
+            self.manifest.replace(self._contents(), {folder.TRAINER: folder.PREVIOUS})
         self.saved = self.svi.done
 
-    def _save_weights(self) -> None:
+    def _contents(self) -> Iterator[tuple[str, bytes | memoryview]]:
+        """What the files of a checkpoint are to hold, in the order in which they take effect."""
+        state: dict[str, Any] = {
+            "run": self.manifest.run,
+            "model": self.svi.model.state_dict(),
+            "svi": self.svi.state_dict(),
+            "callbacks": {c.name: c.state_dict() for c in self.callbacks},
+        }
+        if self.saved is None:
+            check_states(state["callbacks"])
+        if self.svi.shared is not None:
+            state["shared"] = self.svi.shared.state_dict()
+        if self.svi.memory is not None:
+            yield STAGED, self.svi.memory.stage(self.svi.done)
+            state["memory"] = self.svi.memory.record()
+        yield folder.TRAINER, checkpoint.packed(state)
+        yield from self._weights()
+
+    def _weights(self) -> Iterator[tuple[str, bytes]]:
         modules = {"": self.svi.model, folder.SHARED: self.svi.shared}
         for callback in self.callbacks:
             modules |= callback.modules()
-        checkpoint.save_weights(self.out / folder.MODEL, modules, {"step": self.svi.done})
+        yield folder.MODEL, checkpoint.weights(modules, {"step": self.svi.done})
         if self.best is not None and self.best["step"] == self.svi.done:
-            checkpoint.save_weights(self.out / folder.BEST, modules, self.best)
+            yield folder.BEST, checkpoint.weights(modules, self.best)
 
-    def _remember(self) -> None:
-        """Open the warm start's memory, as it was at the last checkpoint."""
+    def _remember(self, state: Mapping[str, Any] | None) -> None:
+        """Open the warm start's memory, as it was at a checkpoint."""
         if self.config.warm is not None:
-            self.svi.memory = Memory(self.corpus.train, self.out)
-            self.svi.memory.settle(self.svi.done)
+            memory = Memory(self.corpus.train, self.out)
+            if state is not None:
+                memory.open(state["svi"]["done"], state.get("memory"))
+            self.svi.memory = memory
+
+    def _where(self) -> str:
+        return f"(in iteration {self.svi.done + 1} of {self.out}; {self._last_good()})"
 
     def _last_good(self) -> str:
         if self.saved is None:
@@ -230,32 +302,4 @@ class Trainer:
         return (
             f"the last good checkpoint, of iteration {self.saved}, is in {self.out}; "
             f"{folder.resume_command(self.out)} goes on from there"
-        )
-
-
-def check_states(states: Mapping[str, Any]) -> None:
-    """Raises InputError for a callback's state that a resumed run could not read."""
-    for name, state in states.items():
-        try:
-            checkpoint.read_back(state)
-        except Exception as error:  # the pickler and the unpickler raise many kinds
-            raise InputError(
-                f"callback {name} has a state that cannot be saved ({first_line(error)}): expected "
-                "tensors and plain Python values"
-            ) from None
-
-
-def check_callbacks(callbacks: Sequence[Callback]) -> None:
-    """Raises InputError for what is no callback, or for two of one name."""
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise InputError(
-                f"callback {callback!r}: expected an object of a class below "
-                "ltm_pyro.runs.callbacks.Callback"
-            )
-    twice = [name for name, n in Counter(c.name for c in callbacks).items() if n > 1]
-    if twice:
-        raise InputError(
-            f"two callbacks are named {twice[0]!r}, and a run saves their states by name: give "
-            "one of them another `name`"
         )

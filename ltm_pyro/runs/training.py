@@ -1,7 +1,7 @@
 """Training a run: its folder, its corpus, and the trainer that fills the one from the other."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import Run
+from ltm_pyro.runs.lock import alone, check_alone
 from ltm_pyro.runs.trainer import Trainer
 
 
@@ -26,6 +27,7 @@ def train(
     note: Callable[[str], Any] | None = None,
     callbacks: Sequence[Callback] = (),
     device: str = "cpu",
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train the configuration's model in a folder, and return the run.
 
@@ -38,6 +40,7 @@ def train(
         progress, note: see `Trainer.run`.
         callbacks: what else is to happen after each iteration; see `ltm_pyro.runs.callbacks`.
         device: where it is computed, e.g. "cuda"; the run that is returned is there too.
+        about: facts to keep in the run's record, beside its own; plain JSON types.
 
     Raises:
         InputError: if the folder holds a run and neither `resume` nor `overwrite` is given.
@@ -54,15 +57,15 @@ def train(
     trainer = Trainer(
         corpus, config.replace(data=_data(config, corpus)), out, callbacks, device=device
     )
-    if resume:
-        trainer.resume()
-        if note is not None and trainer.saved is None:
-            note(f"{out} has no checkpoint yet: it begins anew, with its own configuration")
-    elif overwrite:
-        # The configuration first: what is left is no run.
-        for name in (*folder.FILES, *folder.MEMORY):
-            (out / name).unlink(missing_ok=True)
-    return trainer.run(progress, note)
+    trainer.about = about or {}
+    with alone(out):
+        if resume:
+            trainer.resume()
+            if note is not None and trainer.saved is None:
+                note(f"{out} has no checkpoint yet: it begins anew, with its own configuration")
+        elif overwrite:
+            folder.clear(out)
+        return trainer.run(progress, note)
 
 
 def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
@@ -75,6 +78,7 @@ def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
             f"{out} already holds a run: add --resume to go on, or --overwrite, or give another "
             "--out"
         )
+    check_alone(out)
 
 
 def for_corpus(config: Config, corpus: Corpus) -> Config:

@@ -19,6 +19,8 @@ import pytest
 
 from ltm_pyro.commands import cli
 from ltm_pyro.data.building import split_of
+from ltm_pyro.runs.folder import seal
+from ltm_pyro.runs.manifest import Manifest
 
 SMALL = [
     "--steps", "3", "--batch", "4", "--length", "12", "--vocabulary", "300", "--check-every", "3",
@@ -128,11 +130,20 @@ BAD = [
     ("evaluate no-model.safetensors", "model.safetensors is missing: the run has not saved a che"),
     ("evaluate no-best.safetensors --checkpoint best", "no-best.safetensors has no best checkpoi"),
     ("train --out no-trainer.pt --resume", "no-trainer.pt cannot be resumed: it has no trainer.pt"),
-    ("evaluate cut-config.json", "config.json is damaged: expected a JSON object"),
-    ("evaluate cut-tokenizer.json", "cannot load tokenizer"),
-    ("evaluate cut-model.safetensors", "model.safetensors is damaged or no checkpoint"),
-    ("evaluate cut-best.safetensors --checkpoint best", "best.safetensors is damaged or no check"),
-    ("train --out cut-trainer.pt --resume", "trainer.pt is damaged or not a trainer state"),
+    ("evaluate cut-config.json", "config.json is damaged, or another run's (its SHA-256 is not"),
+    ("evaluate cut-tokenizer.json", "tokenizer.json is damaged, or another run's"),
+    ("evaluate cut-manifest.json", "manifest.json is damaged, so no file of cut-manifest.json can"),
+    ("evaluate cut-best.safetensors --checkpoint best", "best.safetensors is damaged, or another"),
+    ("train --out cut-trainer.pt --resume", "trainer.pt is damaged, or another run's"),
+    ("info bare --verify", "bare is not a run: it has no config.json"),
+    ("info small --verify", "--verify and --seal are for a run: expected its folder"),
+    ("evaluate no-manifest.json", "has no manifest.json, so its files cannot be checked: put it"),
+    # damaged runs whose files were accepted as they are
+    ("evaluate sealed-config.json", "config.json is damaged: expected a JSON object"),
+    ("evaluate sealed-tokenizer.json", "cannot load tokenizer"),
+    ("evaluate sealed-model.safetensors", "model.safetensors is damaged or no checkpoint"),
+    ("evaluate sealed-best.safetensors --checkpoint best", "best.safetensors is damaged or no che"),
+    ("train --out sealed-trainer.pt --resume", "trainer.pt is damaged or not a trainer state"),
     ("info bad-log", "log.jsonl is damaged in line 2: expected a JSON object with a step; delete"),
     ("train --out bad-log --resume", "log.jsonl is damaged in line 2"),
     ("info bare", "bare is not a run"),
@@ -171,23 +182,34 @@ def make(folder):
         assert cli.main(["train", "--data", "text.txt", "--out", run, *SMALL,
                          "--vocabulary", vocabulary]) == 0  # fmt: skip
     assert cli.main(["train", "--data", "text.txt", "--out", "young", *SMALL, "--steps", "0"]) == 0
-    names = ("config.json", "tokenizer.json", "model.safetensors", "best.safetensors", "trainer.pt")
+    identity = json.loads((folder / "run" / "config.json").read_text())["id"]
+    names = ("config.json", "tokenizer.json", "model.safetensors", "best.safetensors", "trainer.pt",
+             "manifest.json")  # fmt: skip
     for name in names:
         shutil.copytree("run", f"no-{name}")
         (folder / f"no-{name}" / name).unlink()
         shutil.copytree("run", f"cut-{name}")
         whole = (folder / "run" / name).read_bytes()
         (folder / f"cut-{name}" / name).write_bytes(whole[: len(whole) // 2])
+        if name != "manifest.json":
+            shutil.copytree(f"cut-{name}", f"sealed-{name}")
+            sealed = folder / f"sealed-{name}"
+            if name == "model.safetensors":  # else its trainer's state has the weights
+                (sealed / "trainer.pt").unlink()
+            names_of = {path.name for path in sealed.iterdir()} - {"manifest.json", ".lock"}
+            Manifest.seal(sealed, identity, names_of)
     for name, number, by in (("newer", 99, "9.0"), ("older", 0, "0.0.1")):
         shutil.copytree("run", name)
         record = json.loads((folder / "run" / "config.json").read_text())
         record |= {"format": number, "versions": {"ltm_pyro": by}}
         (folder / name / "config.json").write_text(json.dumps(record))
+        seal(folder / name)
     config = record["config"] | {"fast": {"stps": 3}}
     (folder / "wrong.json").write_text(json.dumps(config))
     for name, part in (("tokenizer", "tokenizer.json"), ("weights", "model.safetensors")):
         shutil.copytree("run", f"other-{name}")
         shutil.copy(folder / "foreign" / part, folder / f"other-{name}" / part)
+        seal(folder / f"other-{name}")
     shutil.copytree("run", "bad-log")
     log = folder / "bad-log" / "log.jsonl"
     lines = log.read_text().splitlines()

@@ -166,6 +166,11 @@ def test_a_run_is_repeated_from_its_configuration(run, text_file, tmp_path, caps
     text_file.write_text(text_file.read_text() + '{"text": "one more"}\n')
     whole["versions"]["torch"] = "1.0"
     (run / "config.json").write_text(json.dumps(whole))
+    capsys.readouterr()
+    assert ltm("train", "--config", run, "--out", plain, "--quiet", "--overwrite") == 2
+    assert "config.json is damaged, or another run's" in capsys.readouterr().err
+    assert ltm("info", run, "--seal") == 0
+    capsys.readouterr()
     assert ltm("train", "--config", run, "--out", plain, "--quiet", "--overwrite") == 0
     told = capsys.readouterr().err
     assert "torch was 1.0, now it is 2" in told

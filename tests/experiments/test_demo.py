@@ -1,4 +1,5 @@
 import ltm_pyro as ltm
+from ltm_pyro.commands import cli
 from ltm_pyro.experiments import demo
 
 
@@ -13,3 +14,26 @@ def test_the_demo_tells_the_whole_story(tmp_path, monkeypatch, capsys):
         assert part in told
     assert (tmp_path / "run" / "training.png").stat().st_size > 10_000
     assert ltm.load(tmp_path / "run").step == 2
+    (tmp_path / "mine.png").write_text("mine")
+    (tmp_path / "run" / "training.png").unlink()
+    (tmp_path / "run" / "training.png").symlink_to(tmp_path / "mine.png")
+    demo.draw(ltm.load(tmp_path / "run"), small.test[:4], 0)
+    assert (tmp_path / "run" / "training.png").stat().st_size > 10_000
+    demo.check_is_demo(tmp_path / "run")  # may be replaced
+    assert (tmp_path / "mine.png").read_text() == "mine"
+
+
+def test_a_demo_replaces_only_a_demo(run_config, tmp_path, capsys):
+    run = ltm.train(run_config, tmp_path / "run", progress=False)
+    before = {path.name: path.read_bytes() for path in run.path.iterdir()}
+
+    def refused():
+        assert cli.main(["demo", "--out", str(run.path)]) == 2
+        assert "run holds a run that is not a demo" in capsys.readouterr().err
+
+    refused()
+    assert before == {path.name: path.read_bytes() for path in run.path.iterdir()}
+    (run.path / "config.json").write_text("{")
+    refused()
+    (run.path / "config.json").unlink()
+    refused()

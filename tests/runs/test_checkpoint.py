@@ -10,7 +10,7 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro import files
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import Damaged, InputError, Notice
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.trainer import Trainer
 
@@ -98,15 +98,15 @@ def test_a_best_checkpoint_is_never_of_a_future_that_is_not_reached(
     forced(monkeypatch, [5.0, 4.0])
     config = with_training(run_config, steps=8, save_every=100)
     calls = []
-    save_trainer = checkpoint.save_trainer
+    packed = checkpoint.packed
 
-    def killed(path, state):
+    def killed(state):
         calls.append(state["callbacks"]["looks"]["best"])
         if len(calls) == 2:
             raise KeyboardInterrupt
-        save_trainer(path, state)
+        return packed(state)
 
-    monkeypatch.setattr(checkpoint, "save_trainer", killed)
+    monkeypatch.setattr(checkpoint, "packed", killed)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "run")
     assert ltm.load(tmp_path / "run", "best").step == ltm.load(tmp_path / "run").step == 2
@@ -119,15 +119,15 @@ def test_a_best_that_was_lost_between_two_files_is_written_by_the_resume(
     forced(monkeypatch, [4.0, 5.0, 6.0])
     whole = train(config, tmp_path / "whole")
 
-    def killed(path, data):
+    def killed(beside, path):
         if path.name == folder.BEST:
             raise KeyboardInterrupt
-        write(path, data)
+        move(beside, path)
 
-    write = files.write
+    move = files.move
     forced(monkeypatch, [4.0])
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write", killed)
+        patch.setattr(files, "move", killed)
         with pytest.raises(KeyboardInterrupt):
             train(config, tmp_path / "run")
     with pytest.raises(InputError, match="has no best checkpoint"):
@@ -236,8 +236,12 @@ def test_a_pickle_is_not_run(run_config, tmp_path):
             return (open, (str(tmp_path / "pwned"), "w"))
 
     run = train(run_config, tmp_path / "run")
-    torch.save({"model": Evil()}, run.path / "trainer.pt")
-    with pytest.raises(InputError, match=r"trainer.pt is damaged or not a trainer state"):
+    for name in ("trainer.pt", "trainer.previous.pt"):
+        torch.save({"model": Evil()}, run.path / name)
+    with pytest.raises(Damaged, match=r"trainer.pt is damaged, or another run's \(its SHA-256"):
+        train(run_config, run.path, resume=True)
+    folder.seal(run.path)
+    with pytest.raises(Damaged, match=r"trainer.pt is damaged or not a trainer state"):
         train(run_config, run.path, resume=True)
     assert not (tmp_path / "pwned").exists()
 
@@ -254,11 +258,21 @@ def test_a_file_cut_anywhere_is_named(run_config, tmp_path, name):
             return train(with_training(run_config, steps=5), run.path, resume=True)
         return ltm.load(run.path, "best" if name.startswith("best") else "last")
 
+    kept = {p: p.read_bytes() for p in run.path.iterdir()}
     for part in (0, 1, 8, len(whole) // 4, len(whole) // 2, len(whole) - 3):
         path.write_bytes(whole[:part])
-        with pytest.raises(InputError, match=name.replace(".", r"\.")):
-            use()
-    path.write_bytes(whole)
+        said = name.replace(".", r"\.") + r" is damaged, or another run's"
+        if name == "trainer.pt":
+            with pytest.warns(Notice, match=said + ".*from trainer.previous.pt"):
+                use()
+        elif name == "model.safetensors":
+            with pytest.warns(Notice, match=said + ".*of iteration 4 are used, from trainer.pt"):
+                assert equal(weights(use().model), weights(run.model))
+        else:
+            with pytest.raises(Damaged, match=said):
+                use()
+        for other, data in kept.items():
+            other.write_bytes(data)
     assert ltm.load(run.path).step == 4
 
 
@@ -275,10 +289,10 @@ def test_missing_weights_are_written_anew_by_a_resume(run_config, tmp_path):
 @pytest.mark.parametrize(
     ("written", "by", "mend"),
     [
-        (99, "9.9", r"99; .*reads format 3: upgrade to 9\.9"),
-        (99, None, r"99; .*reads format 3: upgrade to a later one"),
-        (0, "0.0.1", r"0; .*reads format 3: load it with 0\.0\.1"),
-        ("old", None, r"old; .*reads format 3: load it with an earlier one"),
+        (99, "9.9", r"99; .*reads formats 3 and 4: upgrade to 9\.9"),
+        (99, None, r"99; .*reads formats 3 and 4: upgrade to a later one"),
+        (0, "0.0.1", r"0; .*reads formats 3 and 4: load it with 0\.0\.1"),
+        ("old", None, r"old; .*reads formats 3 and 4: load it with an earlier one"),
     ],
 )
 def test_another_format_is_named_with_what_reads_it(run_config, tmp_path, written, by, mend):
@@ -286,6 +300,8 @@ def test_another_format_is_named_with_what_reads_it(run_config, tmp_path, writte
     path = run.path / "config.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "format": written, "versions": by and {"ltm_pyro": by}}))
+    if written != 99:  # a later format may have another manifest
+        folder.seal(run.path)
     with pytest.raises(InputError, match=f"written in format {mend}"):
         ltm.load(run.path)
 
@@ -294,6 +310,9 @@ def test_a_run_with_anothers_tokenizer_or_weights_is_refused(run_config, text_fi
     run = train(run_config, tmp_path / "run")
     own = (run.path / "tokenizer.json").read_bytes()
     ltm.Tokenizer.train(["abc"], 290).save(run.path / "tokenizer.json")
+    with pytest.raises(Damaged, match=r"tokenizer.json is damaged, or another run's"):
+        ltm.load(run.path)
+    folder.seal(run.path)
     with pytest.raises(InputError, match="it belongs to another run"):
         ltm.load(run.path)
     (run.path / "tokenizer.json").write_bytes(own)
@@ -301,5 +320,6 @@ def test_a_run_with_anothers_tokenizer_or_weights_is_refused(run_config, text_fi
     architecture = dataclasses.replace(run_config.architecture, vocabulary=corpus.vocabulary)
     other = train(run_config.replace(architecture=architecture), tmp_path / "b", corpus=corpus)
     (run.path / "model.safetensors").write_bytes((other.path / "model.safetensors").read_bytes())
+    folder.seal(run.path)
     with pytest.raises(InputError, match=r"model.safetensors holds another model than config.json"):
         ltm.load(run.path)

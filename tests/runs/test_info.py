@@ -152,6 +152,9 @@ def test_missing_and_damaged_files_are_told(run, capsys):
     assert cli.main(["info", str(run.path)]) == 2
     assert "log.jsonl is damaged in line 1" in capsys.readouterr().err
     log.write_text("")
+    assert cli.main(["info", str(run.path)]) == 2
+    assert "log.jsonl is damaged, or another run's" in capsys.readouterr().err
+    folder.seal(run.path)
     assert "No look at held-out text is logged." in info(capsys, run.path)
     (run.path / "best.safetensors").write_bytes(b"123")
     assert cli.main(["info", str(run.path)]) == 2

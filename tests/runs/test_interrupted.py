@@ -33,14 +33,30 @@ SETTINGS = [
 ]  # fmt: skip
 SHORT = ["--steps", "6", "--check-every", "2", "--save-every", "3"]
 LONG = ["--steps", "40", "--check-every", "15", "--save-every", "10"]
-WRITES = (
-    ["tokenizer.json", "log.jsonl", "config.json"]
-    + ["trainer.pt", "model.safetensors", "best.safetensors"]  # step 2: the first look
-    + ["trainer.pt", "model.safetensors"]  # step 3
-    + ["trainer.pt", "model.safetensors", "best.safetensors"] * 2  # steps 4 and 6
+
+
+def together(*names, aside=False):
+    """What happens when files are replaced: all are written, named, and then moved."""
+    moved = [("move", folder.PREVIOUS)] if aside else []
+    return [
+        *(("put", name) for name in (*names, folder.MANIFEST)),
+        ("move", folder.MANIFEST), *moved, *(("move", name) for name in names),
+        ("put", folder.MANIFEST), ("move", folder.MANIFEST),
+    ]  # fmt: skip
+
+
+ALL = ("trainer.pt", "model.safetensors", "best.safetensors")
+EVENTS = (
+    together("tokenizer.json", "log.jsonl", "config.json")
+    + together(*ALL)  # step 2: the first look
+    + together(*ALL[:2], aside=True)  # step 3
+    + together(*ALL, aside=True) * 2  # steps 4 and 6
 )
-RESUMED_WRITES = ["log.jsonl", "config.json", "model.safetensors", *WRITES[8:]]  # from step 3
-HOW = ["before", "torn", "unmoved", "after"]
+FOUR, SIX = len(EVENTS) - 22, len(EVENTS) - 11
+"""How many events precede the saves of steps 4 and 6."""
+RESUMED_EVENTS = (  # from step 3
+    together("config.json") + together("model.safetensors") + together("log.jsonl") + EVENTS[FOUR:]
+)
 
 processes = multiprocessing.get_context("forkserver")
 # children begin with everything imported, what optimizers import late too
@@ -52,40 +68,43 @@ def kill(*_):
 
 
 def child(arguments, told, number, how, appends):
-    """The command line, with something happening at its `number`-th write (or log line)."""
-    name = "append" if appends else "write"
-    original, calls = getattr(files, name), itertools.count(1)
+    """The command line, with something happening at its `number`-th event (or log line)."""
+    calls = itertools.count(1)
+    original = {name: getattr(files, name) for name in ("put", "move", "append")}
 
     def struck(path, data):
+        """A file is written, or a line is added: in part, or on a disk that is full."""
+        do = original["append" if appends else "put"]
         if next(calls) != number:
-            return original(path, data)
+            return do(path, data)
         if how == "full":  # what was written so far and a half of this fits on the disk
             there = path.stat().st_size if appends else 0
             before = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (there + len(data) // 2, before[1]))
             try:
-                return original(path, data)
+                return do(path, data)
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, before)
         if isinstance(how, signal.Signals):
             os.kill(os.getpid(), how)
-            return original(path, data)
-        if how == "before":
-            kill()
-        if how == "torn" and appends:
-            with open(path, "a") as file:
-                file.write(data[: len(data) // 2])
-        elif how == "torn":
-            beside = path.with_name(f".{path.name}.{os.getpid()}")
-            beside.write_bytes(data[: len(data) // 2])
-        elif how == "unmoved":
-            files.os.replace = kill
-            original(path, data)
-        else:
-            original(path, data)
+            return do(path, data)
+        if how == "torn":
+            beside = path if appends else path.with_name(f".{path.name}.{os.getpid()}")
+            with open(beside, "ab") as file:
+                file.write(bytes(data.encode() if appends else data)[: len(data) // 2])
+        elif how == "after":
+            do(path, data)
         kill()
 
-    setattr(files, name, struck)
+    def moved(beside, path):
+        if next(calls) == number:
+            kill()
+        return original["move"](beside, path)
+
+    if appends:
+        files.append = struck
+    else:
+        files.put, files.move = struck, moved
     torch.set_num_threads(1)  # as in the undisturbed run
     with open(told, "w") as stream, contextlib.redirect_stderr(stream):
         sys.exit(cli.main(arguments))
@@ -116,20 +135,25 @@ class Undisturbed:
     """A run that nothing happens to, and the files of each of its checkpoints."""
 
     def __init__(self, arguments, out):
-        self.arguments, self.models, self.writes = arguments, {}, []
-        save, write = Trainer.save, files.write
+        self.arguments, self.models, self.events = arguments, {}, []
+        save, put, move = Trainer.save, files.put, files.move
 
         def saved(trainer):
             save(trainer)
             self.models[trainer.svi.done] = (out / folder.MODEL).read_bytes()
 
         def written(path, data):
-            self.writes.append(path.name)
-            write(path, data)
+            self.events.append(("put", path.name))
+            return put(path, data)
+
+        def moved(beside, path):
+            self.events.append(("move", path.name))
+            move(beside, path)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "save", saved)
-            patch.setattr(files, "write", written)
+            patch.setattr(files, "put", written)
+            patch.setattr(files, "move", moved)
             assert cli.main([*arguments, "--out", str(out)]) == 0
         self.ending = ending(out)
 
@@ -180,41 +204,39 @@ def goes_on(whole, out):
 
 
 def test_the_undisturbed_run_writes_what_the_sweep_goes_over(short):
-    assert short.writes == WRITES
+    assert short.events == EVENTS
     assert list(short.models) == [2, 3, 4, 6]
 
 
-NORMAL = [(1, "torn"), (3, "torn"), (3, "after"), (4, "after"), (6, "unmoved"), (9, "before"),
-          (9, "torn"), (10, "before"), (10, "torn"), (11, "torn"), (13, "unmoved")]  # fmt: skip
-SWEEP = [(k, how) for k in range(1, len(WRITES) + 1) for how in HOW]
+def sweep(events, normal):
+    """A kill before each event, and in the middle of each file that is written."""
+    found = []
+    for number, (what, name) in enumerate(events, 1):
+        for how in ("before", "torn") if what == "put" else ("before",):
+            marks = [] if (number, how) in normal else pytest.mark.slow
+            ident = f"{number}-{how}-{what}-{name}"
+            found.append(pytest.param(number, how, marks=marks, id=ident))
+    return found
 
 
-@pytest.mark.parametrize(
-    ("number", "how"),
-    [pytest.param(*p, marks=[] if p in NORMAL else pytest.mark.slow) for p in SWEEP],
-    ids=lambda x: WRITES[x - 1] + str(x) if isinstance(x, int) else x,
-)
+NORMAL = {(1, "torn"), (5, "before"), (8, "before"), (9, "before"), (16, "before"),
+          (FOUR + 1, "torn"), (FOUR + 5, "before"), (FOUR + 6, "before"), (FOUR + 7, "before"),
+          (FOUR + 8, "before"), (FOUR + 9, "before")}  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "how"), sweep(EVENTS, NORMAL))
 def test_killed_while_it_saves(short, tmp_path, number, how):
     out = tmp_path / "run"
     assert strike([*short.arguments, "--out", str(out)], tmp_path / "told", number, how) == -9
     goes_on(short, out)
 
 
-RESUMED_SWEEP = [(k, how) for k in range(1, len(RESUMED_WRITES) + 1) for how in HOW]
-
-
 @pytest.mark.parametrize(
-    ("number", "how"),
-    [
-        pytest.param(*p, marks=[] if p in [(1, "torn"), (3, "before")] else pytest.mark.slow)
-        for p in RESUMED_SWEEP
-    ],
-    ids=lambda x: RESUMED_WRITES[x - 1] + str(x) if isinstance(x, int) else x,
+    ("number", "how"), sweep(RESUMED_EVENTS, {(2, "torn"), (10, "before"), (16, "before")})
 )
 def test_killed_again_while_it_resumes(short, tmp_path, number, how):
-    out = tmp_path / "run"
-    told = tmp_path / "told"
-    assert strike([*short.arguments, "--out", str(out)], told, 9, "before") == -9  # at step 4
+    out, told = tmp_path / "run", tmp_path / "told"
+    assert strike([*short.arguments, "--out", str(out)], told, FOUR + 1, "before") == -9
     assert strike(["train", "--out", str(out), "--resume", "--quiet"], told, number, how) == -9
     goes_on(short, out)
 
@@ -255,17 +277,17 @@ def test_killed_several_times(short, tmp_path):
     out, told = tmp_path / "run", tmp_path / "told"
     assert strike([*short.arguments, "--out", str(out)], told, 2, "before", appends=True) == -9
     again = ["train", "--out", str(out), "--resume", "--quiet"]
-    for number in (2, 4, 6, 4):
-        assert strike(again, told, number, "after") == -9
+    for number in (6, 14, 23, 16):
+        assert strike(again, told, number, "before") == -9
     goes_on(short, out)
     _, record = folder.read_config(out)
     assert record["resumed"][0]["step"] == 0  # it began anew
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_a_pause(short, tmp_path, number):
     out, told = tmp_path / "run", tmp_path / "told"
-    assert strike([*short.arguments, "--out", str(out)], told, 5, number, appends=True) == 0
+    assert strike([*short.arguments, "--out", str(out)], told, 5, number, True) == 128 + number
     assert f"stopped and saved after 5 iterations; ltm train --resume --out {out}" in (
         told.read_text()
     )
@@ -274,9 +296,10 @@ def test_a_signal_is_a_pause(short, tmp_path, number):
     goes_on(short, out)
 
 
-FULL_NORMAL = [(4, False), (10, False), (11, False), (6, True)]
-SIZED = [k for k, name in enumerate(WRITES, 1) if name != "log.jsonl"]  # it is empty there
-FULL = [*((k, False) for k in SIZED), *((k, True) for k in (1, 3, 6))]
+FULL = [(n, False) for n, (what, name) in enumerate(EVENTS, 1)
+        if what == "put" and (n, name) != (2, "log.jsonl")]  # it is empty there  # fmt: skip
+FULL += [(n, True) for n in (1, 3, 6)]
+FULL_NORMAL = [(3, False), (FOUR + 1, False), (FOUR + 2, False), (SIX + 4, False), (6, True)]
 
 
 @pytest.mark.parametrize(
@@ -287,10 +310,10 @@ def test_a_full_disk_is_told_and_nothing_is_lost(short, tmp_path, number, append
     out, told = tmp_path / "run", tmp_path / "told"
     assert strike([*short.arguments, "--out", str(out)], told, number, "full", appends) == 2
     last = told.read_text().splitlines()[-1]
-    name = folder.LOG if appends else WRITES[number - 1]
+    name = folder.LOG if appends else EVENTS[number - 1][1]
     assert re.match(rf"ltm: error: cannot write .*/{name}: File too large \(make room\); ", last)
     assert "untouched" in last
-    if number > 6 and not appends:
+    if number > 20 and not appends:
         assert re.search(r"last good checkpoint, of iteration [234], is in .*--resume --out", last)
-    assert not list(out.glob(".*"))
+    assert {p.name for p in out.glob(".*")} == {folder.LOCK}
     goes_on(short, out)

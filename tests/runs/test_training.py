@@ -96,7 +96,7 @@ def test_a_warm_start_and_what_guides_share_go_on_too(run_config, tmp_path):
             train(config, halted, note=stop)
         resumed = train(config, halted, resume=True)
         assert equal(weights(whole.model), weights(resumed.model))
-        for file in ("model.safetensors", "memory.npy"):
+        for file in ("model.safetensors", "memory.npy", "memory.staged.npz"):
             if (whole.path / file).exists():
                 assert (whole.path / file).read_bytes() == (halted / file).read_bytes()
         cold = train(config.replace(warm=None), tmp_path / f"{name}-cold")

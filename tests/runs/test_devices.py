@@ -1,10 +1,10 @@
-"""What is told before a run begins."""
+"""Where a run is computed."""
 
 import pytest
 import torch
 
 from ltm_pyro.errors import InputError
-from ltm_pyro.runs.checks import device_named
+from ltm_pyro.runs.devices import device_named
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "", "cuda:-1"])
