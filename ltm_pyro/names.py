@@ -14,6 +14,7 @@ import torch
 
 from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.options import shown, take_arguments
 
 GIVEN = ("thoughts", "architecture", "batch_size", "shared", "columns")
 """Arguments of priors, guides and decoders that are no options: from model, batch, data."""
@@ -52,12 +53,16 @@ def find(kind: str, named: Named, module: ModuleType, base: type) -> "functools.
     """The class a `Named` stands for, its options bound.
 
     Raises:
-        InputError: for a name or option that is not known, or a path that cannot be imported.
+        InputError: for a name or option that is not known, a value that an option does not take by
+            its annotation, or a path that cannot be imported.
     """
     if ":" in named.name:
         cls = imported(named.name)
         if not (inspect.isclass(cls) and issubclass(cls, base)):
-            raise InputError(f"{kind} {named.name!r} is {cls!r}: expected a subclass of {base}")
+            raise InputError(
+                f"{kind} {named.name!r} is {shown(cls)}: expected a subclass of "
+                f"{base.__module__}.{base.__name__}"
+            )
     else:
         known = names(module, base)
         if named.name not in known:
@@ -67,7 +72,8 @@ def find(kind: str, named: Named, module: ModuleType, base: type) -> "functools.
     for option in named.options:
         if option not in options:
             raise unknown(f"option of {kind} {named.name}", option, options)
-    return functools.partial(cls, **named.options)
+    given = take_arguments(cls.__init__, named.options, f"{kind}.")
+    return functools.partial(cls, **given)
 
 
 def name_of(cls: type, module: ModuleType, base: type) -> str:

@@ -18,9 +18,11 @@ from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
+from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.seeds import Stream, derive
 
 
+@checked
 def evaluate(
     model: TextModel,
     rows: Rows,
@@ -29,8 +31,8 @@ def evaluate(
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
     baseline: TextModel | None = None,
-    seed: int = 0,
-    chunk: int = 64,
+    seed: Whole = 0,
+    chunk: Count = 64,
     progress: bool = True,
 ) -> Report:
     """Score rows of text under a model, each figure with its protocol and its errors.
@@ -90,6 +92,7 @@ def _timed(estimator: Estimator, task: Task, numbers: tuple[int, ...]) -> tuple[
 
 def _wanted(bounds: Iterable[str]) -> dict[str, tuple[Estimator, tuple[int, ...]]]:
     """Estimator and number of each figure, by its name (with its number where names repeat)."""
+    bounds = bounds.split(",") if isinstance(bounds, str) else bounds
     texts = [text.strip() for text in bounds]
     names = [text.partition(":")[0] for text in texts]
     wanted: dict[str, tuple[Estimator, tuple[int, ...]]] = {}

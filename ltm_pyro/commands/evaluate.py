@@ -17,6 +17,7 @@ from ltm_pyro.config import (
     Fast,
 )
 from ltm_pyro.errors import InputError
+from ltm_pyro.options import Count, Whole
 
 
 @dataclass(frozen=True)
@@ -32,26 +33,23 @@ class Evaluate:
     """Default: the test split of the text the run was trained on, or all of another text."""
     bounds: str = "elbo,prior"
     """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws)."""
-    fast_steps: Annotated[int | None, tyro.conf.arg(name="fast.steps")] = None
+    fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps for each document (default: as in training)."""
     against: Path | None = None
     """Another run with the same tokenizer: paired differences on the same documents."""
-    sandwich: int = 0
+    sandwich: Whole = 0
     """Also enclose log p(x) from both sides on this many documents that the model writes."""
-    temperatures: int = 100
+    temperatures: Count = 100
     """Annealing steps of the sandwich."""
-    chunk: int = 64
+    chunk: Count = 64
     """Rows handled at once; bounds the memory."""
-    seed: int = 0
+    seed: Whole = 0
     """Every draw follows from it."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
     def run(self) -> None:
         """Score and print."""
-        for name, least in (("seed", 0), ("chunk", 1), ("sandwich", 0), ("temperatures", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}: expected {least} or more")
         run = ltm.load(self.run_folder, self.checkpoint)
         config = run.config.replace(data=self.text.over(run.config.data))
         corpus = ltm.load_data(config, run.tokenizer)

@@ -12,6 +12,7 @@ from tyro.conf import UseAppendAction
 from ltm_pyro.config import (
     Data,
 )
+from ltm_pyro.options import Count, take_fields
 
 
 def say(text: str) -> None:
@@ -36,8 +37,11 @@ class Text:
     """Configuration of a Hugging Face data set."""
     streaming: bool = False
     """Read a Hugging Face data set as a stream."""
-    limit: int | None = None
+    limit: Count | None = None
     """Read at most this many documents of each split."""
+
+    def __post_init__(self) -> None:
+        take_fields(self, "--")
 
     def over(self, data: Data) -> Data:
         """`data` with what was given here."""

@@ -31,6 +31,7 @@ from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.names import new_optimizer
+from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.elbo import assert_finite, elbo_terms, frozen
 from ltm_pyro.seeds import Noise, Stream, derive
 
@@ -69,6 +70,7 @@ class DualRateSVI:
         memory: local parameters of documents, for a warm start; see `remember`.
     """
 
+    @checked
     def __init__(
         self,
         model: TextModel,
@@ -76,7 +78,7 @@ class DualRateSVI:
         fast: Fast | None = None,
         slow: Slow | None = None,
         objective: Objective | None = None,
-        seed: int = 0,
+        seed: Whole = 0,
         warm: Warm | None = None,
         world: World = ALONE,
     ):
@@ -213,11 +215,12 @@ class DualRateSVI:
         likelihood, kl, objective = (torch.cat(parts) for parts in zip(*seen, strict=True))
         return likelihood, kl, objective
 
+    @checked
     def fit(
         self,
         rows: Rows,
-        steps: int,
-        batch_size: int = 16,
+        steps: Whole,
+        batch_size: Count = 16,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
@@ -258,8 +261,9 @@ class DualRateSVI:
                     break
         return done
 
+    @checked
     def infer(
-        self, rows: Rows, steps: int | None = None, seed: int | None = None, chunk: int = 64
+        self, rows: Rows, steps: Whole | None = None, seed: Whole | None = None, chunk: Count = 64
     ) -> Posterior:
         """Fit guides to rows, `chunk` at a time; `steps` fast steps instead of `fast.steps`."""
         fast = self.fast if steps is None else dataclasses.replace(self.fast, steps=steps)
