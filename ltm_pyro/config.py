@@ -98,7 +98,10 @@ class Thoughts:
 class Named:
     """A prior, guide or decoder by name (or `package.module:Class`), with its options."""
 
-    EXPECTED: ClassVar[str] = "a Named, such as Named('mixture', {'components': 4})"
+    EXPECTED: ClassVar[str] = (
+        "a Named, such as Named('mixture', {'components': 4}) or Named('package.module:Class'); an "
+        "object itself is for LatentThoughtModel and DualRateSVI"
+    )
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)

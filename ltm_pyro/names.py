@@ -148,15 +148,28 @@ def new_optimizer(
         make = known[optimizer]
     try:
         made: torch.optim.Optimizer = make(parameters, lr=lr, **options)
+        if not isinstance(made, torch.optim.Optimizer):
+            raise InputError(
+                f"optimizer {_said(optimizer)} makes {shown(made)}: expected an optimizer of "
+                "torch.optim"
+            )
         closure = inspect.signature(made.step).parameters.get("closure")
         if closure is not None and closure.default is inspect.Parameter.empty:
             raise InputError(
-                f"optimizer {optimizer} evaluates the loss itself, several times a step; with "
-                "fresh noise that is another loss each time: choose one that takes one gradient"
+                f"optimizer {_said(optimizer)} evaluates the loss itself, several times a step; "
+                "with fresh noise that is another loss each time: choose one that takes one "
+                "gradient"
             )
         return made
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"optimizer {optimizer}: {error}".replace("__init__() ", "")) from None
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError, LookupError, AssertionError) as error:
+        told = f"optimizer {_said(optimizer)}: {error}".replace("__init__() ", "")
+        raise InputError(told) from error
+
+
+def _said(optimizer: Any) -> str:
+    return optimizer if isinstance(optimizer, str) else shown(optimizer)
 
 
 def kebab(name: str) -> str:

@@ -16,13 +16,15 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
-from ltm_pyro.options import Count, Whole, checked
+from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.seeds import Stream, derive
 
 
 @checked
+@with_gradients
 def evaluate(
     model: TextModel,
     rows: Rows,
@@ -54,6 +56,7 @@ def evaluate(
     if not len(rows):
         raise InputError("there are no rows to score: is the split empty?")
     wanted = _wanted(bounds)
+    check_model(model)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
     estimates: dict[str, list[Estimate]] = {label: [] for label in wanted}
@@ -93,7 +96,9 @@ def _timed(estimator: Estimator, task: Task, numbers: tuple[int, ...]) -> tuple[
 def _wanted(bounds: Iterable[str]) -> dict[str, tuple[Estimator, tuple[int, ...]]]:
     """Estimator and number of each figure, by its name (with its number where names repeat)."""
     bounds = bounds.split(",") if isinstance(bounds, str) else bounds
-    texts = [text.strip() for text in bounds]
+    texts = [text.strip() for text in taken("bounds", list(bounds), tuple[str, ...])]
+    if not texts:
+        raise InputError("bounds is empty: name at least one figure, such as elbo")
     names = [text.partition(":")[0] for text in texts]
     wanted: dict[str, tuple[Estimator, tuple[int, ...]]] = {}
     for text, name in zip(texts, names, strict=True):

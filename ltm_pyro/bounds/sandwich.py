@@ -17,6 +17,7 @@ from ltm_pyro.bounds.report import Array, Report
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
@@ -96,6 +97,7 @@ class Sandwich:
 
 
 @checked
+@with_gradients
 def sandwich(
     model: TextModel,
     lengths: Tensor,

@@ -1,6 +1,7 @@
 """The command line: finds a command, fills in its options, runs it, and tells what went wrong."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         parse(arguments).run()
     except InputError as error:
-        print(f"ltm: error: {error}", file=sys.stderr)
+        print(f"ltm: error: {one_line(error)}", file=sys.stderr)
         return 2
     except NotFinite as error:
         print(f"ltm: stopped: {error}", file=sys.stderr)
@@ -46,6 +47,11 @@ def parse(arguments: list[str]) -> Any:
 
     cls, rest = command(arguments[0]), arguments[1:]
     return cls.parsed(rest) if hasattr(cls, "parsed") else read(cls, arguments[0], rest)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without the shapes of a trace that Pyro adds."""
+    return " ".join(re.split(r"\n\s*Trace Shapes:", str(error))[0].split("\n"))
 
 
 def usage() -> str:

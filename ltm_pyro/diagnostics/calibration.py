@@ -22,6 +22,7 @@ from ltm_pyro.diagnostics.functionals import (
 from ltm_pyro.diagnostics.ranks import Shape, UniformRanks, rank_shape
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.base import TextModel
@@ -131,6 +132,7 @@ class Calibration:
 
 
 @checked
+@with_gradients
 def calibrate(
     model: TextModel,
     lengths: Tensor,

@@ -10,6 +10,7 @@ from ltm_pyro.bounds import evaluate
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Whole, checked
@@ -24,6 +25,7 @@ LABELS = {
 
 
 @checked
+@with_gradients
 def compute_curve(
     model: TextModel,
     rows: Rows,

@@ -20,6 +20,7 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer, with_density
 from ltm_pyro.models.base import TextModel
@@ -117,6 +118,7 @@ Draws = Annotated[int, Ge(4)]
 
 
 @checked
+@with_gradients
 def compare_with_nuts(
     model: TextModel,
     rows: Rows,
@@ -201,6 +203,7 @@ def plot_nuts(comparison: NutsComparison, ax: Axes) -> Axes:
     return ax
 
 
+@torch.enable_grad()
 def _nuts(
     model: TextModel, rows: Rows, warmup: int, draws: int, target: float, progress: bool
 ) -> tuple[Latents, int]:

@@ -19,6 +19,7 @@ from ltm_pyro.generation.choosing import Sampling
 from ltm_pyro.generation.continuation import Continuation, Why
 from ltm_pyro.generation.where import codes_of, rows_where
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
@@ -59,6 +60,7 @@ class Generation:
 
 
 @checked
+@with_gradients
 def generate(
     model: LatentThoughtModel,
     tokenizer: Tokenizer,

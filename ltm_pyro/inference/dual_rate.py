@@ -16,6 +16,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
+from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import (
     InnerLoop,
@@ -25,6 +26,7 @@ from ltm_pyro.inference.local import (
     step_along,
 )
 from ltm_pyro.inference.memory import Memory
+from ltm_pyro.inference.optimizers import take_step, try_optimizer
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.inference.world import ALONE, World
@@ -82,6 +84,7 @@ class DualRateSVI:
         warm: Warm | None = None,
         world: World = ALONE,
     ):
+        check_model(model)
         self.warm, self.world = warm, world
         self.memory: Memory | None = None
         self.model, self.guide, self.seed = model, guide, seed
@@ -98,6 +101,7 @@ class DualRateSVI:
         options = {**PAPER_OPTIONS.get(self.slow.optimizer, {}), **self.slow.options}
         if self.slow.optimizer == "AdamW" and not IMPLEMENTATIONS & set(options):
             options["fused"] = True
+        try_optimizer(self.slow.optimizer, self.slow.lr, options, next(model.parameters()).device)
         self.optimizer = new_optimizer(self.slow.optimizer, groups, self.slow.lr, options)
 
     def remember(self, rows: Rows, folder: Path | None = None) -> None:
@@ -109,7 +113,10 @@ class DualRateSVI:
         shared = [] if self.shared is None else list(self.shared.parameters())
         return [*self.model.parameters(), *shared]
 
-    def step(self, batch: Rows, total: int | None = None) -> StepReport:
+    @checked
+    @with_gradients
+    @torch.enable_grad()
+    def step(self, batch: Rows, total: Count | None = None) -> StepReport:
         """One iteration on a batch.
 
         Args:
@@ -118,6 +125,14 @@ class DualRateSVI:
                 after its warm-up and the KL's weight is its last.
         """
         start = time.perf_counter()
+        if not len(batch):
+            raise InputError("the batch has no rows: a step needs one at least")
+        if not any(parameter.requires_grad for parameter in self.global_parameters()):
+            raise InputError(
+                f"every parameter of the {type(self.model).__name__} is frozen, so there is "
+                "nothing to train: call requires_grad_(True) on what is to learn, or fit thoughts "
+                "alone with svi.infer(rows)"
+            )
         if self.warm is not None and self.memory is None:
             raise InputError(
                 "a warm start has to know its documents: call svi.remember(rows) with all of them "
@@ -168,7 +183,7 @@ class DualRateSVI:
             norm = nn.utils.clip_grad_norm_(self.global_parameters(), self.slow.clip)
             if slow_step == 0:
                 first_norm = float(norm)
-            self.optimizer.step()
+            take_step(self.optimizer, self.slow.optimizer)
         self.done += 1
         return StepReport(
             step=self.done,
@@ -216,6 +231,7 @@ class DualRateSVI:
         return likelihood, kl, objective
 
     @checked
+    @with_gradients
     def fit(
         self,
         rows: Rows,

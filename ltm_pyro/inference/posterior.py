@@ -9,6 +9,7 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
+from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
@@ -104,6 +105,7 @@ def pieces(draws: int) -> list[int]:
 
 
 @checked
+@with_gradients
 def infer(
     model: TextModel,
     rows: Rows,
@@ -124,7 +126,13 @@ def infer(
         fast: the fast loop.
         seed: where the fits' draws come from.
         chunk: rows fitted at once; bounds the memory.
+
+    Raises:
+        InputError: if there are no rows, or model or guide cannot be fitted as they are.
     """
+    check_model(model)
+    if not len(rows):
+        raise InputError("there are no rows to infer thoughts for")
     rows = rows.to(next(model.parameters()).device)
     chunks, loops = [], []
     for part in rows.split(chunk):

@@ -16,6 +16,7 @@ from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import InputError, first_line, unknown
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.options import checked
 from ltm_pyro.runs.build import build_guide, build_model, shared_of
 from ltm_pyro.runs.folder import (
     BASELINE,
@@ -118,6 +119,7 @@ def load_trainer(path: Path) -> dict[str, Any] | None:
         ) from None
 
 
+@checked
 def load(path: str | Path, checkpoint: str = "last") -> Run:
     """Load a run from its folder.
 
