@@ -1,10 +1,11 @@
 """Guides with an encoder that all documents share: the VAE, and the VAE refined."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pyro
 import pyro.distributions as dist
 import torch
+from annotated_types import Ge, MultipleOf
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
@@ -15,7 +16,10 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.guides.mean_field import to_natural
+from ltm_pyro.options import checked
 
+Width = Annotated[int, Ge(2), MultipleOf(2)]
+"""Half for each direction."""
 Moments = tuple[Tensor, Tensor]
 """Location and log variance, each (documents, layers, slots, dim)."""
 
@@ -102,12 +106,13 @@ class _Encoded(Guide):
         width: of the encoder that `of` makes.
     """
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
         batch_size: int,
         shared: nn.Module | None = None,
-        width: int = 128,
+        width: Width = 128,
     ):
         super().__init__(thoughts, batch_size, shared)
         if shared is None:
@@ -116,14 +121,13 @@ class _Encoded(Guide):
         self.width = width
 
     @classmethod
-    def make_shared(cls, model: Any, width: int = 128, **options: Any) -> nn.Module:
+    @checked
+    def make_shared(cls, model: Any, width: Width = 128, **options: Any) -> nn.Module:
         """A new encoder for a model, on the model's device.
 
         Raises:
             InputError: for a model without thoughts, or an odd width.
         """
-        if width < 2 or width % 2:
-            raise InputError(f"width is {width}: expected an even number, half for each direction")
         thoughts, parameter = getattr(model, "thoughts", None), next(model.parameters())
         if thoughts is None:
             raise InputError(f"{type(model).__name__} has no thoughts to encode into")
@@ -150,12 +154,13 @@ class Amortized(_Encoded):
     loc: Tensor
     log_variance: Tensor
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
         batch_size: int,
         shared: nn.Module | None = None,
-        width: int = 128,
+        width: Width = 128,
     ):
         super().__init__(thoughts, batch_size, shared, width)
         shape = (batch_size, *thoughts.shape)
@@ -189,12 +194,13 @@ class SemiAmortized(_Encoded):
     differentiate through the steps instead).
     """
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
         batch_size: int,
         shared: nn.Module | None = None,
-        width: int = 128,
+        width: Width = 128,
     ):
         super().__init__(thoughts, batch_size, shared, width)
         shape = (batch_size, *thoughts.shape)

@@ -17,6 +17,7 @@ from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.guides.blocks import Blocks
 from ltm_pyro.names import imported
+from ltm_pyro.options import Count, Positive, checked
 from ltm_pyro.seeds import seeded
 
 
@@ -46,20 +47,21 @@ class Auto(Guide):
             it does not take.
     """
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
         batch_size: int,
         guide: str = "AutoNormal",
-        init_scale: float | None = None,
-        rank: int | None = None,
-        hidden_dim: int | None = None,
-        num_transforms: int | None = None,
+        init_scale: Positive | None = None,
+        rank: Count | None = None,
+        hidden_dim: Count | None = None,
+        num_transforms: Count | None = None,
     ):
         super().__init__(thoughts, batch_size)
         cls = _autoguide(guide)
         given = {
-            "init_scale": None if init_scale is None else float(init_scale),
+            "init_scale": init_scale,
             "rank": rank,
             "hidden_dim": None if hidden_dim is None else [hidden_dim],
             "num_transforms": num_transforms,

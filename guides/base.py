@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.programs.thoughts import over_thoughts
 
 
 class Guide(nn.Module):
@@ -50,7 +51,8 @@ class Guide(nn.Module):
     def forward(self, batch: Rows) -> Tensor:
         """Sample `z` in the plate `documents`: (*plates, documents, layers, slots, dim)."""
         with pyro.plate("documents", self.batch_size, dim=-1):
-            return pyro.sample("z", self.distribution())
+            made = over_thoughts(self, self.distribution(), (self.batch_size,))
+            return pyro.sample("z", made)
 
     def start(self, model: Any, batch: Rows) -> None:
         """Called once before the first fast step, with the rows that are to be explained."""

@@ -9,9 +9,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
-from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.guides.blocks import Blocks
+from ltm_pyro.options import Count, checked
 from ltm_pyro.seeds import generator
 
 LARGEST = 2048
@@ -36,16 +37,15 @@ class Covariance(Guide):
         InputError: for a full covariance of more than 2048 dimensions, or a rank out of range.
     """
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
         batch_size: int,
         scope: Literal["document", "layer"] = "document",
-        rank: int | None = None,
+        rank: Count | None = None,
     ):
         super().__init__(thoughts, batch_size)
-        if scope not in ("document", "layer"):
-            raise unknown("scope of Covariance", scope, ("document", "layer"))
         blocks = thoughts.layers if scope == "layer" else 1
         size = math.prod(thoughts.shape) // blocks
         if rank is None and size > LARGEST:
@@ -53,7 +53,7 @@ class Covariance(Guide):
                 f"a full covariance of {size} dimensions: expected at most {LARGEST}; "
                 "choose scope='layer', a rank (such as rank=8), or MeanField"
             )
-        if rank is not None and not 1 <= rank <= size:
+        if rank is not None and rank > size:
             raise InputError(f"rank is {rank}: expected 1 to {size}, the dimensions of a {scope}")
         self.scope, self.rank = scope, rank
         self.loc = nn.Parameter(torch.zeros(batch_size, blocks, size))

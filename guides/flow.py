@@ -2,15 +2,17 @@
 
 import importlib
 import math
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from annotated_types import Ge
 from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
+from ltm_pyro.options import Count, checked
 from ltm_pyro.seeds import generator
 
 Parameters = tuple[tuple[Tensor, ...], ...]
@@ -49,23 +51,17 @@ class Flow(Guide):
         InputError: if zuko is not installed, or for an option that is not a positive number.
     """
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
         batch_size: int,
-        transforms: int = 2,
-        bins: int = 8,
-        hidden: int = 8,
+        transforms: Count = 2,
+        bins: Annotated[int, Ge(2)] = 8,
+        hidden: Count = 8,
     ):
         super().__init__(thoughts, batch_size)
         _spline()
-        for name, value, least in (
-            ("transforms", transforms, 1),
-            ("bins", bins, 2),
-            ("hidden", hidden, 1),
-        ):
-            if value < least:
-                raise InputError(f"{name} is {value}: expected {least} or more")
         size = math.prod(thoughts.shape)
         # Units read with weights that start at random, and add with weights that start at zero: if
         # both did, neither would have a gradient. The same start for every document.

@@ -7,6 +7,7 @@ from torch import nn
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.guides.base import Guide
+from ltm_pyro.options import checked
 
 
 class MeanField(Guide):
@@ -22,6 +23,7 @@ class MeanField(Guide):
         log_variance: where every log variance starts.
     """
 
+    @checked
     def __init__(self, thoughts: Thoughts, batch_size: int, log_variance: float = 0.0):
         super().__init__(thoughts, batch_size)
         shape = (batch_size, *thoughts.shape)

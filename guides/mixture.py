@@ -8,8 +8,8 @@ from pyro.distributions import TorchDistribution, constraints
 from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
-from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
+from ltm_pyro.options import Count, Positive, checked
 from ltm_pyro.seeds import generator
 
 
@@ -32,14 +32,11 @@ class Mixture(Guide):
         spread: about how far from their center components start, in standard deviations.
     """
 
+    @checked
     def __init__(
-        self, thoughts: Thoughts, batch_size: int, components: int = 4, spread: float = 1.0
+        self, thoughts: Thoughts, batch_size: int, components: Count = 4, spread: Positive = 1.0
     ):
         super().__init__(thoughts, batch_size)
-        if components < 1:
-            raise InputError(f"components is {components}: expected 1 or more")
-        if not spread > 0:
-            raise InputError(f"spread is {spread}: expected more than 0")
         self.components, self.spread = components, spread
         self.unit = math.prod(thoughts.shape) ** -0.5
         start = spread * torch.randn(components, *thoughts.shape, generator=generator(0))

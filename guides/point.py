@@ -14,6 +14,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.guides.blocks import Blocks
+from ltm_pyro.options import Positive, checked
 from ltm_pyro.programs.densities import log_joint
 
 LARGEST = 1024
@@ -55,7 +56,8 @@ class LaplaceApproximation(Guide):
 
     scale_tril: Tensor | None
 
-    def __init__(self, thoughts: Thoughts, batch_size: int, floor: float = 0.1):
+    @checked
+    def __init__(self, thoughts: Thoughts, batch_size: int, floor: Positive = 0.1):
         super().__init__(thoughts, batch_size)
         size = thoughts.count * thoughts.dim
         if size > LARGEST:
@@ -63,8 +65,6 @@ class LaplaceApproximation(Guide):
                 f"a Hessian of {size} dimensions: expected at most {LARGEST}; choose MeanField, or "
                 "Covariance with a rank"
             )
-        if not floor > 0:
-            raise InputError(f"floor is {floor}: expected more than 0")
         self.floor = floor
         self.loc = nn.Parameter(torch.zeros(batch_size, *thoughts.shape))
         self.register_buffer("scale_tril", None)

@@ -3,17 +3,21 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Annotated
 
 import pyro.distributions as dist
 import torch
+from annotated_types import Ge
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from ltm_pyro.config import Thoughts
-from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.errors import NotFinite
 from ltm_pyro.guides.base import Guide
+from ltm_pyro.options import Count, Positive, checked
 from ltm_pyro.seeds import Noise
 
+Particles = Annotated[int, Ge(2)]
 LogJoint = Callable[[Tensor], Tensor]
 """log p(x, z) at (particles, documents, layers, slots, dim): (particles, documents), nats."""
 DIVERGED = 1000.0
@@ -36,12 +40,15 @@ class Sampler(Guide, ABC):
 
     particles: Tensor
 
+    @checked
     def __init__(
-        self, thoughts: Thoughts, batch_size: int, particles: int = 16, floor: float = 1e-4
+        self,
+        thoughts: Thoughts,
+        batch_size: int,
+        particles: Particles = 16,
+        floor: Positive = 1e-4,
     ):
         super().__init__(thoughts, batch_size)
-        if particles < 2:
-            raise InputError(f"particles is {particles}: expected 2 or more")
         self.floor = floor
         self.register_buffer("particles", torch.zeros(particles, batch_size, *thoughts.shape))
 
@@ -117,17 +124,16 @@ class Hamiltonian(Sampler):
     step_size: Tensor
     acceptance: Tensor
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
         batch_size: int,
-        particles: int = 16,
-        leapfrogs: int = 8,
-        floor: float = 1e-4,
+        particles: Particles = 16,
+        leapfrogs: Count = 8,
+        floor: Positive = 1e-4,
     ):
         super().__init__(thoughts, batch_size, particles, floor)
-        if leapfrogs < 1:
-            raise InputError(f"leapfrogs is {leapfrogs}: expected 1 or more")
         self.leapfrogs, self.taken = leapfrogs, 0
         self.register_buffer("step_size", torch.ones(batch_size))
         self.register_buffer("acceptance", torch.ones(batch_size))
@@ -172,8 +178,13 @@ class Stein(Sampler):
     rate = 0.1
     squares: Tensor
 
+    @checked
     def __init__(
-        self, thoughts: Thoughts, batch_size: int, particles: int = 16, floor: float = 1e-4
+        self,
+        thoughts: Thoughts,
+        batch_size: int,
+        particles: Particles = 16,
+        floor: Positive = 1e-4,
     ):
         super().__init__(thoughts, batch_size, particles, floor)
         self.register_buffer("squares", torch.zeros_like(self.particles))

@@ -13,6 +13,7 @@ from ltm_pyro._version import __version__
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference.posterior import AT_ONCE, Posterior, pieces
+from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import (
     at,
     draw_latents,
@@ -35,11 +36,12 @@ NO_LOO = "z_d was fitted to x_d: no input for leave-one-out (loo); compare held-
 
 
 @torch.no_grad()
+@checked
 def to_datatree(
     posterior: Posterior,
     *,
-    draws: int = 100,
-    seed: int | None = None,
+    draws: Count = 100,
+    seed: Whole | None = None,
     tokenizer: Tokenizer | None = None,
     posterior_predictive: bool = True,
 ) -> "DataTree":
@@ -80,8 +82,6 @@ def to_datatree(
     model, rows = posterior.model, posterior.rows
     seed = posterior.seed if seed is None else seed
     needs_thoughts(model, " to sample")
-    if draws < 1:
-        raise InputError(f"draws is {draws}: expected 1 or more")
     try:
         import arviz_base
     except ImportError:

@@ -8,13 +8,38 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from ltm_pyro.errors import InputError
-from ltm_pyro.options import all_at_least, all_positive, one_of
+from ltm_pyro.options import (
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Whole,
+    shown,
+    take_fields,
+    taken,
+)
 from ltm_pyro.seeds import Noise
 
 
-def _names(given: Any) -> tuple[str, ...]:
+def _names(name: str, given: Any) -> tuple[str, ...]:
     """Names given as one, or as several."""
-    return (given,) if isinstance(given, str) else tuple(given)
+    found: tuple[str, ...] = taken(name, (given,) if isinstance(given, str) else given, Names)
+    return found
+
+
+Names = tuple[str, ...]
+
+
+def _check_optimizer(name: str, given: Any) -> None:
+    """Raises InputError for what makes no torch optimizer."""
+    of_pyro = getattr(given, "__module__", type(given).__module__).partition(".")[0] == "pyro"
+    if isinstance(given, str) or (callable(given) and not of_pyro):
+        return
+    raise InputError(
+        f"{name} is {shown(given)}{' of pyro.optim' if of_pyro else ''}: expected the name of a "
+        "class of torch.optim, such as 'Adam', 'package.module:callable', or a callable from "
+        "parameters and lr to a torch.optim optimizer"
+    )
 
 
 @dataclass(frozen=True)
@@ -27,25 +52,23 @@ class Architecture:
     that have one: recurrent ones see the whole row.
     """
 
-    vocabulary: int
-    begin: int
-    length: int = 1024
-    window: int = 256
-    layers: int = 3
-    width: int = 512
-    heads: int = 8
-    feedforward: int = 1376
+    vocabulary: Count
+    begin: Whole
+    length: Count = 1024
+    window: Count = 256
+    layers: Count = 3
+    width: Count = 512
+    heads: Count = 8
+    feedforward: Count = 1376
 
     def __post_init__(self) -> None:
-        all_positive(
-            self, "vocabulary", "length", "window", "layers", "width", "heads", "feedforward"
-        )
+        take_fields(self)
         if self.width % self.heads or self.width // self.heads % 2:
             raise InputError(
                 f"width {self.width} with {self.heads} heads: rotary attention needs a width "
                 "that the heads divide into even parts"
             )
-        if not 0 <= self.begin < self.vocabulary:
+        if self.begin >= self.vocabulary:
             raise InputError(f"begin {self.begin} lies outside the vocabulary of {self.vocabulary}")
 
 
@@ -53,12 +76,12 @@ class Architecture:
 class Thoughts:
     """The latent thought vectors of one document: `slots` vectors of size `dim` for each layer."""
 
-    layers: int
-    slots: int
-    dim: int
+    layers: Count
+    slots: Count
+    dim: Count
 
     def __post_init__(self) -> None:
-        all_positive(self, "layers", "slots", "dim")
+        take_fields(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -75,8 +98,16 @@ class Thoughts:
 class Named:
     """A prior, guide or decoder by name (or `package.module:Class`), with its options."""
 
+    EXPECTED: ClassVar[str] = (
+        "a Named, such as Named('mixture', {'components': 4}) or Named('package.module:Class'); an "
+        "object itself is for LatentThoughtModel and DualRateSVI"
+    )
+
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        take_fields(self)
 
 
 @dataclass(frozen=True)
@@ -98,26 +129,25 @@ class Data:
             embedded documentation alone, which has many.
     """
 
-    source: str | tuple[str, ...] = "python-docs"
-    fields: tuple[str, ...] = ()
+    source: str | Names = "python-docs"
+    fields: Names = ()
     separator: str | None = None
     delimiter: str | None = None
     subset: str | None = None
     streaming: bool = False
-    limit: int | None = None
+    limit: Count | None = None
     layout: Literal["document", "packed"] = "document"
     tokenizer: str | None = None
-    vocabulary: int = 2048
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    vocabulary: Count = 2048
+    columns: Mapping[str, Names] = field(default_factory=dict)
     dedup: bool | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.source, str):
-            object.__setattr__(self, "source", tuple(self.source))
-        known = self.columns if isinstance(self.columns, Mapping) else {}
-        columns = {name: tuple(known.get(name, ())) for name in _names(self.columns)}
-        object.__setattr__(self, "columns", columns)
-        object.__setattr__(self, "fields", _names(self.fields))
+        object.__setattr__(self, "fields", _names("data.fields", self.fields))
+        if not isinstance(self.columns, Mapping):
+            names = _names("data.columns", self.columns)
+            object.__setattr__(self, "columns", dict.fromkeys(names, ()))
+        take_fields(self)
 
 
 @dataclass(frozen=True)
@@ -136,11 +166,11 @@ class Fast:
     leaks: ClassVar[bool] = False
     """Whether decoder gradients of training's fast steps are left for the slow step."""
 
-    steps: int = 16
-    lr: float = 0.3
-    final: float = 0.1
-    particles: int = 1
-    tokens: float = 1.0
+    steps: Whole = 16
+    lr: NotNegative = 0.3
+    final: NotNegative = 0.1
+    particles: Count = 1
+    tokens: Fraction = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     recompute: bool = False
@@ -148,11 +178,8 @@ class Fast:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        all_at_least(self, 0, "steps", "lr", "final")
-        all_positive(self, "particles", "tokens")
-        if self.tokens > 1:
-            raise InputError(f"tokens is {self.tokens}: a fraction of each document, at most 1")
-        one_of("precision", self.precision, ("fp32", "bf16"))
+        take_fields(self)
+        _check_optimizer("fast.optimizer", self.optimizer)
 
     def draws(self, seed: int, keys: Tensor) -> Noise:
         """What a fit of the rows with these keys draws: something else at every step."""
@@ -180,13 +207,13 @@ class Slow:
     matrices; AdamW's betas are 0.9 and 0.95, as in the paper, unless `options` says otherwise.
     """
 
-    steps: int = 1
-    lr: float = 4e-4
-    final: float = 0.1
-    warmup: int = 1000
-    clip: float = 1.0
-    accumulate: int = 1
-    decay: float = 0.1
+    steps: Count = 1
+    lr: NotNegative = 4e-4
+    final: NotNegative = 0.1
+    warmup: Whole = 1000
+    clip: Positive = 1.0
+    accumulate: Count = 1
+    decay: NotNegative = 0.1
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     recompute: bool = False
@@ -194,9 +221,8 @@ class Slow:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        all_at_least(self, 0, "lr", "final", "warmup", "decay")
-        all_positive(self, "steps", "clip", "accumulate")
-        one_of("precision", self.precision, ("fp32", "bf16"))
+        take_fields(self)
+        _check_optimizer("slow.optimizer", self.optimizer)
 
 
 @dataclass(frozen=True)
@@ -208,11 +234,11 @@ class Warm:
     well, once, at that rate, by the fast loop's optimizer: a fast step at no cost.
     """
 
-    steps: int
-    lr: float = 0.0
+    steps: Whole
+    lr: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        all_at_least(self, 0, "steps", "lr")
+        take_fields(self)
 
 
 @dataclass(frozen=True)
@@ -225,17 +251,17 @@ class Objective:
     set here, logs and figures give the ELBO itself.
     """
 
-    start: float = 1.0
-    warmup: float = 0.0
-    beta: float = 1.0
-    free_bits: float = 0.0
+    start: NotNegative = 1.0
+    warmup: NotNegative = 0.0
+    beta: NotNegative = 1.0
+    free_bits: NotNegative = 0.0
 
     def __post_init__(self) -> None:
-        all_at_least(self, 0, "start", "warmup", "beta", "free_bits")
+        take_fields(self)
         if self.warmup > 1:
             raise InputError(
-                f"warmup is {self.warmup}: a fraction of training, at most 1; a warm-up that "
-                "outlasts training leaves a model that was never trained on the ELBO"
+                f"objective.warmup is {self.warmup}: a fraction of training, at most 1; a warm-up "
+                "that outlasts training leaves a model that was never trained on the ELBO"
             )
 
     def weight(self, step: int, total: int | None) -> float:
@@ -253,24 +279,23 @@ class Training:
     trains the decoder without latents, on the same batches.
     """
 
-    steps: int = 1000
+    steps: Whole = 1000
     """Iterations."""
-    batch: int = 16
+    batch: Count = 16
     """Rows in a batch."""
-    seed: int = 0
+    seed: Whole = 0
     """Every draw follows from it."""
     baseline: bool = False
     """Also train the same decoder without latents, on the same batches."""
-    check_every: int = 100
+    check_every: Count = 100
     """Iterations between looks at held-out text."""
-    check_rows: int = 64
+    check_rows: Count = 64
     """Rows that a look scores."""
-    save_every: int = 100
+    save_every: Count = 100
     """Iterations between checkpoints."""
 
     def __post_init__(self) -> None:
-        all_at_least(self, 0, "steps", "seed")
-        all_positive(self, "batch", "check_every", "check_rows", "save_every")
+        take_fields(self)
 
 
 @dataclass(frozen=True)
@@ -291,6 +316,7 @@ class Config:
     callbacks: tuple[Named, ...] = ()
 
     def __post_init__(self) -> None:
+        take_fields(self)
         if self.thoughts.layers != self.architecture.layers:
             raise InputError(
                 f"thoughts for {self.thoughts.layers} layers, but the decoder has "

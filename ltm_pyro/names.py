@@ -17,6 +17,7 @@ import torch
 
 from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.options import shown, take_arguments
 
 GIVEN = ("thoughts", "architecture", "batch_size", "shared", "columns")
 """Arguments of priors, guides and decoders that are no options: from model, batch, data."""
@@ -55,12 +56,16 @@ def find(kind: str, named: Named, module: ModuleType, base: type) -> "functools.
     """The class a `Named` stands for, its options bound.
 
     Raises:
-        InputError: for a name or option that is not known, or a path that cannot be imported.
+        InputError: for a name or option that is not known, a value that an option does not take by
+            its annotation, or a path that cannot be imported.
     """
     if ":" in named.name:
         cls = imported(named.name)
         if not (inspect.isclass(cls) and issubclass(cls, base)):
-            raise InputError(f"{kind} {named.name!r} is {cls!r}: expected a subclass of {base}")
+            raise InputError(
+                f"{kind} {named.name!r} is {shown(cls)}: expected a subclass of "
+                f"{base.__module__}.{base.__name__}"
+            )
     else:
         known = names(module, base)
         if named.name not in known:
@@ -70,7 +75,8 @@ def find(kind: str, named: Named, module: ModuleType, base: type) -> "functools.
     for option in named.options:
         if option not in options:
             raise unknown(f"option of {kind} {named.name}", option, options)
-    return functools.partial(cls, **named.options)
+    given = take_arguments(cls.__init__, named.options, f"{kind}.")
+    return functools.partial(cls, **given)
 
 
 def name_of(cls: type, module: ModuleType, base: type) -> str:
@@ -177,15 +183,28 @@ def new_optimizer(
         make = known[optimizer]
     try:
         made: torch.optim.Optimizer = make(parameters, lr=lr, **options)
+        if not isinstance(made, torch.optim.Optimizer):
+            raise InputError(
+                f"optimizer {_said(optimizer)} makes {shown(made)}: expected an optimizer of "
+                "torch.optim"
+            )
         closure = inspect.signature(made.step).parameters.get("closure")
         if closure is not None and closure.default is inspect.Parameter.empty:
             raise InputError(
-                f"optimizer {optimizer} evaluates the loss itself, several times a step; with "
-                "fresh noise that is another loss each time: choose one that takes one gradient"
+                f"optimizer {_said(optimizer)} evaluates the loss itself, several times a step; "
+                "with fresh noise that is another loss each time: choose one that takes one "
+                "gradient"
             )
         return made
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"optimizer {optimizer}: {error}".replace("__init__() ", "")) from None
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError, LookupError, AssertionError) as error:
+        told = f"optimizer {_said(optimizer)}: {error}".replace("__init__() ", "")
+        raise InputError(told) from error
+
+
+def _said(optimizer: Any) -> str:
+    return optimizer if isinstance(optimizer, str) else shown(optimizer)
 
 
 def kebab(name: str) -> str:

@@ -15,8 +15,10 @@ from ltm_pyro.config import (
     Warm,
 )
 from ltm_pyro.errors import unknown
+from ltm_pyro.options import checked
 
 
+@checked
 def quick_protocol(config: Config) -> Config:
     """The configuration with `Fast.quick`, of no more steps than it had."""
     quick = Fast.quick()
@@ -27,6 +29,7 @@ def quick_protocol(config: Config) -> Config:
     return config.replace(fast=fast)
 
 
+@checked
 def joint_protocol(config: Config) -> Config:
     """The configuration with a warm start and no fast steps in training: one pass moves both.
 
@@ -50,6 +53,7 @@ class HasVocabulary(Protocol):
     def columns(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
 
 
+@checked
 def preset(name: str, corpus: HasVocabulary | None = None) -> Config:
     """A named configuration, its vocabulary, row length and columns those of a `corpus`, if given.
 

@@ -10,6 +10,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.build import build_decoder
 from ltm_pyro.models.likelihood import TokenSequence
+from ltm_pyro.options import checked
 
 
 class AutoregressiveModel(TextModel):
@@ -22,6 +23,7 @@ class AutoregressiveModel(TextModel):
         decoder: as for `LatentThoughtModel`.
     """
 
+    @checked
     def __init__(self, config: Config, decoder: Any = None):
         super().__init__()
         self.config = config

@@ -3,7 +3,7 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -17,6 +17,8 @@ class TextModel(nn.Module, ABC):
     Its latent sites and its one observed site `tokens` stand in the plate `documents` (dim -1), so
     that every quantity of a trace comes per document.
     """
+
+    EXPECTED: ClassVar[str] = "a TextModel (of a wrapped one give what it wraps: model.module)"
 
     decoder: Decoder
 

@@ -1,17 +1,21 @@
 """The latent-thought language model p(z) p(x | z)."""
 
+import functools
+import inspect
 from typing import Any
 
 import pyro
 from torch import Tensor
 
-from ltm_pyro.config import Config
+from ltm_pyro.config import Config, Thoughts
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.errors import InputError
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.build import build_decoder
 from ltm_pyro.models.likelihood import TokenSequence
 from ltm_pyro.models.priors.base import Prior
 from ltm_pyro.models.priors.normal import StandardNormal
+from ltm_pyro.options import checked, shown
 
 
 class LatentThoughtModel(TextModel):
@@ -24,16 +28,18 @@ class LatentThoughtModel(TextModel):
 
     Args:
         config: its `architecture` and `thoughts` are used.
-        prior: p(z); independent standard normals unless given.
+        prior: p(z): a prior for the same thoughts, a class, or a `functools.partial` of one;
+            independent standard normals unless given.
         decoder: p(x | z): a name, a `Named`, a class, a `functools.partial` of one, or a decoder
             made for the same sizes; the configuration's unless given.
     """
 
-    def __init__(self, config: Config, prior: Prior | None = None, decoder: Any = None):
+    @checked
+    def __init__(self, config: Config, prior: Any = None, decoder: Any = None):
         super().__init__()
         self.config = config
         self.thoughts = config.thoughts
-        self.prior = prior if prior is not None else StandardNormal(config.thoughts)
+        self.prior = _prior(StandardNormal if prior is None else prior, config.thoughts)
         chosen = config.decoder if decoder is None else decoder
         self.decoder = build_decoder(chosen, config.architecture, config.thoughts)
 
@@ -43,7 +49,37 @@ class LatentThoughtModel(TextModel):
         """Returns z, shape (*plates, documents, layers, slots, dim)."""
         with pyro.plate("documents", len(batch), dim=-1):
             z: Tensor = self.prior(batch)
+            if tuple(z.shape[-3:]) != self.thoughts.shape:
+                raise InputError(
+                    f"{type(self.prior).__name__} gives z of shape {tuple(z.shape)}: expected "
+                    f"(..., documents, {', '.join(map(str, self.thoughts.shape))}), that is "
+                    "(layers, slots, dim) of each document"
+                )
             length = batch.tokens.shape[-1]
             likelihood = TokenSequence(self.decoder, z, batch.lengths, length, prelude, positions)
             pyro.sample("tokens", likelihood, obs=batch.tokens)
         return z
+
+
+def _prior(chosen: Any, thoughts: Thoughts) -> Prior:
+    """A prior over these thoughts.
+
+    Raises:
+        InputError: for what is none, or one over other thoughts.
+    """
+    makes = isinstance(chosen, functools.partial) or (
+        inspect.isclass(chosen) and issubclass(chosen, Prior)
+    )
+    made = chosen(thoughts) if makes else chosen
+    if not isinstance(made, Prior):
+        raise InputError(
+            f"prior is {shown(chosen)}: expected an object or a class below "
+            "ltm_pyro.models.priors.Prior, such as priors.Mixture(config.thoughts, components=4); "
+            "a prior by name is Config.prior, for ltm.train"
+        )
+    if made.thoughts != thoughts:
+        raise InputError(
+            f"the prior is over {made.thoughts}, the configuration has {thoughts}: make it with "
+            f"{type(made).__name__}(config.thoughts)"
+        )
+    return made

@@ -7,12 +7,15 @@ from pathlib import Path
 import pyro
 import pytest
 import torch
+from hypothesis import settings
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Architecture, Config, Data, Fast, Slow, Thoughts, Training
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.models import LatentThoughtModel
 
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.load_profile("same")
 torch.set_num_threads(1)  # tensors here are too small to share
 
 

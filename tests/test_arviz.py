@@ -234,7 +234,7 @@ def test_bad_input_is_named(config, rows, posterior):
     plain = infer(AutoregressiveModel(config), rows, NoGuide, Fast(steps=1))
     with pytest.raises(InputError, match="AutoregressiveModel has no thoughts"):
         ltm.to_datatree(plain)
-    with pytest.raises(InputError, match="draws is 0: expected 1 or more"):
+    with pytest.raises(InputError, match="draws is 0: expected a whole number, 1 or more"):
         ltm.to_datatree(posterior, draws=0)
 
 

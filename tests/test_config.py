@@ -9,9 +9,9 @@ from ltm_pyro.errors import InputError
     ("make", "message"),
     [
         (lambda: ltm.preset("smal"), "unknown preset 'smal': did you mean 'small'"),
-        (lambda: ltm.Fast(steps=-1), "steps is -1: expected 0 or more"),
-        (lambda: ltm.Fast(precision="fp23"), "unknown precision 'fp23': did you mean 'fp32'"),
-        (lambda: ltm.Slow(clip=0), "clip is 0: expected more than 0"),
+        (lambda: ltm.Fast(steps=-1), "fast.steps is -1: expected a whole number, 0 or more"),
+        (lambda: ltm.Fast(precision="fp23"), "unknown fast.precision 'fp23': did you mean 'fp32'"),
+        (lambda: ltm.Slow(clip=0), "clip is 0: expected a finite number, more than 0"),
         (lambda: Thoughts(1, 0, 3), "slots is 0"),
         (lambda: Architecture(10, 10), "begin 10 lies outside the vocabulary of 10"),
         (lambda: Architecture(10, 0, width=30, heads=4), "width 30 with 4 heads"),

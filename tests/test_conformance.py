@@ -101,7 +101,7 @@ def test_the_checks_fail_priors_that_are_wrong():
     for wrong, message in (
         (Unnormalised, "integrates to"),
         (WrongDraws, "over draws"),
-        (WrongShape, "a draw has shape"),
+        (WrongShape, r"batch shape \(\) and event shape \(2, 3\): expected"),
         (Idle, "no gradient reaches parameter 'unused'"),
     ):
         with pytest.raises(AssertionError, match=message):

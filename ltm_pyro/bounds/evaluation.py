@@ -19,22 +19,26 @@ from ltm_pyro.data.store import AnyRows
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
+from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.seeds import Stream, derive
 
 
+@checked
+@with_gradients
 def evaluate(
     model: TextModel,
-    rows: AnyRows | Sequence[str],
+    rows: AnyRows | Sequence[str] | str,
     bounds: Iterable[str] = ("elbo", "prior"),
     *,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
     baseline: TextModel | None = None,
-    seed: int = 0,
-    chunk: int = 64,
+    seed: Whole = 0,
+    chunk: Count = 64,
     progress: bool = True,
     tokenizer: Tokenizer | None = None,
 ) -> Report:
@@ -59,6 +63,7 @@ def evaluate(
     rows = rows_of(rows, model, tokenizer)
     check_weights(model, baseline)
     wanted = _wanted(bounds)
+    check_model(model)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
     estimates: dict[str, list[Estimate]] = {label: [] for label in wanted}
@@ -97,7 +102,10 @@ def _timed(estimator: Estimator, task: Task, numbers: tuple[int, ...]) -> tuple[
 
 def _wanted(bounds: Iterable[str]) -> dict[str, tuple[Estimator, tuple[int, ...]]]:
     """Estimator and number of each figure, by its name (with its number where names repeat)."""
-    texts = [text.strip() for text in bounds]
+    bounds = bounds.split(",") if isinstance(bounds, str) else bounds
+    texts = [text.strip() for text in taken("bounds", list(bounds), tuple[str, ...])]
+    if not texts:
+        raise InputError("bounds is empty: name at least one figure, such as elbo")
     names = [text.partition(":")[0] for text in texts]
     wanted: dict[str, tuple[Estimator, tuple[int, ...]]] = {}
     for text, name in zip(texts, names, strict=True):

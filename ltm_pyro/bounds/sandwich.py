@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.bounds.report import Array, Report
 from ltm_pyro.config import Fast
-from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import prior_of, simulate
 from ltm_pyro.programs.elbo import frozen
 from ltm_pyro.seeds import Stream, derive
@@ -94,18 +96,20 @@ class Sandwich:
         return "\n".join(lines)
 
 
+@checked
+@with_gradients
 def sandwich(
     model: TextModel,
     lengths: Tensor,
     bounds: Iterable[str] = ("elbo:16", "iwae:64"),
     *,
-    temperatures: int = 200,
-    chains: int = CHAINS,
+    temperatures: Count = 200,
+    chains: Count = CHAINS,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
-    start: str = "prior",
+    start: Literal["prior", "guide"] = "prior",
     columns: Mapping[str, Tensor] | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     progress: bool = True,
 ) -> Sandwich:
     """Bidirectional Monte Carlo (Grosse et al. 2015): certify bounds on documents from the model.
@@ -128,12 +132,10 @@ def sandwich(
     Raises:
         InputError: for an unknown start or figure.
     """
-    if start not in ("prior", "guide"):
-        raise unknown("start", start, ("prior", "guide"))
-    if temperatures < 1 or len(lengths) < 2:
+    if len(lengths) < 2:
         raise InputError(
-            f"{temperatures} temperatures and {len(lengths)} documents: a sandwich needs at least "
-            "1 temperature, and 2 documents for its standard error"
+            f"lengths has {len(lengths)} documents: a sandwich needs at least 2 for its "
+            "standard error"
         )
     fast = fast or Fast()
     begun = time.perf_counter()

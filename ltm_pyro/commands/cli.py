@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import signal
 import sys
 import warnings
@@ -42,7 +43,7 @@ def _run(arguments: list[str]) -> int:
         with from_here():  # --prior mymodule:MyPrior, from the folder one is in
             return int(chosen.run() or 0)
     except InputError as error:
-        print(printable(f"ltm: error: {error}"), file=sys.stderr)
+        print(printable(f"ltm: error: {one_line(error)}"), file=sys.stderr)
         return 2
     except NotFinite as error:
         print(printable(f"ltm: stopped: {error}"), file=sys.stderr)
@@ -82,6 +83,11 @@ def parse(arguments: list[str]) -> Any:
 
     cls, rest = command(arguments[0]), arguments[1:]
     return cls.parsed(rest) if hasattr(cls, "parsed") else read(cls, arguments[0], rest)
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without the shapes of a trace that Pyro adds."""
+    return " ".join(re.split(r"\n\s*Trace Shapes:", str(error))[0].split("\n"))
 
 
 def usage() -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltm_pyro.experiments.demo import demo
+from ltm_pyro.options import Whole
 
 
 @dataclass(frozen=True)
@@ -12,9 +13,9 @@ class Demo:
 
     out: Path = Path("demo-run")
     """Folder of the run (replaced if it holds a demo already)."""
-    steps: int | None = None
+    steps: Whole | None = None
     """Iterations."""
-    seed: int = 0
+    seed: Whole = 0
     """Every draw follows from it."""
 
     def run(self) -> None:

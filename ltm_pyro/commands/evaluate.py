@@ -17,6 +17,7 @@ from ltm_pyro.config import (
 )
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
+from ltm_pyro.options import Count, Whole
 from ltm_pyro.runs.trust import check_data
 
 
@@ -33,17 +34,17 @@ class Evaluate:
     """Default: the test split of the text the run was trained on, or all of another text."""
     bounds: str = "elbo,prior"
     """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws)."""
-    fast_steps: Annotated[int | None, tyro.conf.arg(name="fast.steps")] = None
+    fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps for each document (default: as in training)."""
     against: Path | None = None
     """Another run with the same tokenizer: paired differences on the same documents."""
-    sandwich: int = 0
+    sandwich: Whole = 0
     """Also enclose log p(x) from both sides on this many documents that the model writes."""
-    temperatures: int = 100
+    temperatures: Count = 100
     """Annealing steps of the sandwich."""
-    chunk: int = 64
+    chunk: Count = 64
     """Rows handled at once; bounds the memory."""
-    seed: int = 0
+    seed: Whole = 0
     """Every draw follows from it."""
     device: str = "cpu"
     """Where it is computed: cpu, cuda, cuda:1."""
@@ -54,9 +55,6 @@ class Evaluate:
 
     def run(self) -> None:
         """Score and print."""
-        for name, least in (("seed", 0), ("chunk", 1), ("sandwich", 0), ("temperatures", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}: expected {least} or more")
         run = ltm.load(self.run_folder, self.checkpoint, self.trust, self.device)
         other = None if self.against is None else self.rival(run, self.against)
         config = run.config.replace(data=self.text.over(run.config.data))

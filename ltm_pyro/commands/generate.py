@@ -11,6 +11,7 @@ from tyro.conf import Positional, UseAppendAction
 import ltm_pyro as ltm
 from ltm_pyro.commands.text import as_json, show
 from ltm_pyro.errors import InputError
+from ltm_pyro.options import Count, Fraction, NotNegative, Whole
 
 
 @dataclass(frozen=True)
@@ -23,23 +24,23 @@ class Generate:
     """A text to go on from; may be given several times."""
     prompts_file: Path | None = None
     """A file of prompts, one a line."""
-    n: int = 1
+    n: Count = 1
     """How many texts, of each prompt if there are any."""
-    length: int | None = None
+    length: Count | None = None
     """Tokens, prompt included (default: a full row)."""
-    temperature: float = 1.0
+    temperature: NotNegative = 1.0
     """Logits are divided by it; 0 takes the likeliest token."""
-    top_k: int | None = None
+    top_k: Count | None = None
     """Draw from this many of the likeliest tokens."""
-    top_p: float = 1.0
+    top_p: Fraction = 1.0
     """Of these, draw from the likeliest that together hold this probability."""
     stop: UseAppendAction[tuple[str, ...]] = ()
     """A text ends before this string; may be given several times."""
     where: UseAppendAction[tuple[str, ...]] = ()
     """COLUMN=VALUE, for a prior that reads a column; may be given several times."""
-    fast_steps: Annotated[int | None, tyro.conf.arg(name="fast.steps")] = None
+    fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps on the prompt (default: as in training)."""
-    seed: int = 0
+    seed: Whole = 0
     """Every draw follows from it."""
     device: str = "cpu"
     """Where it is computed: cpu, cuda, cuda:1."""

@@ -1,14 +1,16 @@
 """Reading the arguments of a command into its dataclass."""
 
 import contextlib
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import tyro
 
 from ltm_pyro.errors import InputError
+from ltm_pyro.options import hints, taken
 
 
 def read(command: Any, name: str, arguments: Sequence[str], default: Any = None) -> Any:
@@ -20,11 +22,21 @@ def read(command: Any, name: str, arguments: Sequence[str], default: Any = None)
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
-            return tyro.cli(command, prog=f"ltm {name}", args=arguments, default=default)
+            made = tyro.cli(command, prog=f"ltm {name}", args=arguments, default=default)
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
         raise InputError(f"{one_line(told.getvalue())} (see ltm {name} --help)") from None
+    for field in dataclasses.fields(made):
+        kind = hints(type(made))[field.name]
+        taken(_option(field.name, kind), getattr(made, field.name), kind)
+    return made
+
+
+def _option(name: str, kind: Any) -> str:
+    """What a field is called on the command line."""
+    given = [m.name for m in get_args(kind)[1:] if getattr(m, "name", None)]
+    return f"--{given[0] if given else name.replace('_', '-')}"
 
 
 def given(arguments: Sequence[str]) -> frozenset[str]:

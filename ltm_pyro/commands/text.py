@@ -16,6 +16,7 @@ from ltm_pyro.config import (
     Data,
 )
 from ltm_pyro.errors import printable
+from ltm_pyro.options import Count, take_fields
 
 
 def say(text: str) -> None:
@@ -63,7 +64,7 @@ class Text:
     """Configuration of a Hugging Face data set."""
     streaming: bool = False
     """Read a Hugging Face data set as a stream."""
-    limit: int | None = None
+    limit: Count | None = None
     """Read at most this many documents of each split."""
     dedup: bool | None = None
     """Keep near-duplicates in one split (default: of python-docs alone)."""
@@ -71,6 +72,9 @@ class Text:
     def typed(self) -> set[str]:
         """Which of these were given."""
         return {name for name, value in dataclasses.asdict(self).items() if value}
+
+    def __post_init__(self) -> None:
+        take_fields(self, "--")
 
     def over(self, data: Data) -> Data:
         """`data` with what was given here."""

@@ -26,6 +26,7 @@ from ltm_pyro.config import (
     Warm,
 )
 from ltm_pyro.errors import InputError
+from ltm_pyro.options import Count, NotNegative, Whole
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_decoder, build_guide, build_prior
@@ -66,11 +67,11 @@ class Train:
     training: Annotated[Training, tyro.conf.arg(name="")] = PRESETS["tiny"].training
     layout: Literal["document", "packed"] = "document"
     """Thoughts belong to a document, or to a packed window of a full row as in the paper."""
-    length: int = PRESETS["tiny"].architecture.length
+    length: Count = PRESETS["tiny"].architecture.length
     """Tokens in a row."""
     tokenizer: str | None = None
     """A tokenizer.json or a name on the Hugging Face hub (default: train one on the text)."""
-    vocabulary: int = 2048
+    vocabulary: Count = 2048
     """Tokens of the tokenizer trained here."""
     decoder: str = "transformer"
     """A decoder's name, or package.module:Class; its options are --decoder.NAME VALUE."""
@@ -85,10 +86,10 @@ class Train:
     """"quick" takes at most 4 natural-gradient steps (mean-field and full covariance);
     "joint", for many epochs, starts warm and lets the slow step move thoughts too, alone;
     "released" repeats the authors' released code for comparison: its numbers are no bounds."""
-    warm_steps: Annotated[int | None, tyro.conf.arg(name="warm.steps")] = None
+    warm_steps: Annotated[Whole | None, tyro.conf.arg(name="warm.steps")] = None
     """Begin a document's fast steps where they ended an epoch before, not at the prior, and take
     this many a visit (held-out text has --fast.steps)."""
-    warm_lr: Annotated[float | None, tyro.conf.arg(name="warm.lr")] = None
+    warm_lr: Annotated[NotNegative | None, tyro.conf.arg(name="warm.lr")] = None
     """With a warm start, let the slow step's backward pass move thoughts too, at this rate."""
     callback: UseAppendAction[tuple[str, ...]] = ()
     """What else happens after each iteration: tensor-board, wandb, or package.module:Class; may be

@@ -22,9 +22,11 @@ from ltm_pyro.diagnostics.functionals import (
 from ltm_pyro.diagnostics.ranks import Shape, UniformRanks, rank_shape
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.options import Count, Share, Whole, checked
 from ltm_pyro.programs.densities import draw_latents, needs_thoughts, simulate
 from ltm_pyro.seeds import Stream, derive
 
@@ -129,18 +131,20 @@ class Calibration:
         return self.verdict
 
 
+@checked
+@with_gradients
 def calibrate(
     model: TextModel,
     lengths: Tensor,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
-    draws: int = 99,
+    draws: Count = 99,
     functionals: Mapping[str, Functional] | None = None,
     *,
     columns: Mapping[str, Tensor] | None = None,
-    level: float = 0.95,
-    seed: int = 0,
-    chunk: int = 64,
+    level: Share = 0.95,
+    seed: Whole = 0,
+    chunk: Count = 64,
 ) -> Calibration:
     """Variational simulation-based calibration (Yao et al. 2018, section 3; Talts et al. 2018).
 
@@ -172,10 +176,6 @@ def calibrate(
             f"lengths has shape {tuple(lengths.shape)} and values {lengths.flatten()[:8].tolist()}:"
             " expected tokens of each document, 1 or more, shape (documents,)"
         )
-    if draws < 1:
-        raise InputError(f"draws is {draws}: expected 1 or more")
-    if not 0 < level < 1:
-        raise InputError(f"level is {level}: expected a probability between 0 and 1, as 0.95")
     if functionals is not None and not functionals:
         raise InputError("functionals is empty: name at least one, or leave it out")
     fast = fast or Fast()

@@ -10,8 +10,10 @@ from ltm_pyro.bounds import evaluate
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.options import Whole, checked
 
 COLORS = {"elbo": "C0", "same_noise": "C3", "prior": "C1", "baseline": "C2"}
 LABELS = {
@@ -22,6 +24,8 @@ LABELS = {
 }
 
 
+@checked
+@with_gradients
 def compute_curve(
     model: TextModel,
     rows: Rows,
@@ -31,7 +35,7 @@ def compute_curve(
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
     baseline: TextModel | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Figures against the number of fast steps, on the same rows with the same seed.

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Ge
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from pyro.infer import MCMC, NUTS
@@ -18,9 +20,11 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer, with_density
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.options import Count, Share, Whole, checked
 from ltm_pyro.programs.densities import Latents, draw_latents, needs_thoughts
 from ltm_pyro.programs.elbo import frozen
 from ltm_pyro.seeds import Stream, derive, seeded
@@ -110,19 +114,24 @@ class NutsComparison:
         return self.verdict
 
 
+Draws = Annotated[int, Ge(4)]
+
+
+@checked
+@with_gradients
 def compare_with_nuts(
     model: TextModel,
     rows: Rows,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
     *,
-    warmup: int = 300,
-    draws: int = 500,
-    chains: int = 2,
-    guide_draws: int = 4000,
-    target: float = 0.8,
-    seed: int = 0,
-    chunk: int = 4,
+    warmup: Count = 300,
+    draws: Draws = 500,
+    chains: Count = 2,
+    guide_draws: Draws = 4000,
+    target: Share = 0.8,
+    seed: Whole = 0,
+    chunk: Count = 4,
     progress: bool = False,
 ) -> NutsComparison:
     """Hold a guide against the No-U-Turn Sampler (Hoffman & Gelman 2014), row by row.
@@ -149,12 +158,6 @@ def compare_with_nuts(
     needs_thoughts(model, ", so no posterior to sample")
     if not len(rows):
         raise InputError("there are no rows to compare on")
-    for name, given, least in (
-        ("warmup", warmup, 1), ("draws", draws, 4), ("chains", chains, 1),
-        ("guide_draws", guide_draws, 4), ("chunk", chunk, 1),
-    ):  # fmt: skip
-        if given < least:
-            raise InputError(f"{name} is {given}: expected {least} or more")
     fast = fast or Fast()
     posterior = infer(model, rows, guide, fast, derive(seed, Stream.TASK))
     guided = []
@@ -200,6 +203,7 @@ def plot_nuts(comparison: NutsComparison, ax: Axes) -> Axes:
     return ax
 
 
+@torch.enable_grad()
 def _nuts(
     model: TextModel, rows: Rows, warmup: int, draws: int, target: float, progress: bool
 ) -> tuple[Latents, int]:

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge
 from matplotlib.axes import Axes
 
-from ltm_pyro.errors import InputError
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
+from ltm_pyro.options import checked
 
 HELD_OUT = {
     "held_out_elbo": ("held-out bound", "C0"),
@@ -51,11 +52,14 @@ class Plateau:
         stop: end `DualRateSVI.fit` at the first plateau.
     """
 
+    @checked
     def __init__(
-        self, window: int = 50, least: float = 0.0, errors: float = 2.0, stop: bool = False
+        self,
+        window: Annotated[int, Ge(2)] = 50,
+        least: float = 0.0,
+        errors: float = 2.0,
+        stop: bool = False,
     ):
-        if window < 2:
-            raise InputError(f"window is {window}: a plateau needs at least 2 iterations to judge")
         self.window, self.least, self.errors, self.stop = window, least, errors, stop
         self.stalled_at: int | None = None
         self._seen: list[float] = []

@@ -14,6 +14,7 @@ from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.posterior import Posterior, with_density
+from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import draw_latents, log_weights, needs_thoughts
 
 FEWEST = 25
@@ -117,7 +118,10 @@ class GuideQuality:
         return self.verdict
 
 
-def guide_quality(posterior: Posterior, draws: int = 256, seed: int | None = None) -> GuideQuality:
+@checked
+def guide_quality(
+    posterior: Posterior, draws: Count = 256, seed: Whole | None = None
+) -> GuideQuality:
     """Importance-weight diagnostics of a fitted guide, from draws the fit never saw.
 
     Pareto k-hat (Vehtari et al. 2024; for variational inference Yao et al. 2018) of each document

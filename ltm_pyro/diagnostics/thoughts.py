@@ -17,6 +17,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import (
     draw_latents,
     joined,
@@ -110,12 +111,13 @@ class ThoughtUse:
         )
 
 
+@checked
 def thought_use(
     posterior: Posterior,
-    draws: int = 16,
+    draws: Count = 16,
     longer: Posterior | None = None,
     baseline: TextModel | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
 ) -> ThoughtUse:
     """Measure what thoughts carry on some rows.
 

@@ -3,13 +3,12 @@
 Shapes below: B rows, V tokens of the vocabulary.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ltm_pyro.errors import InputError
+from ltm_pyro.options import Count, Fraction, NotNegative, take_fields
 
 
 @dataclass(frozen=True)
@@ -24,17 +23,12 @@ class Sampling:
         InputError: for a setting out of its range.
     """
 
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float = 1.0
+    temperature: NotNegative = 1.0
+    top_k: Count | None = None
+    top_p: Fraction = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
-            raise InputError(f"temperature {self.temperature}: expected 0 (greedy) or more")
-        if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k {self.top_k}: expected 1 or more tokens")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p {self.top_p}: expected more than 0 and at most 1")
+        take_fields(self)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits (B, V), at a temperature above 0, to probabilities (B, V) in fp64."""

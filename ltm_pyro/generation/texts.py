@@ -4,23 +4,27 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyro
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.tokenizer import Tokenizer
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.generation.choosing import Sampling
 from ltm_pyro.generation.continuation import Continuation, Why
 from ltm_pyro.generation.where import codes_of, rows_where
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.decoders.decode import decode
+from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.seeds import Stream, derive, generator, seeded
 
@@ -56,20 +60,22 @@ class Generation:
         return ("\n" + "-" * 72 + "\n").join(self.texts)
 
 
+@checked
+@with_gradients
 def generate(
     model: LatentThoughtModel,
     tokenizer: Tokenizer,
     prompt: str | Sequence[str] | None = None,
-    n: int = 1,
+    n: Count = 1,
     *,
-    length: int | None = None,
+    length: Count | None = None,
     sampling: Sampling | None = None,
     stop: str | Sequence[str] = (),
-    thoughts: Tensor | None = None,
+    thoughts: Tensor | NDArray[Any] | Sequence[Any] | None = None,
     where: Mapping[str, str] | None = None,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
     cached: bool = True,
     on_text: Callable[[int, str], None] | None = None,
     on_end: Callable[[int], None] | None = None,
@@ -107,12 +113,8 @@ def generate(
     check_weights(model)
     longest = model.config.architecture.length
     length = longest if length is None else length
-    if not 1 <= length <= longest:
+    if length > longest:
         raise InputError(f"length {length}: this decoder writes 1 to {longest} tokens")
-    if n < 1:
-        raise InputError(f"n is {n}: expected 1 or more texts")
-    if seed < 0:
-        raise InputError(f"seed {seed}: expected 0 or more")
     sampling = sampling or Sampling()
     prompts, stops = _strings("prompt", "" if prompt is None else prompt), _strings("stop", stop)
     if not prompts:
@@ -236,9 +238,12 @@ def _thoughts(
     return torch.stack([found[text] for text in texts])
 
 
-def _given(thoughts: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _given(given: Any, shape: tuple[int, ...]) -> Tensor:
     """Thoughts from outside, if they are of this shape."""
-    thoughts = torch.as_tensor(thoughts)
+    try:
+        thoughts = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"thoughts are no tensor: {first_line(error)}") from None
     if tuple(thoughts.shape) != shape:
         raise InputError(
             f"thoughts have shape {tuple(thoughts.shape)}: expected {shape}, that is "

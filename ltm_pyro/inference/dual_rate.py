@@ -20,6 +20,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.files import Steady
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
+from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import (
     InnerLoop,
@@ -30,13 +31,14 @@ from ltm_pyro.inference.local import (
 )
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizer_state import check_optimizer_state
+from ltm_pyro.inference.optimizers import take_step, try_optimizer
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.names import new_optimizer
-from ltm_pyro.options import whole
+from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.elbo import assert_finite, elbo_terms, frozen
 from ltm_pyro.seeds import Noise, Stream, derive
 
@@ -75,6 +77,7 @@ class DualRateSVI:
         memory: local parameters of documents, for a warm start; see `remember`.
     """
 
+    @checked
     def __init__(
         self,
         model: TextModel,
@@ -82,10 +85,11 @@ class DualRateSVI:
         fast: Fast | None = None,
         slow: Slow | None = None,
         objective: Objective | None = None,
-        seed: int = 0,
+        seed: Whole = 0,
         warm: Warm | None = None,
         world: World = ALONE,
     ):
+        check_model(model)
         self.warm, self.world = warm, world
         self.memory: Memory | None = None
         self.model, self.guide, self.seed = model, guide, seed
@@ -102,6 +106,7 @@ class DualRateSVI:
         options = {**PAPER_OPTIONS.get(self.slow.optimizer, {}), **self.slow.options}
         if self.slow.optimizer == "AdamW" and not IMPLEMENTATIONS & set(options):
             options["fused"] = True
+        try_optimizer(self.slow.optimizer, self.slow.lr, options, next(model.parameters()).device)
         self.optimizer = new_optimizer(self.slow.optimizer, groups, self.slow.lr, options)
 
     def remember(self, rows: AnyRows, folder: Path | None = None) -> None:
@@ -113,7 +118,10 @@ class DualRateSVI:
         shared = [] if self.shared is None else list(self.shared.parameters())
         return [*self.model.parameters(), *shared]
 
-    def step(self, batch: Rows, total: int | None = None) -> StepReport:
+    @checked
+    @with_gradients
+    @torch.enable_grad()
+    def step(self, batch: Rows, total: Count | None = None) -> StepReport:
         """One iteration on a batch.
 
         Args:
@@ -122,6 +130,14 @@ class DualRateSVI:
                 after its warm-up and the KL's weight is its last.
         """
         start = time.perf_counter()
+        if not len(batch):
+            raise InputError("the batch has no rows: a step needs one at least")
+        if not any(parameter.requires_grad for parameter in self.global_parameters()):
+            raise InputError(
+                f"every parameter of the {type(self.model).__name__} is frozen, so there is "
+                "nothing to train: call requires_grad_(True) on what is to learn, or fit thoughts "
+                "alone with svi.infer(rows)"
+            )
         if self.warm is not None and self.memory is None:
             raise InputError(
                 "a warm start has to know its documents: call svi.remember(rows) with all of them "
@@ -172,7 +188,7 @@ class DualRateSVI:
             norm = nn.utils.clip_grad_norm_(self.global_parameters(), self.slow.clip)
             if slow_step == 0:
                 first_norm = float(norm)
-            self.optimizer.step()
+            take_step(self.optimizer, self.slow.optimizer)
         self.done += 1
         return StepReport(
             step=self.done,
@@ -219,11 +235,13 @@ class DualRateSVI:
         likelihood, kl, objective = (torch.cat(parts) for parts in zip(*seen, strict=True))
         return likelihood, kl, objective
 
+    @checked
+    @with_gradients
     def fit(
         self,
         rows: AnyRows,
-        steps: int,
-        batch_size: int = 16,
+        steps: Whole,
+        batch_size: Count = 16,
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> Fit:
@@ -267,12 +285,13 @@ class DualRateSVI:
                     break
         return done
 
+    @checked
     def infer(
         self,
-        rows: AnyRows | Sequence[str],
-        steps: int | None = None,
-        seed: int | None = None,
-        chunk: int = 64,
+        rows: AnyRows | Sequence[str] | str,
+        steps: Whole | None = None,
+        seed: Whole | None = None,
+        chunk: Count = 64,
         tokenizer: Tokenizer | None = None,
     ) -> Posterior:
         """Fit guides to rows, `chunk` at a time; `steps` fast steps instead of `fast.steps`.
@@ -293,7 +312,7 @@ class DualRateSVI:
         Raises:
             InputError: for the state of another optimizer, or of other parameters.
         """
-        done, seed = whole("done", state["done"], 0), whole("seed", state["seed"], 0)
+        done, seed = taken("done", state["done"], Whole), taken("seed", state["seed"], Whole)
         check_optimizer_state(self.optimizer, state["optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.done, self.seed = done, seed

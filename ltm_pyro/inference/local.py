@@ -15,8 +15,9 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.sampled import Sampler
+from ltm_pyro.inference.checks import guide_of
 from ltm_pyro.inference.memory import Memory
-from ltm_pyro.inference.optimizers import local_optimizer
+from ltm_pyro.inference.optimizers import local_optimizer, take_step
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
@@ -63,8 +64,12 @@ class InnerLoop:
 
 
 def new_guide(model: TextModel, make: MakeGuide, batch: Rows) -> Guide:
-    """A fresh guide for a batch, of the model's device and dtype."""
-    return make(getattr(model, "thoughts", None), len(batch)).to(next(model.parameters()))
+    """A fresh guide for a batch, of the model's device and dtype.
+
+    Raises:
+        InputError: for what makes no guide; see `guide_of`.
+    """
+    return guide_of(make, model, len(batch)).to(next(model.parameters()))
 
 
 def fit_guide(
@@ -124,7 +129,7 @@ def step_along(guide: Guide, fast: Fast, lr: float, noise: Noise, kl_weight: flo
     optimizer = local_optimizer(fast, guide, local, kl_weight)
     set_lr(optimizer, lr)
     with noise.tensors(dim=0):
-        optimizer.step()
+        take_step(optimizer, fast.optimizer)
 
 
 def _ascend(
@@ -160,7 +165,7 @@ def _ascend(
         norm = _norm_by_document(gradients, len(batch))
         before = [p.detach().clone() for p in local]
         with noise.tensors(dim=0):
-            optimizer.step()
+            take_step(optimizer, fast.optimizer)
         moved = [p.detach() - old for p, old in zip(local, before, strict=True)]
         trace.add(terms.log_likelihood, terms.kl, norm, _norm_by_document(moved, len(batch)), lr)
     return trace.loop()

@@ -6,16 +6,17 @@ those below, and `package.module:callable`.
 """
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ltm_pyro.config import Fast
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.guides import Guide
 from ltm_pyro.names import new_optimizer
+from ltm_pyro.options import shown
 
 LEAST_WEIGHT = 0.01
 """A KL weighted by less leaves nothing to step towards: a natural gradient takes it for this."""
@@ -91,6 +92,38 @@ class Langevin(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is not None:
                     p.add_(-group["lr"] * p.grad + scale * torch.randn_like(p))
+
+
+def take_step(optimizer: torch.optim.Optimizer, named: Any) -> None:
+    """One step.
+
+    Args:
+        optimizer: what takes it.
+        named: what the user knows it by.
+
+    Raises:
+        InputError: if the optimizer cannot take it, as one of sparse gradients.
+    """
+    try:
+        optimizer.step()
+    except InputError:
+        raise
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except (RuntimeError, TypeError, ValueError, AssertionError, LookupError) as error:
+        raise InputError(
+            f"optimizer {named if isinstance(named, str) else shown(named)} takes no step here: "
+            f"{first_line(error)}"
+        ) from error
+
+
+def try_optimizer(
+    optimizer: Any, lr: float, options: Mapping[str, Any], device: torch.device
+) -> None:
+    """Raises InputError if an optimizer with these options cannot take a step."""
+    matrix = torch.zeros(2, 2, device=device, requires_grad=True)
+    matrix.grad = torch.zeros_like(matrix)
+    take_step(new_optimizer(optimizer, [{"params": [matrix]}], lr, options), optimizer)
 
 
 OPTIMIZERS: dict[str, Any] = {"NaturalGradient": NaturalGradient, "Langevin": Langevin}

@@ -13,8 +13,10 @@ from ltm_pyro.data.store import AnyRows
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
+from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.elbo import ElboTerms, elbo_terms, sample_thoughts
 from ltm_pyro.seeds import Noise, Stream, derive
 
@@ -45,7 +47,8 @@ class Posterior:
     seed: int
 
     @torch.no_grad()
-    def sample(self, draws: int = 1, seed: int | None = None) -> Tensor:
+    @checked
+    def sample(self, draws: Count = 1, seed: Whole | None = None) -> Tensor:
         """Draws of z, shape (draws, documents, layers, slots, dim); those that `elbo` scores."""
         found = []
         for guide, rows in self.chunks:
@@ -58,7 +61,8 @@ class Posterior:
         return torch.cat(found, dim=1)
 
     @torch.no_grad()
-    def elbo(self, particles: int = 1, seed: int | None = None) -> ElboTerms:
+    @checked
+    def elbo(self, particles: Count = 1, seed: Whole | None = None) -> ElboTerms:
         """The ELBO with draws the fit never saw; shapes (particles, documents), nats."""
         parts = []
         for guide, rows in self.chunks:
@@ -104,13 +108,15 @@ def pieces(draws: int) -> list[int]:
     return [min(AT_ONCE, draws - start) for start in range(0, draws, AT_ONCE)]
 
 
+@checked
+@with_gradients
 def infer(
     model: TextModel,
-    rows: AnyRows | Sequence[str],
+    rows: AnyRows | Sequence[str] | str,
     guide: MakeGuide,
     fast: Fast,
-    seed: int = 0,
-    chunk: int = 64,
+    seed: Whole = 0,
+    chunk: Count = 64,
     tokenizer: Tokenizer | None = None,
 ) -> Posterior:
     """Fit a fresh guide to each chunk of rows; the model stays as it is.
@@ -128,8 +134,10 @@ def infer(
         tokenizer: the model's, for texts.
 
     Raises:
-        InputError: if there are no rows, or texts without a tokenizer.
+        InputError: if there are no rows, texts without a tokenizer, or model or guide cannot be
+            fitted as they are.
     """
+    check_model(model)
     rows = rows_of(rows, model, tokenizer).to(next(model.parameters()).device)
     chunks, loops = [], []
     for part in rows.split(chunk):

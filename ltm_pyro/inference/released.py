@@ -10,6 +10,7 @@ from ltm_pyro.config import Config, Fast, Named, Slow
 from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.inference.dual_rate import DualRateSVI
 from ltm_pyro.models.base import TextModel
+from ltm_pyro.options import checked
 from ltm_pyro.seeds import Noise
 
 LOG_VARIANCE = -5.0
@@ -32,6 +33,7 @@ class Released(Fast):
         return Noise(seed, keys, fixed=True)
 
     @classmethod
+    @checked
     def of(cls, config: Config) -> Config:
         """A configuration under the released protocol: its loop, and log variances from -5."""
         guide = Named("mean-field", {"log_variance": LOG_VARIANCE})

@@ -17,6 +17,7 @@ from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import Damaged, InputError, NotFinite, Notice, first_line, unknown
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.options import checked
 from ltm_pyro.programs.elbo import weights_not_finite
 from ltm_pyro.runs.build import build_guide, build_model, shared_of
 from ltm_pyro.runs.devices import device_named
@@ -154,6 +155,7 @@ def _read_trainer(path: Path, name: str) -> dict[str, Any]:
         ) from None
 
 
+@checked
 def load(
     path: str | Path, checkpoint: str = "last", trust: bool = False, device: str = "cpu"
 ) -> Run:

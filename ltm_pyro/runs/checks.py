@@ -1,18 +1,22 @@
 """What is told before a run begins, so that nothing is lost by it."""
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import torch
 
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus, Rows
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.inference.local import MakeGuide, new_guide
 from ltm_pyro.inference.memory import Memory
-from ltm_pyro.inference.optimizers import local_optimizer
+from ltm_pyro.inference.optimizers import local_optimizer, take_step
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import read_back
+from ltm_pyro.seeds import seeded
 
 
 def check_corpus(corpus: Corpus, config: Config) -> None:
@@ -43,6 +47,20 @@ def check_columns(corpus: Corpus, config: Config) -> None:
             )
 
 
+def warn_of_main(config: Config) -> None:
+    """Warns of a class that lives in the running script or notebook: nothing else finds it."""
+    named = [config.decoder, config.prior, config.guide, *config.callbacks]
+    names = [*(one.name for one in named), config.fast.optimizer, config.slow.optimizer]
+    for name in names:
+        if isinstance(name, str) and name.partition(":")[0] == "__main__":
+            warnings.warn(
+                f"{name} stands in the running script or notebook, so no other process can load "
+                "this run: put the class into a file beside it, mine.py, import it from there, "
+                f"and name it 'mine:{name.partition(':')[2]}'",
+                stacklevel=2,
+            )
+
+
 def check_density(config: Config, guide: MakeGuide) -> None:
     """Raises InputError for a guide that a run's figures cannot be made of."""
     cls = getattr(guide, "func", guide)
@@ -62,7 +80,11 @@ def try_guide(config: Config, model: LatentThoughtModel, guide: MakeGuide, rows:
         raise InputError(f"guide {config.guide.name!r}: {first_line(error)}") from None
     local = list(made.parameters())
     if local and (config.fast.steps or config.warm is not None):
-        local_optimizer(config.fast, made, local)
+        optimizer = local_optimizer(config.fast, made, local)
+        for parameter in local:
+            parameter.grad = torch.zeros_like(parameter)
+        with seeded(0):
+            take_step(optimizer, config.fast.optimizer)
     if config.warm is not None:
         Memory(rows).remember(made, rows)
 

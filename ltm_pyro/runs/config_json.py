@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 from ltm_pyro.config import Config, Fast
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.inference.released import Released
+from ltm_pyro.options import hints, shown, taken
 
 T = TypeVar("T")
 
@@ -39,27 +40,38 @@ def from_dict(kind: type[T], data: Mapping[str, Any], where: str = "config") -> 
     """A dataclass from plain JSON types, the inverse of `to_dict`.
 
     Raises:
-        InputError: for a field that is unknown or missing, naming it.
+        InputError: for a field that is unknown or missing, or a value that is not of its kind,
+            naming it.
     """
     if not isinstance(data, Mapping):
-        raise InputError(f"{where} is {data!r}: expected an object with named fields")
+        raise InputError(f"{where} is {shown(data)}: expected an object with named fields")
+    data = dict(data)
+    if kind is Fast and data.get("protocol") == "released":
+        kind = cast(type[T], Released)
+        del data["protocol"]
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for name, value in data.items():
-        if kind is Fast and (name, value) == ("protocol", "released"):
-            kind = cast(type[T], Released)
-            continue
+    for name in data:
         if name not in fields:
             raise unknown(f"field of {where}", name, fields)
-        annotation = fields[name].type
-        inner, several = _dataclass_of(annotation), get_origin(annotation) is tuple
-        if several and inner is not None:
-            values[name] = tuple(from_dict(inner, one, f"{where}.{name}") for one in value)
-        elif inner is not None and value is not None:
-            values[name] = from_dict(inner, value, f"{where}.{name}")
-        else:
-            values[name] = tuple(value) if several else value
+    kinds = hints(kind)
+    values = {name: _read(kinds[name], value, f"{where}.{name}") for name, value in data.items()}
     try:
         return kind(**values)
     except TypeError as error:
         raise InputError(f"{where}: {error}".replace("__init__() ", "")) from None
+    except InputError as error:  # of values that do not go together
+        raise InputError(f"{where}: {error}") from None
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """The value of a field."""
+    inner = _dataclass_of(kind)
+    if inner is None:
+        return taken(where, value, kind)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{where} is {shown(value)}: expected a list")
+        return tuple(from_dict(inner, one, f"{where}[{i}]") for i, one in enumerate(value))
+    if value is None and type(None) in get_args(kind):
+        return None
+    return from_dict(inner, value, where)

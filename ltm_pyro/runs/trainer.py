@@ -24,6 +24,7 @@ from ltm_pyro.runs.checks import (
     check_density,
     check_states,
     try_guide,
+    warn_of_main,
 )
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.failures import LOWER_MEMORY, LOWER_RATES, out_of_memory
@@ -74,6 +75,7 @@ class Trainer:
         device: str = "cpu",
     ):
         check_corpus(corpus, config)
+        warn_of_main(config)
         self.corpus, self.config, self.out = corpus, config, Path(out)
         seed = config.training.seed
         self.place = device_named(device)

@@ -9,6 +9,7 @@ from ltm_pyro import files
 from ltm_pyro.config import Config, Data
 from ltm_pyro.data import Corpus, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError
+from ltm_pyro.options import checked
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import Run
@@ -16,6 +17,7 @@ from ltm_pyro.runs.lock import alone, check_alone
 from ltm_pyro.runs.trainer import Trainer
 
 
+@checked
 def train(
     config: Config,
     out: str | Path,

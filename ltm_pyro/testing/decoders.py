@@ -14,7 +14,7 @@ from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.models.decoders.decode import decode
 from ltm_pyro.models.likelihood import TokenSequence
 from ltm_pyro.seeds import generator, seeded
-from ltm_pyro.testing.solvable import Checked, expect, perturb, saves
+from ltm_pyro.testing.solvable import Checked, expect, expect_registered, perturb, saves
 
 SIZES = Architecture(
     vocabulary=11, begin=0, length=12, window=4, layers=2, width=16, heads=2, feedforward=24
@@ -37,6 +37,7 @@ def check_decoder(make: Make, *, seed: int = 0) -> Checked:
     """
     decoder = _new(make, THOUGHTS, seed)
     expect(isinstance(decoder, Decoder), f"{make!r} makes {decoder!r}: expected a Decoder")
+    expect_registered(decoder)
     done = Checked(type(decoder).__name__)
     for one, z in ((decoder, _z(seed)), (_new(make, None, seed), None)):
         which = "" if one.thoughts else " (without latents)"

@@ -21,6 +21,7 @@ from ltm_pyro.testing.solvable import (
     SIGMAS,
     Checked,
     agrees,
+    asked,
     expect,
     perturb,
     saves,
@@ -43,11 +44,13 @@ def check_guide(
     fast = fast or Fast(steps=60, lr=0.05, particles=4)
     model, rows = solvable(SHAPE, 12, seed)
     bound = _bind(make, model)
-    guide = new_guide(model, bound, rows)
+    with asked():
+        guide = new_guide(model, bound, rows)
     done = Checked(type(guide).__name__)
     expect(isinstance(guide, Guide), f"{make!r} makes {guide!r}: expected a Guide")
-    posterior = infer(model, rows, bound, fast, seed)
-    z = posterior.sample(3)
+    with asked():
+        posterior = infer(model, rows, bound, fast, seed)
+        z = posterior.sample(3)
     expected = (3, len(rows), *SHAPE.shape)
     expect(z.shape == expected, f"draws have shape {tuple(z.shape)}: expected {expected}")
     expect(bool(torch.isfinite(z).all()), "a draw is not finite")

@@ -20,7 +20,9 @@ from ltm_pyro.testing.solvable import (
     SIGMAS,
     Checked,
     agrees,
+    asked,
     expect,
+    expect_registered,
     perturb,
     saves,
     solvable,
@@ -37,12 +39,16 @@ def check_prior(make: Callable[[Thoughts], Prior], *, seed: int = 0) -> Checked:
         make: a `Prior` class, or a callable from thoughts to a prior (`functools.partial`).
         seed: where every draw comes from.
     """
+    kind = type(make).__name__
+    expect(not isinstance(make, Prior), f"this is a {kind} object: give the class, {kind}")
     with seeded(seed, 0):
         prior = make(SHAPE)
     done = Checked(type(prior).__name__)
     expect(isinstance(prior, Prior), f"{make!r} makes {prior!r}: expected a Prior")
+    expect_registered(prior)
     for particles, documents in ((3, 5), (1, 1)):
-        z = _draw_prior(prior, particles, documents, seed)
+        with asked():
+            z = _draw_prior(prior, particles, documents, seed)
         expected = (particles, documents, *SHAPE.shape)
         expect(z.shape == expected, f"a draw has shape {tuple(z.shape)}: expected {expected}")
         expect(bool(torch.isfinite(z).all()), "a draw is not finite")

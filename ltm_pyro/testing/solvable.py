@@ -1,7 +1,8 @@
 """What checks share: a model whose answers are known, and a density held against its draws."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.errors import InputError
 from ltm_pyro.models import LinearGaussianModel
 from ltm_pyro.programs.densities import simulate
+from ltm_pyro.programs.thoughts import check_registered
 from ltm_pyro.seeds import derive, generator
 
 SIGMAS = 4.5
@@ -107,6 +110,21 @@ def saves(module: Any, make: Callable[[], Any], look: Callable[[Any], Tensor]) -
     other.load_state_dict(safetensors.torch.load(data))
     apart = (look(other).detach() - before).abs().max()
     expect(float(apart) < 1e-5, f"after saving and loading, values differ by {apart:.3g}")
+
+
+@contextmanager
+def asked() -> Iterator[None]:
+    """A block in which an `InputError` is a check that failed."""
+    try:
+        yield
+    except InputError as error:  # Pyro adds the shapes of a trace
+        raise AssertionError(str(error).partition("\n")[0]) from None
+
+
+def expect_registered(module: torch.nn.Module) -> None:
+    """Raises AssertionError for parameters that torch does not see."""
+    with asked():
+        check_registered(module)
 
 
 def expect(condition: bool, otherwise: str) -> None:

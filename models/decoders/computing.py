@@ -41,7 +41,7 @@ def computing(how: Computing, model: Any, fixed: bool = False) -> Iterator[None]
     keeps a layer's input alone, and the backward pass runs the layer again (Chen et al. 2016).
 
     Raises:
-        InputError: for a model without a decoder.
+        InputError: for a model without a decoder, or bf16 for one that is not in fp32.
     """
     if how.precision == "fp32" and not (how.compile or how.recompute):
         yield
@@ -51,6 +51,11 @@ def computing(how: Computing, model: Any, fixed: bool = False) -> Iterator[None]
         asked = "compile or recompute" if how.precision == "fp32" else f"run in {how.precision}"
         raise InputError(f"{type(model).__name__} has no decoder to {asked}: leave that out")
     lower = how.precision == "bf16"
+    if lower and decoder.head.dtype != torch.float32:
+        raise InputError(
+            f"precision is bf16, and the weights are {decoder.head.dtype}: it is for weights in "
+            "torch.float32; leave it out, or call model.float()"
+        )
     exact = {p: p.data for p in decoder.parameters() if lower and fixed and p.dim() == 2}
     for parameter, data in exact.items():
         parameter.data = data.to(torch.bfloat16)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.programs.thoughts import over_thoughts
 
 
 class Prior(nn.Module):
@@ -62,7 +63,7 @@ class Prior(nn.Module):
         `batch` are the rows whose thoughts these are; a prior may read their columns, not their
         tokens.
         """
-        return pyro.sample("z", self.distribution())
+        return pyro.sample("z", over_thoughts(self, self.distribution(), ()))
 
 
 def _without_batch(forward: Any) -> Any:

@@ -12,6 +12,7 @@ from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.models.priors.base import Prior
+from ltm_pyro.options import checked
 
 
 class Conditional(Prior):
@@ -40,10 +41,11 @@ class Conditional(Prior):
         InputError: if no column is named, or the data have none of that name.
     """
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
-        column: str = "",
+        column: str | int | float = "",
         columns: Mapping[str, Sequence[str]] | None = None,
     ):
         super().__init__(thoughts)

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Lt
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -12,8 +13,10 @@ from torch.distributions import constraints
 from ltm_pyro.config import Thoughts
 from ltm_pyro.errors import NotFinite
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.options import one_of, positive, whole
+from ltm_pyro.options import Count, Positive, Whole, checked
 from ltm_pyro.seeds import seeded
+
+Draws = Annotated[int, Ge(2)]
 
 LARGEST_BOUND = 5.0
 """Rejection takes up to exp(2 bound) proposals a draw: 22,000 here."""
@@ -68,29 +71,25 @@ class EnergyTilt(Prior):
         seed: of the draws for the constant.
     """
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
-        bound: float = 3.0,
-        hidden: int = 64,
-        draws: int = 4096,
-        temperatures: int = 4,
-        negatives: str = "rejection",
-        chains: int = 256,
-        langevin_steps: int = 20,
-        step: float = 0.1,
-        seed: int = 0,
+        bound: Annotated[Positive, Lt(LARGEST_BOUND)] = 3.0,
+        hidden: Count = 64,
+        draws: Draws = 4096,
+        temperatures: Count = 4,
+        negatives: Literal["rejection", "langevin"] = "rejection",
+        chains: Count = 256,
+        langevin_steps: Count = 20,
+        step: Positive = 0.1,
+        seed: Whole = 0,
     ):
         super().__init__(thoughts)
-        self.bound = positive("bound", bound, below=LARGEST_BOUND)
-        self.hidden = whole("hidden", hidden)
-        self.draws = whole("draws", draws, 2)
-        self.temperatures = whole("temperatures", temperatures)
-        self.negatives = one_of("negatives", negatives, ("rejection", "langevin"))
-        self.chains = whole("chains", chains)
-        self.langevin_steps = whole("langevin_steps", langevin_steps)
-        self.step = positive("step", step)
-        self.seed = whole("seed", seed, 0)
+        self.bound, self.hidden, self.seed = bound, hidden, seed
+        self.draws, self.temperatures = draws, temperatures
+        self.negatives, self.chains = negatives, chains
+        self.langevin_steps, self.step = langevin_steps, step
         self.first = nn.Linear(thoughts.count * thoughts.dim, hidden)
         self.last = nn.Linear(hidden, 1, bias=False)  # a constant added to f has no effect
         nn.init.zeros_(self.last.weight)
@@ -127,17 +126,18 @@ class EnergyTilt(Prior):
         return self._known[1]
 
     @torch.no_grad()
-    def log_normaliser(self, draws: int | None = None, seed: int | None = None) -> Normaliser:
+    @checked
+    def log_normaliser(self, draws: Draws | None = None, seed: Whole | None = None) -> Normaliser:
         """log C from both sides, from exact draws at each temperature.
 
         Args:
             draws: at each temperature; the prior's own number unless given.
             seed: the prior's own unless given.
         """
-        count = self.draws if draws is None else whole("draws", draws, 2)
+        count = self.draws if draws is None else draws
         step = 1 / self.temperatures
         _, inside = self._along_the_rows()
-        with seeded(self.seed if seed is None else whole("seed", seed, 0)):
+        with seeded(self.seed if seed is None else seed):
             drawn = (self._accepted(inside, count, t * step) for t in range(self.temperatures + 1))
             tilts = [step * self._tilt_along(along, inside).double() for along in drawn]
         up = [_log_mean_exp(f) for f in tilts[:-1]]
@@ -191,7 +191,8 @@ class EnergyTilt(Prior):
             proposed, accepted = proposed + n, accepted + len(kept[-1])
         return torch.cat(kept)[:count]
 
-    def langevin_draws(self, count: int, steps: int | None = None) -> Tensor:
+    @checked
+    def langevin_draws(self, count: Count, steps: Count | None = None) -> Tensor:
         """States of `count` chains from N(0, I) after some steps, (count, layers, slots, dim).
 
         Langevin steps with a Metropolis test (MALA, Roberts & Tweedie 1996), so that more steps
@@ -199,7 +200,7 @@ class EnergyTilt(Prior):
         """
         z = self._noise(count)
         log_p, drift = self._drift(z)
-        for _ in range(self.langevin_steps if steps is None else whole("steps", steps)):
+        for _ in range(self.langevin_steps if steps is None else steps):
             noise = self._noise(count)
             new = z + self.step * drift + math.sqrt(2 * self.step) * noise
             new_log_p, new_drift = self._drift(new)

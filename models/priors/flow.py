@@ -2,7 +2,7 @@
 
 import functools
 import importlib
-from typing import Any
+from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
@@ -14,7 +14,7 @@ from torch.distributions import ReshapeTransform, constraints
 from ltm_pyro.config import Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.options import one_of, switch, whole
+from ltm_pyro.options import Count, checked
 
 BINS = 8
 REACH = 5.0
@@ -42,19 +42,18 @@ class Flow(Prior):
         InputError: if zuko is not installed.
     """
 
+    @checked
     def __init__(
         self,
         thoughts: Thoughts,
-        transforms: int = 2,
-        hidden: int = 64,
-        kind: str = "nsf",
+        transforms: Count = 2,
+        hidden: Count = 64,
+        kind: Literal["nsf", "maf"] = "nsf",
         autoregressive: bool = False,
     ):
         super().__init__(thoughts)
-        self.transforms = whole("transforms", transforms)
-        self.hidden = whole("hidden", hidden)
-        self.kind = one_of("kind", kind, ("nsf", "maf"))
-        self.autoregressive = switch("autoregressive", autoregressive)
+        self.transforms, self.hidden = transforms, hidden
+        self.kind, self.autoregressive = kind, autoregressive
         self.size = thoughts.count * thoughts.dim
         flow = _zuko().flows.MAF(
             features=self.size,

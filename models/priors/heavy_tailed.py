@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.options import positive, switch
+from ltm_pyro.options import Positive, checked
 
 
 class _Scaled(Prior):
     """Centred at 0, with one scale for all dimensions or a learned one for each."""
 
-    def __init__(self, thoughts: Thoughts, scale: float, learned: bool):
+    @checked
+    def __init__(self, thoughts: Thoughts, scale: Positive, learned: bool):
         super().__init__(thoughts)
-        self.scale = positive("scale", scale)
-        self.learned = switch("learned", learned)
+        self.scale, self.learned = scale, learned
         if learned:
             self.log_scale = nn.Parameter(torch.full(self.shape, float(scale)).log())
 
@@ -37,11 +37,16 @@ class StudentT(_Scaled):
         learned: learn a scale (layers, slots, dim) of each dimension's own.
     """
 
+    @checked
     def __init__(
-        self, thoughts: Thoughts, degrees: float = 4.0, scale: float = 1.0, learned: bool = False
+        self,
+        thoughts: Thoughts,
+        degrees: Positive = 4.0,
+        scale: Positive = 1.0,
+        learned: bool = False,
     ):
         super().__init__(thoughts, scale, learned)
-        self.degrees = positive("degrees", degrees)
+        self.degrees = degrees
 
     def distribution(self) -> TorchDistribution:
         """Event shape (layers, slots, dim)."""
@@ -60,7 +65,8 @@ class Laplace(_Scaled):
         learned: learn a scale (layers, slots, dim) of each dimension's own.
     """
 
-    def __init__(self, thoughts: Thoughts, scale: float = 1.0, learned: bool = False):
+    @checked
+    def __init__(self, thoughts: Thoughts, scale: Positive = 1.0, learned: bool = False):
         super().__init__(thoughts, scale, learned)
 
     def distribution(self) -> TorchDistribution:

@@ -1,14 +1,20 @@
 """A finite horseshoe: most thoughts near 0, a few far from it."""
 
+from typing import Annotated
+
 import numpy as np
 import torch
+from annotated_types import Le
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.models.priors.base import Prior
 from ltm_pyro.models.priors.mixture import NormalMixture
-from ltm_pyro.options import positive, switch, whole
+from ltm_pyro.options import Count, Positive, checked
+
+MOST_NODES = 1000
+"""More than fp32 can tell apart; they are found as eigenvalues of a matrix of this size."""
 
 
 class Horseshoe(Prior):
@@ -37,13 +43,16 @@ class Horseshoe(Prior):
     local_scales: Tensor
     log_weights: Tensor
 
+    @checked
     def __init__(
-        self, thoughts: Thoughts, scale: float = 1.0, nodes: int = 24, learned: bool = False
+        self,
+        thoughts: Thoughts,
+        scale: Positive = 1.0,
+        nodes: Annotated[Count, Le(MOST_NODES)] = 24,
+        learned: bool = False,
     ):
         super().__init__(thoughts)
-        self.scale = positive("scale", scale)
-        self.nodes = whole("nodes", nodes)
-        self.learned = switch("learned", learned)
+        self.scale, self.nodes, self.learned = scale, nodes, learned
         places, weights = np.polynomial.legendre.leggauss(nodes)  # on (-1, 1), weights sum to 2
         local = torch.tensor(np.tan(np.pi * (places + 1) / 4), dtype=self.anchor.dtype)
         logs = torch.tensor(np.log(weights / 2), dtype=self.anchor.dtype)

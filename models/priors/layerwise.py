@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.options import whole
+from ltm_pyro.options import Count, checked
 
 
 class Layerwise(Prior):
@@ -26,9 +26,10 @@ class Layerwise(Prior):
         hidden: units of each layer's network.
     """
 
-    def __init__(self, thoughts: Thoughts, hidden: int = 64):
+    @checked
+    def __init__(self, thoughts: Thoughts, hidden: Count = 64):
         super().__init__(thoughts)
-        self.hidden = whole("hidden", hidden)
+        self.hidden = hidden
         size = thoughts.slots * thoughts.dim
         self.networks = nn.ModuleList(
             nn.Sequential(

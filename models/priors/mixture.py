@@ -10,7 +10,7 @@ from torch.distributions import constraints
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.models.priors.base import Prior
-from ltm_pyro.options import positive, whole
+from ltm_pyro.options import Count, Share, checked
 
 
 class NormalMixture(TorchDistribution):
@@ -83,10 +83,10 @@ class Mixture(Prior):
             sqrt(1 - spread^2), so that each dimension has unit variance over the mixture.
     """
 
-    def __init__(self, thoughts: Thoughts, components: int = 8, spread: float = 0.5):
+    @checked
+    def __init__(self, thoughts: Thoughts, components: Count = 8, spread: Share = 0.5):
         super().__init__(thoughts)
-        self.components = whole("components", components)
-        self.spread = positive("spread", spread, below=1.0)
+        self.components, self.spread = components, spread
         loc, scale = spread_out(components, self.shape, spread)
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(loc)

@@ -10,7 +10,7 @@ from ltm_pyro.config import Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.priors.base import Prior
 from ltm_pyro.models.priors.mixture import NormalMixture, spread_out
-from ltm_pyro.options import positive, whole
+from ltm_pyro.options import Count, Share, checked
 from ltm_pyro.seeds import generator
 
 SMALLEST_VARIANCE = 1e-4
@@ -31,10 +31,10 @@ class VampPrior(Prior):
         spread: as in `Mixture`, where they lie until `start_from` is called.
     """
 
-    def __init__(self, thoughts: Thoughts, components: int = 32, spread: float = 0.5):
+    @checked
+    def __init__(self, thoughts: Thoughts, components: Count = 32, spread: Share = 0.5):
         super().__init__(thoughts)
-        self.components = whole("components", components)
-        self.spread = positive("spread", spread, below=1.0)
+        self.components, self.spread = components, spread
         loc, scale = spread_out(components, self.shape, spread)
         self.loc = nn.Parameter(loc)
         self.log_variance = nn.Parameter(torch.full_like(loc, 2 * math.log(scale)))

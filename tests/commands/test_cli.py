@@ -102,7 +102,7 @@ def test_bad_questions_to_generate(run, tmp_path, capsys):
     (tmp_path / "blank.txt").write_text("\n \n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     for arguments, message in [
-        (["--top-k", "0"], "top_k 0"),
+        (["--top-k", "0"], "--top-k is 0"),
         (["--stop", ""], "stop holds an empty string"),
         (["--stream", "--json"], "choose one"),
         (["--prompts-file", "nowhere.txt"], "cannot read prompts from nowhere.txt: No such file"),
@@ -256,7 +256,7 @@ def test_bad_questions_to_a_run(run, capsys):
     for arguments, message in [
         (["evaluate", run, "--bounds", "elbow"], "unknown bound 'elbow': did you mean 'elbo'"),
         (["generate", run, "--prompt", "sea " * 40], "leaves no room"),
-        (["generate", run, "--top-p", "2"], "top_p 2.0"),
+        (["generate", run, "--top-p", "2"], "--top-p is 2.0"),
         (["train", "--out", run], "already holds a run"),
     ]:
         assert ltm(*arguments) == 2
@@ -331,9 +331,9 @@ def test_what_guides_share_is_trained_saved_and_loaded(text_file, tmp_path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--guide", "covariance", "--guide.rank", "abc"], "guide 'covariance'"),
+        (["--guide", "covariance", "--guide.rank", "abc"], "guide.rank is 'abc'"),
         (["--guide", "covariance", "--guide.rank", "1000"], "rank is 1000"),
-        (["--guide", "mixture", "--guide.components", "2.5"], "guide 'mixture'"),
+        (["--guide", "mixture", "--guide.components", "2.5"], "guide.components is 2.5"),
         (["--guide", "langevin", "--warm.steps", "2"], "a warm start needs parameters"),
         (["--length", "0"], "length is 0"),
         (["--slow.optimizer", "LBFGS"], "optimizer LBFGS"),
@@ -351,11 +351,14 @@ def test_nothing_is_overwritten_before_the_new_run_can_start(
 
 def test_questions_out_of_range_end_with_one_line(run, capsys):
     for arguments, message in (
-        (["--seed", "-1"], "seed is -1: expected 0 or more"),
-        (["--chunk", "0"], "chunk is 0: expected 1 or more"),
-        (["--sandwich", "-1"], "sandwich is -1: expected 0 or more"),
+        (["--seed", "-1"], "--seed is -1: expected a whole number, 0 or more"),
+        (["--chunk", "0"], "chunk is 0: expected a whole number, 1 or more"),
+        (["--sandwich", "-1"], "--sandwich is -1: expected a whole number, 0 or more"),
         (["--sandwich", "1"], "a sandwich needs at least"),
-        (["--sandwich", "2", "--temperatures", "0"], "temperatures is 0: expected 1 or more"),
+        (
+            ["--sandwich", "2", "--temperatures", "0"],
+            "temperatures is 0: expected a whole number, 1 or more",
+        ),
     ):
         assert ltm("evaluate", run, *arguments) == 2
         assert message in capsys.readouterr().err.strip().splitlines()[-1]

@@ -175,8 +175,8 @@ def test_the_frame_and_the_plot():
     [
         (dict(lengths=torch.zeros(3, dtype=torch.long)), "expected tokens of each document, 1 or"),
         (dict(lengths=torch.zeros(0, dtype=torch.long)), "expected tokens of each document"),
-        (dict(draws=0), "draws is 0: expected 1 or more"),
-        (dict(level=95), "level is 95: expected a probability"),
+        (dict(draws=0), "draws is 0: expected a whole number, 1 or"),
+        (dict(level=95), "level is 95: expected .* more than 0 and less than 1"),
         (dict(functionals={}), "name at least one"),
         (dict(functionals={"z": lambda drawn: drawn.z}), r"'z' has shape \(1, 4, 2, 1, 3\)"),
     ],

@@ -168,8 +168,8 @@ def test_the_frame_and_the_plot(case):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (dict(draws=3), "draws is 3: expected 4 or more"),
-        (dict(warmup=0), "warmup is 0: expected 1 or more"),
+        (dict(draws=3), "draws is 3: expected a whole number, 4"),
+        (dict(warmup=0), "warmup is 0: expected a whole number, 1"),
         (dict(chains=0), "chains is 0"),
     ],
 )

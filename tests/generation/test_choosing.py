@@ -69,13 +69,13 @@ def test_greedy_takes_the_likeliest_whatever_the_uniform():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": -0.1}, "temperature -0.1: expected 0"),
-        ({"temperature": float("nan")}, "temperature nan"),
-        ({"temperature": float("inf")}, "temperature inf"),
-        ({"top_k": 0}, "top_k 0: expected 1 or more"),
-        ({"top_p": 0.0}, "top_p 0.0: expected more than 0 and at most 1"),
-        ({"top_p": 1.01}, "top_p 1.01"),
-        ({"top_p": float("nan")}, "top_p nan"),
+        ({"temperature": -0.1}, "temperature is -0.1: expected a finite number, 0 or more"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"temperature": float("inf")}, "temperature is inf"),
+        ({"top_k": 0}, "top_k is 0: expected a whole number, 1 or more"),
+        ({"top_p": 0.0}, "top_p is 0.0: expected .*, more than 0 and at most 1"),
+        ({"top_p": 1.01}, "top_p is 1.01"),
+        ({"top_p": float("nan")}, "top_p is nan"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, message):

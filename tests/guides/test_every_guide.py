@@ -158,13 +158,22 @@ def test_names_and_options_go_to_a_saved_run_and_back():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (functools.partial(guides.Covariance, scope="slot"), "unknown scope of Covariance 'slot'"),
+        (functools.partial(guides.Covariance, scope="slot"), "unknown scope 'slot'"),
         (functools.partial(guides.Covariance, rank=7), "rank is 7: expected 1 to 6"),
-        (functools.partial(guides.Mixture, components=0), "components is 0: expected 1 or more"),
-        (functools.partial(guides.Flow, bins=1), "bins is 1: expected 2 or more"),
-        (functools.partial(guides.LaplaceApproximation, floor=0.0), "floor is 0.0: expected more"),
-        (functools.partial(guides.Langevin, particles=1), "particles is 1: expected 2 or more"),
-        (functools.partial(guides.Hamiltonian, leapfrogs=0), "leapfrogs is 0: expected 1 or more"),
+        (
+            functools.partial(guides.Mixture, components=0),
+            "components is 0: expected a whole",
+        ),
+        (functools.partial(guides.Flow, bins=1), "bins is 1: expected a whole number, 2 or more"),
+        (functools.partial(guides.LaplaceApproximation, floor=0.0), "floor is 0.0: expected a fin"),
+        (
+            functools.partial(guides.Langevin, particles=1),
+            "particles is 1: expected a whole",
+        ),
+        (
+            functools.partial(guides.Hamiltonian, leapfrogs=0),
+            "leapfrogs is 0: expected a whole",
+        ),
         (functools.partial(guides.Auto, guide="AutoNorml"), "did you mean 'AutoNormal'"),
         (functools.partial(guides.Auto, guide="AutoDelta"), "use the guide Point"),
         (
@@ -172,7 +181,7 @@ def test_names_and_options_go_to_a_saved_run_and_back():
             "cannot be used for each document",
         ),
         (functools.partial(guides.Auto, rank=2), "AutoNormal takes no rank"),
-        (functools.partial(guides.Auto, init_scale=-1), "AutoNormal: Expected init_scale > 0"),
+        (functools.partial(guides.Auto, init_scale=-1), "init_scale is -1: expected a finite"),
         (guides.Amortized, r"Amortized needs an encoder: Amortized.of\(model\)"),
     ],
 )
