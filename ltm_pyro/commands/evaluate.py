@@ -11,7 +11,7 @@ import tyro
 from tyro.conf import Positional
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds import Report, differences, sandwich
+from ltm_pyro.bounds import Report, certify, differences, sandwich
 from ltm_pyro.commands.text import FlatText, Text, say
 from ltm_pyro.config import (
     Fast,
@@ -38,8 +38,16 @@ class Evaluate:
     """Another run with the same tokenizer: paired differences on the same documents."""
     sandwich: int = 0
     """Also enclose log p(x) from both sides on this many documents that the model writes."""
-    temperatures: int = 100
-    """Annealing steps of the sandwich."""
+    certify: bool = False
+    """Also enclose log p(x) of each document of the text itself, where weights allow it."""
+    certify_chains: Annotated[int, tyro.conf.arg(name="certify.chains")] = 256
+    """Weights of each of the certificate's runs; half of it where they are annealed."""
+    certify_particles: Annotated[int, tyro.conf.arg(name="certify.particles")] = 1
+    """Chains behind each annealed weight, resampled (sequential Monte Carlo)."""
+    certify_simulated: Annotated[int, tyro.conf.arg(name="certify.simulated")] = 32
+    """Documents that the model writes, to tell whether the guide misses posteriors."""
+    temperatures: int | None = None
+    """Annealing steps of the sandwich (100), the most of them of the certificate (16)."""
     chunk: int = 64
     """Rows handled at once; bounds the memory."""
     seed: int = 0
@@ -50,8 +58,9 @@ class Evaluate:
     def run(self) -> None:
         """Score and print."""
         for name, least in (("seed", 0), ("chunk", 1), ("sandwich", 0), ("temperatures", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}: expected {least} or more")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}: expected {least} or more")
         run = ltm.load(self.run_folder, self.checkpoint)
         config = run.config.replace(data=self.text.over(run.config.data))
         corpus = ltm.load_data(config, run.tokenizer)
@@ -61,7 +70,7 @@ class Evaluate:
         say(f"run: {run.path}, the {self.checkpoint} checkpoint, of iteration {run.step}")
         say(f"data: {corpus.name}, split {split}: {len(rows)} rows")
         fast = self.fast(run)
-        report = self.score(run, rows)
+        report, own_rows = self.score(run, rows), rows
         found, texts = report.to_dict(), [str(report)]
         if self.against is not None:
             other = ltm.load(self.against, self.checkpoint)
@@ -84,7 +93,7 @@ class Evaluate:
                 run.model,
                 like.lengths,
                 [name for name in self.bounds.split(",") if name != "baseline"],
-                temperatures=self.temperatures,
+                temperatures=self.temperatures or 100,
                 guide=run.guide,
                 fast=fast,
                 columns=like.columns,
@@ -92,6 +101,21 @@ class Evaluate:
             )
             found["sandwich"] = certificate.to_dict()
             texts += ["", str(certificate)]
+        if self.certify:
+            enclosed = certify(
+                run.model,
+                own_rows,
+                guide=run.guide,
+                fast=fast,
+                temperatures=self.temperatures or 16,
+                chains=self.certify_chains,
+                particles=self.certify_particles,
+                simulated=self.certify_simulated,
+                seed=self.seed,
+                chunk=self.chunk,
+            )
+            found["certificate"] = enclosed.to_dict()
+            texts += ["", str(enclosed)]
         print(json.dumps(found, indent=2) if self.json else "\n".join(texts))
 
     def fast(self, run: ltm.Run) -> Fast:
