@@ -6,6 +6,7 @@ A figure is a function under `@figure` in a file of this folder.
 import importlib
 import pkgutil
 
+from ltm_pyro.bounds.certificate import Certificate, certify
 from ltm_pyro.bounds.estimate import BOUNDS
 from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.report import Figure, Report, differences, paired_difference
@@ -13,9 +14,11 @@ from ltm_pyro.bounds.sandwich import Sandwich, sandwich
 
 __all__ = [
     "BOUNDS",
+    "Certificate",
     "Figure",
     "Report",
     "Sandwich",
+    "certify",
     "differences",
     "evaluate",
     "paired_difference",

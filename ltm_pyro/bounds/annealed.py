@@ -1,6 +1,6 @@
 """Annealed importance sampling, forward and in reverse (Neal 2001; Grosse et al. 2015)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,16 +41,17 @@ class State:
     start_gradient: Latents
     end_gradient: Latents
 
-    def log_f(self, beta: float) -> Tensor:
-        """The geometric path: (1 - beta) log f_0 + beta log f_1."""
+    def log_f(self, beta: float | Tensor) -> Tensor:
+        """The geometric path: (1 - beta) log f_0 + beta log f_1; a beta for all or for each."""
         return (1 - beta) * self.start + beta * self.end
 
-    def force(self, beta: float) -> Latents:
+    def force(self, beta: float | Tensor) -> Latents:
         """Its gradient."""
-        return {
-            site: (1 - beta) * self.start_gradient[site] + beta * self.end_gradient[site]
-            for site in self.z
-        }
+        found = {}
+        for site, z in self.z.items():
+            b = _like(beta, z) if isinstance(beta, Tensor) else beta
+            found[site] = (1 - b) * self.start_gradient[site] + b * self.end_gradient[site]
+        return found
 
 
 class Path:
@@ -78,15 +79,20 @@ class Path:
         self.start, self.rows, self.seed, self.progress = start, rows, seed, progress
         # Sigmoidal: most temperatures where the path leaves one end and nears the other.
         places = torch.linspace(-4.0, 4.0, temperatures + 1).sigmoid()
-        self.betas: list[float] = ((places - places[0]) / (places[-1] - places[0])).tolist()
+        self.betas: Sequence[float | Tensor] = (
+            (places - places[0]) / (places[-1] - places[0])
+        ).tolist()
         with torch.no_grad(), Noise(derive(seed, Stream.PILOT, 0), rows.key).draw():
             spread = draw_latents(start, rows, 64)
         self.scale = {site: z.std(0, keepdim=True) + 1e-6 for site, z in spread.items()}
         self.steps = self._adapt()
 
-    def forward(self, chains: int) -> Tensor:
-        """log weights of chains from f_0 to f_1, (chains, documents): mean of exp is p(x)."""
-        noise = Noise(derive(self.seed, Stream.FORWARD), self.rows.key)
+    def forward(self, chains: int, *run: int) -> Tensor:
+        """log weights of chains from f_0 to f_1, (chains, documents): mean of exp is p(x).
+
+        Each `run`, a tuple of numbers, has draws of its own.
+        """
+        noise = Noise(derive(self.seed, Stream.FORWARD, *run), self.rows.key)
         log_w, _ = self._run(self._draw(noise, chains), self.steps, noise)
         return log_w
 
@@ -137,7 +143,9 @@ class Path:
                 step = step * (0.5 * (accepted.mean(0) - TARGET_ACCEPTANCE)).exp()
         return log_w, torch.stack(used)
 
-    def _move(self, state: State, beta: float, step: Tensor, noise: Noise) -> tuple[State, Tensor]:
+    def _move(
+        self, state: State, beta: float | Tensor, step: Tensor, noise: Noise
+    ) -> tuple[State, Tensor]:
         """One HMC transition that leaves the path at `beta` invariant (Neal 2011).
 
         Returns the state and the acceptance probability, (chains, documents).

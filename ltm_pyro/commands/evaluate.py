@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds import Report, differences, sandwich
+from ltm_pyro.bounds import Report, certify, differences, sandwich
 from ltm_pyro.commands.text import FlatText, Text, as_json, say, show
 from ltm_pyro.config import (
     Fast,
@@ -40,8 +40,16 @@ class Evaluate:
     """Another run with the same tokenizer: paired differences on the same documents."""
     sandwich: Whole = 0
     """Also enclose log p(x) from both sides on this many documents that the model writes."""
-    temperatures: Count = 100
-    """Annealing steps of the sandwich."""
+    certify: bool = False
+    """Also enclose log p(x) of each document of the text itself, where weights allow it."""
+    certify_chains: Annotated[Count, tyro.conf.arg(name="certify.chains")] = 256
+    """Weights of each of the certificate's runs; half of it where they are annealed."""
+    certify_particles: Annotated[Count, tyro.conf.arg(name="certify.particles")] = 1
+    """Chains behind each annealed weight, resampled (sequential Monte Carlo)."""
+    certify_simulated: Annotated[Whole, tyro.conf.arg(name="certify.simulated")] = 32
+    """Documents that the model writes, to tell whether the guide misses posteriors."""
+    temperatures: Count | None = None
+    """Annealing steps of the sandwich (100), the most of them of the certificate (16)."""
     chunk: Count = 64
     """Rows handled at once; bounds the memory."""
     seed: Whole = 0
@@ -68,7 +76,7 @@ class Evaluate:
         for note in corpus.notes:
             say(f"data: {note}")
         fast = self.fast(run)
-        report = self.score(run, rows)
+        report, own_rows = self.score(run, rows), rows
         found, texts = report.to_dict(), [str(report)]
         if other is not None:
             known = other.config.data.columns
@@ -88,7 +96,7 @@ class Evaluate:
                 run.model,
                 like.lengths,
                 [name for name in self.bounds.split(",") if name != "baseline"],
-                temperatures=self.temperatures,
+                temperatures=self.temperatures or 100,
                 guide=run.guide,
                 fast=fast,
                 columns=like.columns,
@@ -96,6 +104,21 @@ class Evaluate:
             )
             found["sandwich"] = certificate.to_dict()
             texts += ["", str(certificate)]
+        if self.certify:
+            enclosed = certify(
+                run.model,
+                own_rows[:],
+                guide=run.guide,
+                fast=fast,
+                temperatures=self.temperatures or 16,
+                chains=self.certify_chains,
+                particles=self.certify_particles,
+                simulated=self.certify_simulated,
+                seed=self.seed,
+                chunk=self.chunk,
+            )
+            found["certificate"] = enclosed.to_dict()
+            texts += ["", str(enclosed)]
         show(as_json(found) if self.json else "\n".join(texts))
 
     def rival(self, run: ltm.Run, path: Path) -> ltm.Run:

@@ -1,0 +1,269 @@
+"""log p(x) between two ends on models where it is known, and what must be refused."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro import seeds
+from ltm_pyro.bounds import certify
+from ltm_pyro.bounds.annealed import Path
+from ltm_pyro.bounds.enclosed import ends_of
+from ltm_pyro.bounds.gate import Misses, gate
+from ltm_pyro.bounds.importance import grid
+from ltm_pyro.bounds.schedule import EvenPath
+from ltm_pyro.config import Fast, Thoughts
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import MeanField
+from ltm_pyro.models import LinearGaussianModel
+from ltm_pyro.programs.densities import prior_of, simulate
+from ltm_pyro.seeds import generator
+
+from ..exact import linear_gaussian, task, tiny_decoder, z_score
+
+FITTED = Fast(steps=20, lr=0.5, optimizer="NaturalGradient", particles=4)
+
+
+def gentle(documents: int = 40, size: int = 6, scale: float = 0.15):
+    """A linear-Gaussian model whose posterior a mean-field guide nearly is; exact log p(x)."""
+    weight = scale * torch.randn(8, size, generator=generator(3))
+    model = LinearGaussianModel(Thoughts(2, 1, size // 2), weight, scale=0.8)
+    rows, _ = simulate(model, torch.full((documents,), 8), 1)
+    return model, rows, model.log_marginal(rows).detach().double().numpy()
+
+
+def log_normal(spread: float, draws: int, documents: int, seed: int) -> torch.Tensor:
+    """Log weights whose mean weight is 1."""
+    noise = torch.randn(draws, documents, generator=generator(seed), dtype=torch.float64)
+    return spread * noise - spread**2 / 2
+
+
+def heavy(k: float, draws: int, documents: int, seed: int) -> torch.Tensor:
+    """Log weights with a Pareto tail of shape k and mean weight 1."""
+    uniform = torch.rand(draws, documents, generator=generator(seed), dtype=torch.float64)
+    return -k * uniform.log() + math.log(1 - k)
+
+
+def test_two_runs_enclose_and_each_end_is_off_by_half_the_variance():
+    lower, upper = ends_of(log_normal(1.0, 64, 20_000, 0), log_normal(1.0, 64, 20_000, 1))
+    half = math.expm1(1.0) / 64 / 2
+    assert (upper >= lower).all()
+    assert z_score(lower.numpy()) < -4
+    assert z_score(upper.numpy()) > 4
+    assert float(lower.mean()) == pytest.approx(-half, rel=0.35)
+    assert float(upper.mean()) == pytest.approx(half, rel=0.35)
+
+
+def test_documents_chosen_by_their_own_draws_would_fall_below_the_truth():
+    """Weights that missed their tail look light: the gate needs draws of its own."""
+    first, second, own = (heavy(0.6, 128, 1500, seed) for seed in (0, 1, 2))
+    upper = ends_of(first, second)[1].numpy()
+    honest, circular = gate(own).allowed, gate(first).allowed & gate(second).allowed
+    assert honest.sum() > 50
+    assert circular.sum() > 30
+    assert z_score(upper[honest]) > -3
+    assert z_score(upper[circular]) < -4
+
+
+@pytest.mark.parametrize("seeds_", [4, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [6, 24])
+def test_the_ends_enclose_what_is_known(size, seeds_):
+    model, rows, exact = gentle(size=size, scale=0.15 if size == 6 else 0.12)
+    lower, upper, inside = [], [], []
+    for seed in range(seeds_):
+        found = certify(
+            model, rows, fast=FITTED, temperatures=1, simulated=8, seed=seed, progress=False
+        )
+        here = found.certified
+        assert here.mean() > 0.5
+        lower.append((found.lower - exact)[here].sum())
+        upper.append((found.upper - exact)[here].sum())
+        least, most = found.interval
+        inside.append(least <= -exact[here].sum() <= most)
+        assert (found.width >= 0).all()
+        assert found.width[here].mean() < 0.02
+    assert z_score(lower) < 4
+    assert z_score(upper) > -4
+    # 95% each: fewer would be seen once in 10,000 times
+    assert sum(inside) >= {4: 2, 24: 18}[seeds_]
+
+
+def test_annealing_certifies_what_importance_weights_do_not():
+    model, rows, exact = gentle(8, 6, 0.3)
+    plain = certify(model, rows, fast=FITTED, temperatures=1, simulated=0, progress=False)
+    found = certify(model, rows, fast=FITTED, temperatures=4, simulated=0, progress=False)
+    assert found.certified.sum() > plain.certified.sum()
+    assert set(found.temperatures) > {1}
+    here = found.certified
+    assert z_score((found.lower - exact)[here]) < 4
+    assert z_score((found.upper - exact)[here]) > -4
+
+
+def test_a_decoder_beside_quadrature():
+    model, rows = tiny_decoder(0, 12)
+    exact = -grid(task(model, rows, MeanField), 72).nats.double().numpy()
+    found = certify(model, rows, fast=FITTED, temperatures=1, simulated=8, progress=False)
+    here = found.certified
+    least, most = found.interval
+    assert here.mean() > 0.5
+    assert least - 0.01 * here.sum() < -exact[here].sum() < most + 0.01 * here.sum()
+
+
+class Even(LinearGaussianModel):
+    """x depends on |z|: a posterior of two modes, of which a normal guide finds one."""
+
+    def forward(self, batch, prelude=None):
+        with pyro.plate("documents", len(batch), dim=-1):
+            z = self.prior(batch)
+            mean = z.flatten(-3).abs() @ self.weight[: batch.tokens.shape[1]].T
+            fn = dist.Normal(mean, self.scale).mask(batch.mask).to_event(1)
+            pyro.sample("tokens", fn, obs=batch.tokens)
+        return z
+
+
+def test_a_mode_that_the_guide_misses_is_refused():
+    model = Even(Thoughts(1, 1, 1), torch.full((8, 1), 2.0), scale=0.5)
+    rows, _ = simulate(model, torch.full((24,), 8), 0)
+    exact = -grid(task(model, rows, MeanField), 4000).nats.double().numpy()
+    found = certify(model, rows, fast=FITTED, temperatures=1, simulated=24, progress=False)
+    assert not found.certified.any()
+    assert "missed the thoughts" in found.reason[0]
+    assert found.misses.missed > 0.2 * found.misses.tried
+    # Weights alone tell nothing: without the model's own documents half of p(x) is certified.
+    blind = certify(model, rows, fast=FITTED, temperatures=1, simulated=0, progress=False)
+    here = blind.certified
+    assert here.mean() > 0.5
+    assert (blind.upper - exact)[here].mean() < -0.5
+    assert "not looked for" in str(blind)
+
+
+@pytest.mark.parametrize("particles", [1, 4])
+def test_weights_of_even_steps_are_unbiased(particles):
+    model, rows = linear_gaussian(0, documents=4)
+    with torch.no_grad():
+        exact = model.log_marginal(rows)
+    path = EvenPath(model, prior_of(model), rows, 6, 0, particles=particles)
+    ratio = (path.forward(4000 // particles) - exact).exp().numpy()
+    for document in range(4):
+        assert abs(z_score(ratio[:, document], 1.0)) < 4.5
+    again, other = path.forward(3, 1), path.forward(3, 2)
+    assert not torch.equal(again, other)
+    assert torch.equal(again, path.forward(3, 1))
+
+
+def test_temperatures_stand_where_they_cost_least():
+    model, rows = linear_gaussian(0, documents=16)
+    even, sigmoid = (
+        kind(model, prior_of(model), rows, 8, 0).forward(200).std(0).mean()
+        for kind in (EvenPath, Path)
+    )
+    assert even < 0.85 * sigmoid
+    path = EvenPath(model, prior_of(model), rows, 8, 0)
+    betas = torch.stack(list(path.betas))
+    assert betas.shape == (9, 16)
+    assert ((betas[1:] - betas[:-1]) > 0).all()
+    assert betas[0].max() == 0
+    assert betas[-1].min() == 1
+
+
+def test_resampling_helps_where_weights_are_uneven():
+    model, rows = linear_gaussian(0, documents=16)
+    path = EvenPath(model, prior_of(model), rows, 8, 0, particles=8)
+    population = path.forward(60).std(0)
+    log_w = EvenPath(model, prior_of(model), rows, 8, 0).forward(480)
+    alone = (torch.logsumexp(log_w.reshape(60, 8, 16), 1) - math.log(8)).std(0)
+    assert population.mean() < alone.mean()
+
+
+def test_fit_pilot_gate_and_both_runs_share_no_draw(monkeypatch):
+    model, rows, _ = gentle(4)
+    found = []
+    mixed = seeds._mixed
+
+    def spy(seed, keys):
+        found.append(seed)
+        return mixed(seed, keys)
+
+    monkeypatch.setattr(seeds, "_mixed", spy)
+    monkeypatch.setattr("ltm_pyro.bounds.gate.TOLERANCE", 1e-3)  # all are annealed
+    monkeypatch.setattr("ltm_pyro.bounds.enclosed.HOPE", 1e9)
+    certify(
+        model, rows, fast=dataclasses.replace(FITTED, steps=2), temperatures=2, chains=26,
+        simulated=0, progress=False,
+    )  # fmt: skip
+    steps = 2 * 2  # a draw and an optimizer's step for each of two; fitted again to be annealed
+    assert len(found) - len(set(found)) == steps
+    certificate = set(found)
+    found.clear()
+    ltm.evaluate(model, rows, ["elbo:4", "iwae:9", "ais:3", "prior:4"], fast=FITTED, progress=False)
+    assert not certificate & set(found)
+
+
+def test_the_gate_tells_why():
+    seen = gate(torch.cat([log_normal(0.5, 256, 1, 0), log_normal(3.0, 256, 1, 1)], 1))
+    assert seen.allowed.tolist() == [True, False]
+    assert seen.reason(0, 1) == ""
+    assert "log weights spread by" in seen.reason(1, 1)
+    assert "temperatures needed" in seen.reason(1, 1)
+    assert "k-hat" in gate(heavy(0.9, 256, 1, 0) * 0.99).reason(0, 1)
+    broken = log_normal(0.5, 256, 1, 0)
+    broken[0] = -torch.inf
+    assert gate(broken).reason(0, 1) == "log weights are not finite"
+    with pytest.raises(InputError, match="its gate needs 25 or more"):
+        gate(log_normal(0.5, 10, 1, 0))
+
+
+def test_the_share_of_misses_has_an_exact_limit():
+    assert Misses(32, 32, 0).limit == pytest.approx(1 - 0.05 ** (1 / 32))
+    assert Misses(32, 20, 20).limit == 1.0
+    assert Misses(32, 32, 1).verdict == ""
+    assert "missed the thoughts of 2 of 32" in Misses(32, 32, 2).verdict
+    assert "none passed the gate" in Misses(32, 0, 0).verdict
+
+
+def test_rows_of_a_document_are_summed_and_all_must_pass():
+    model, rows, _ = gentle(12)
+    shared = dataclasses.replace(rows, document=torch.arange(12) // 3)
+    one = certify(model, rows, fast=FITTED, temperatures=1, simulated=0, progress=False)
+    found = certify(model, shared, fast=FITTED, temperatures=1, simulated=0, progress=False)
+    np.testing.assert_allclose(found.lower, one.lower.reshape(4, 3).sum(1), rtol=1e-6)
+    np.testing.assert_allclose(found.error, np.sqrt((one.error.reshape(4, 3) ** 2).sum(1)))
+    np.testing.assert_array_equal(found.certified, one.certified.reshape(4, 3).all(1))
+
+
+def test_what_it_prints_and_gives():
+    model, rows, _ = gentle(16)
+    found = certify(model, rows, fast=FITTED, temperatures=1, simulated=4, progress=False)
+    data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    least, most = data["nats_per_token"]
+    assert least < most
+    assert data["perplexity"] == pytest.approx([math.exp(least), math.exp(most)])
+    assert data["interval_95"]["nats_per_token"][0] < least
+    assert len(data["per_document"]) == 16
+    one = data["per_document"][0]
+    assert one["width"] == pytest.approx(one["upper"] - one["lower"])
+    assert data["share"] == found.certified.mean()
+    assert "enclosed for" in str(found)
+    for wrong in ({"temperatures": 0}, {"chains": 0}, {"simulated": -1}, {"particles": 0}):
+        with pytest.raises(InputError, match="expected a whole number"):
+            certify(model, rows, **wrong)
+    with pytest.raises(InputError, match="no rows to score"):
+        certify(model, rows[:0])
+
+
+def test_the_figure_stands_beside_the_others():
+    model, rows = tiny_decoder(0, 8)
+    report = ltm.evaluate(model, rows, ["iwae:64", "upper:1"], fast=FITTED, progress=False)
+    upper = report["upper"]
+    assert not upper.is_bound
+    assert "the other side" in upper.protocol
+    assert upper.nats.min() >= 0
+    exact = grid(task(model, rows, MeanField), 72).nats.numpy()
+    assert (upper.nats - exact)[upper.nats > 0].mean() < 0.02
+    assert upper.nats_per_token < report["iwae"].nats_per_token
