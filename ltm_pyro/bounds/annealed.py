@@ -215,7 +215,7 @@ def ais_prior(task: Task, temperatures: int = 100) -> Estimate:
 def _estimate(log_w: Tensor, how: str, temperatures: int) -> Estimate:
     mean, variance = log_mean_exp(log_w)
     protocol = f"bound: {how} over {temperatures} temperatures, {len(log_w)} chains"
-    return Estimate(-mean, protocol, len(log_w), variance)
+    return Estimate(-mean, protocol, len(log_w), variance, log_weights=log_w)
 
 
 def _energy(p: Latents) -> Tensor:

@@ -25,10 +25,11 @@ class Estimate:
         nats: shape (rows,).
         protocol: in words, how it was made.
         draws: draws of z for each row.
-        variance: of `nats` over those draws, shape (rows,), if it is known.
+        variance: of `nats` over those draws, the fit given, shape (rows,), if it is known.
         parts: named parts that `nats` is the sum of, shape (rows,) each.
         is_bound: whether the expectation of `nats` is at least -log p(x); for `predictive`, whose
             p(x) is that of the left-to-right predictor, whether it is a code length.
+        log_weights: of the draws, (draws, rows), where `nats` is -log of the mean of weights.
     """
 
     nats: Tensor
@@ -37,6 +38,7 @@ class Estimate:
     variance: Tensor | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     is_bound: bool = True
+    log_weights: Tensor | None = None
 
 
 Estimator = Callable[..., Estimate]

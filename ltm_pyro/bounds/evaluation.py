@@ -2,8 +2,9 @@
 
 import hashlib
 import inspect
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ltm_pyro.bounds.estimate import BOUNDS, Estimate, Estimator, Task
+from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds
 from ltm_pyro.bounds.report import Array, Figure, Report
+from ltm_pyro.bounds.weights import FEWEST, effective_sample_size, pareto_khat
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, unknown
@@ -19,6 +22,9 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
 from ltm_pyro.seeds import Stream, derive
+
+Scored = dict[str, list[tuple[Estimate, float]]]
+"""The estimates of each figure, chunk by chunk, with their seconds."""
 
 
 def evaluate(
@@ -31,6 +37,7 @@ def evaluate(
     baseline: TextModel | None = None,
     seed: int = 0,
     chunk: int = 64,
+    repeat: int = 64,
     progress: bool = True,
 ) -> Report:
     """Score rows of text under a model, each figure with its protocol and its errors.
@@ -44,6 +51,9 @@ def evaluate(
         baseline: a decoder without latents to score on the same rows, exactly.
         seed: where every draw comes from.
         chunk: rows handled at once; bounds the memory.
+        repeat: at most so many rows, chosen by lot, are fitted and scored once more (few rows more
+            often) to learn what a repetition would give: the figures' Monte Carlo error. With 0
+            that error is of the draws alone, the fit given, and too small where a bound is loose.
         progress: whether to show a progress bar.
 
     Raises:
@@ -51,25 +61,41 @@ def evaluate(
     """
     if not len(rows):
         raise InputError("there are no rows to score: is the split empty?")
+    if repeat < 0:
+        raise InputError(f"repeat is {repeat}: expected rows to repeat, 0 or more")
     wanted = _wanted(bounds)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
-    estimates: dict[str, list[Estimate]] = {label: [] for label in wanted}
-    seconds = dict.fromkeys(estimates, 0.0)
-    fast = fast or Fast()
-    parts = list(rows.to(next(model.parameters()).device).split(chunk))
-    with tqdm(total=len(parts) * len(wanted), desc="scoring", disable=not progress) as bar:
-        for part in parts:
-            task = Task(model, part, guide, fast, derive(seed, Stream.TASK), baseline, progress)
-            for label, (estimator, numbers) in wanted.items():
-                bar.set_postfix_str(label)
-                estimate, spent = _timed(estimator, task, numbers)
-                estimates[label].append(estimate)
-                seconds[label] += spent
-                bar.update()
-    return Report(
-        {label: _figure(label, estimates[label], rows, seconds[label]) for label in wanted}
-    )
+    chosen = repeated_rows(len(rows), repeat, seed)
+    times = rounds(len(chosen))
+    device = next(model.parameters()).device
+    parts = list(rows.to(device).split(chunk))
+    again = list(rows[chosen].to(device).split(chunk)) if times else []
+    steps = (len(parts) + times * len(again)) * len(wanted)
+    with tqdm(total=steps, desc="scoring", disable=not progress) as bar:
+
+        def score(labels: Iterable[str], parts: list[Rows], seed: int) -> Scored:
+            found: Scored = {label: [] for label in labels}
+            for part in parts:
+                task = Task(model, part, guide, fast or Fast(), seed, baseline, progress)
+                for label in found:
+                    bar.set_postfix_str(label)
+                    estimator, numbers = wanted[label]
+                    found[label].append(_timed(estimator, task, numbers))
+                    bar.update()
+            return found
+
+        first = score(wanted, parts, derive(seed, Stream.TASK))
+        # What is exact, or no bound, has no error that repetitions would show.
+        drawn = [n for n, ((one, _), *_) in first.items() if one.draws and one.is_bound]
+        repeated = [score(drawn, again, derive(seed, Stream.REPETITION, i)) for i in range(times)]
+    figures = {}
+    for label, found in first.items():
+        estimates = [one for one, _ in found]
+        others = [[one for one, _ in each[label]] for each in repeated if label in each]
+        seconds = sum(spent for _, spent in found)
+        figures[label] = _figure(label, estimates, others, chosen, rows, seconds)
+    return Report(figures)
 
 
 def by_document(values: Tensor, rows: Rows) -> Array:
@@ -106,12 +132,32 @@ def _wanted(bounds: Iterable[str]) -> dict[str, tuple[Estimator, tuple[int, ...]
     return wanted
 
 
-def _figure(name: str, estimates: list[Estimate], rows: Rows, seconds: float) -> Figure:
+def _figure(
+    name: str,
+    estimates: Sequence[Estimate],
+    repetitions: list[list[Estimate]],
+    chosen: Tensor,
+    rows: Rows,
+    seconds: float,
+) -> Figure:
+    """A figure from its estimate of each chunk, and from repetitions for the chosen rows."""
+
     def documents(values: Iterable[Tensor]) -> Array:
-        return by_document(torch.cat(list(values)), rows)
+        return by_document(torch.cat([value.cpu() for value in values]), rows)
 
     first = estimates[0]
-    variances = [e.variance for e in estimates if e.variance is not None]
+    known = [e.variance for e in estimates if e.variance is not None]
+    variance = torch.cat(known).cpu() if len(known) == len(estimates) else None
+    freedom, khat, ess = math.inf, None, None
+    if repetitions:
+        again = torch.stack([torch.cat([e.nats for e in one]).cpu() for one in repetitions])
+        nats = torch.cat([e.nats for e in estimates]).cpu()
+        variance, freedom = over_repetitions(nats, again, chosen, variance)
+    weights = [e.log_weights for e in estimates if e.log_weights is not None]
+    if weights and len(weights[0]) > 1:
+        log_w = torch.cat(weights, 1).double().cpu().numpy()
+        ess = effective_sample_size(log_w)
+        khat = pareto_khat(log_w) if len(log_w) >= FEWEST else None
     return Figure(
         name=name,
         protocol=first.protocol,
@@ -120,8 +166,12 @@ def _figure(name: str, estimates: list[Estimate], rows: Rows, seconds: float) ->
         bytes=by_document(rows.bytes, rows),
         is_bound=first.is_bound,
         parts={part: documents(e.parts[part] for e in estimates) for part in first.parts},
-        monte_carlo_variance=documents(variances) if len(variances) == len(estimates) else None,
+        monte_carlo_variance=None if variance is None else by_document(variance, rows),
+        monte_carlo_freedom=freedom,
+        repeated=len(chosen) if repetitions else 0,
         draws=first.draws,
+        khat=khat,
+        ess=ess,
         seconds=seconds,
         text=hashlib.sha256(rows.key.cpu().numpy().tobytes()).hexdigest()[:16],
     )

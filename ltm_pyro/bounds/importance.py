@@ -33,9 +33,10 @@ def iwae(task: Task, draws: int = 64) -> Estimate:
     For each document -log (1/K) sum_k p(x, z_k) / q(z_k): in expectation at least -log p(x), never
     above the negative ELBO, and falling to -log p(x) as K grows.
     """
-    nats, variance = log_mean_exp(importance_weights(task, draws))
+    log_w = importance_weights(task, draws)
+    nats, variance = log_mean_exp(log_w)
     protocol = f"bound: {task.fast.steps} fast steps, {draws} importance-weighted fresh draws"
-    return Estimate(-nats, protocol, draws, variance)
+    return Estimate(-nats, protocol, draws, variance, log_weights=log_w)
 
 
 def log_mean_exp(log_values: Tensor) -> tuple[Tensor, Tensor | None]:

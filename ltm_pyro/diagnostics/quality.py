@@ -12,12 +12,15 @@ from torch import Tensor
 
 from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
 from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import (
+    FEWEST,
+    effective_sample_size,
+    khat_threshold,
+    pareto_khat,
+)
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.posterior import Posterior, with_density
 from ltm_pyro.programs.densities import draw_latents, log_weights, needs_thoughts
-
-FEWEST = 25
-"""Draws below which no Pareto tail is fitted: it would have fewer than five of them."""
 
 DOZENS = 24
 """Latent dimensions from which a high k-hat is what any approximate guide shows."""
@@ -145,7 +148,7 @@ def guide_quality(posterior: Posterior, draws: int = 256, seed: int | None = Non
     rows = posterior.rows
     return GuideQuality(
         khat=pareto_khat(log_w.numpy()),
-        ess=(relative.sum(0).square() / relative.square().sum(0)).numpy(),
+        ess=effective_sample_size(log_w.numpy()),
         elbo=elbo.numpy(),
         iwae=iwae.numpy(),
         gap_error=error.numpy(),
@@ -154,39 +157,6 @@ def guide_quality(posterior: Posterior, draws: int = 256, seed: int | None = Non
         draws=draws,
         dimensions=dimensions,
     )
-
-
-def khat_threshold(draws: int) -> float:
-    """The k-hat above which that many draws are too few (Vehtari et al. 2024)."""
-    return min(1 - 1 / math.log10(draws), 0.7)
-
-
-def pareto_khat(log_weights: Array) -> Array:
-    """k-hat of each document: log weights (draws, documents) -> (documents,).
-
-    0 where the largest weights are equal up to the precision they were computed in; nan where so
-    many are zero that the tail holds some.
-
-    Raises:
-        InputError: if arviz-stats is not installed.
-    """
-    try:
-        from arviz_stats.base import array_stats
-    except ImportError:
-        raise InputError(
-            "k-hat needs arviz-stats, which is missing: pip install arviz-stats"
-        ) from None
-    draws = len(log_weights)
-    largest = np.sort(log_weights, 0)[-min(draws // 5, int(3 * math.sqrt(draws))) :]  # the tail
-    # fp32 sums of log-probabilities are off by some units in the last place.
-    noise = 64 * np.finfo(np.float32).eps * np.abs(largest[-1])
-    khat = np.where(np.isfinite(largest[0]), 0.0, np.nan)
-    varied = np.isfinite(khat) & (largest[-1] - largest[0] > np.maximum(noise, 1e-3))
-    if varied.any():
-        # psislw takes the logs that cross-validation has, of p(x | z): minus a log weight.
-        with np.errstate(all="ignore"):  # ties divide by zero, to no harm
-            khat[varied] = array_stats.psislw(-log_weights[:, varied], axis=0)[1]
-    return khat
 
 
 def plot_guide_quality(quality: GuideQuality, ax: Axes) -> Axes:
