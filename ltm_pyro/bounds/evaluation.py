@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from ltm_pyro.bounds.estimate import BOUNDS, Estimate, Estimator, Task
 from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds
 from ltm_pyro.bounds.report import Array, Figure, Report
-from ltm_pyro.bounds.weights import FEWEST, effective_sample_size, pareto_khat
+from ltm_pyro.bounds.tails import FEWEST, pareto_khat
+from ltm_pyro.bounds.weights import effective_sample_size
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, unknown
@@ -98,6 +99,20 @@ def evaluate(
     return Report(figures)
 
 
+def blocks_of(rows: Rows) -> Array | None:
+    """Which block each document counts in, (documents,), where rows are windows of one stream.
+
+    In the packed layout neighbouring windows share a document, and are alike. Its rows are known
+    by filling the window, all but the last, each a document of its own. Blocks are of as many
+    neighbours as there are blocks (batch means, Flegal & Jones 2010), with ten of them or more.
+    """
+    documents, full = rows.document.cpu().unique(), rows.lengths == rows.lengths.max()
+    if len(documents) < len(rows) or int(full.sum()) < len(rows) - 1:
+        return None
+    size = min(round(math.sqrt(len(rows))), len(rows) // 10)
+    return None if size < 2 else np.arange(len(rows)) // size
+
+
 def by_document(values: Tensor, rows: Rows) -> Array:
     """Sum a value of each row over the rows of each document, shape (documents,)."""
     _, place = torch.unique(rows.document.cpu(), return_inverse=True)
@@ -164,6 +179,7 @@ def _figure(
         nats=documents(e.nats for e in estimates),
         tokens=by_document(rows.lengths, rows),
         bytes=by_document(rows.bytes, rows),
+        block=blocks_of(rows),
         is_bound=first.is_bound,
         parts={part: documents(e.parts[part] for e in estimates) for part in first.parts},
         monte_carlo_variance=None if variance is None else by_document(variance, rows),

@@ -28,6 +28,8 @@ class Figure:
         parts: named parts that `nats` is the sum of, shape (documents,) each.
         monte_carlo_variance: of each document's `nats`, over repetitions of its fit and its draws
             (over the draws alone, which is too little, if nothing was repeated).
+        block: the block of neighbours that a document counts in where errors are computed,
+            (documents,); each by itself if None.
         monte_carlo_freedom: degrees of freedom of that estimate, summed over documents.
         repeated: rows that were fitted and scored again to learn it.
         draws: draws of z for each row.
@@ -48,6 +50,7 @@ class Figure:
     draws: int = 0
     seconds: float = 0.0
     text: str = ""
+    block: Array | None = None
     monte_carlo_freedom: float = math.inf
     repeated: int = 0
     khat: Array | None = None
@@ -72,8 +75,11 @@ class Figure:
 
     @property
     def standard_error(self) -> float:
-        """Of `nats_per_token`, over documents drawn at random (ratio estimator, delta method)."""
-        return ratio_error(self.nats, self.tokens)
+        """Of `nats_per_token`, over documents drawn at random (ratio estimator, delta method).
+
+        In the packed layout over blocks of windows, since neighbours share a document.
+        """
+        return ratio_error(self.nats, self.tokens, self.block)
 
     @property
     def monte_carlo_error(self) -> float:
@@ -85,7 +91,7 @@ class Figure:
     @property
     def interval(self) -> Interval:
         """95 % for `nats_per_token`, over documents drawn at random."""
-        return interval(self.nats_per_token, self.standard_error, self.documents - 1)
+        return interval(self.nats_per_token, self.standard_error, self.units - 1)
 
     @property
     def monte_carlo_interval(self) -> Interval:
@@ -102,6 +108,11 @@ class Figure:
         """Number of documents."""
         return len(self.nats)
 
+    @property
+    def units(self) -> int:
+        """Number of documents, or of blocks of them, that errors are computed over."""
+        return len(self.nats) if self.block is None else len(np.unique(self.block))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; null where a number is not known (an error of one document)."""
         return {
@@ -117,6 +128,7 @@ class Figure:
             **{f"{k}_per_token": float(v.sum() / self.tokens.sum()) for k, v in self.parts.items()},
             "is_bound": self.is_bound,
             "documents": self.documents,
+            "units_of_error": self.units,
             "tokens": int(self.tokens.sum()),
             "bytes": int(self.bytes.sum()),
             "draws": self.draws,
@@ -166,8 +178,9 @@ class Report:
                 lines.append(f"  {name:<12}{part.sum() / figure.tokens.sum():>12.4f}")
             if figure.weights:
                 lines.append(f"  {figure.weights}")
+        over = f" (errors over {one.units} blocks of windows)" if one.block is not None else ""
         lines.append(
-            f"{one.documents} documents, {int(one.tokens.sum())} tokens, "
+            f"{one.documents} documents{over}, {int(one.tokens.sum())} tokens, "
             f"{int(one.bytes.sum())} bytes; lower is better"
         )
         return "\n".join(lines)
@@ -211,7 +224,7 @@ def paired_difference(worse: Figure, better: Figure) -> tuple[float, float]:
     if other_text or not np.array_equal(worse.tokens, better.tokens):
         raise ValueError(f"{worse.name} and {better.name} were not scored on the same documents")
     gap = worse.nats - better.nats
-    return float(gap.sum() / worse.tokens.sum()), ratio_error(gap, worse.tokens)
+    return float(gap.sum() / worse.tokens.sum()), ratio_error(gap, worse.tokens, worse.block)
 
 
 def differences(better: Report, worse: Report) -> dict[str, dict[str, Any]]:
@@ -224,15 +237,20 @@ def differences(better: Report, worse: Report) -> dict[str, dict[str, Any]]:
     for name, figure in better.figures.items():
         if name in worse.figures:
             gap, error = paired_difference(worse[name], figure)
-            between = list(map(_finite, interval(gap, error, figure.documents - 1)))
+            between = list(map(_finite, interval(gap, error, figure.units - 1)))
             found[name] = {"difference": gap, "standard_error": error, "interval": between}
     return found
 
 
-def ratio_error(numerator: Array, denominator: Array) -> float:
-    """Standard error of sum(numerator) / sum(denominator) over independent pairs (delta method)."""
-    n = len(numerator)
+def ratio_error(numerator: Array, denominator: Array, block: Array | None = None) -> float:
+    """Standard error of sum(numerator) / sum(denominator) over independent pairs (delta method).
+
+    Pairs of one block are summed first: then blocks are what is independent.
+    """
+    residual = numerator - numerator.sum() / denominator.sum() * denominator
+    if block is not None:
+        residual = np.bincount(np.unique(block, return_inverse=True)[1], residual)
+    n = len(residual)
     if n < 2:
         return math.nan
-    residual = numerator - numerator.sum() / denominator.sum() * denominator
     return float(math.sqrt(n / (n - 1) * (residual**2).sum()) / denominator.sum())

@@ -61,12 +61,10 @@ class Evaluate:
         say(f"run: {run.path}, the {self.checkpoint} checkpoint, of iteration {run.step}")
         say(f"data: {corpus.name}, split {split}: {len(rows)} rows")
         fast = self.fast(run)
+        other = None if self.against is None else self.other(run)
         report = self.score(run, rows)
         found, texts = report.to_dict(), [str(report)]
-        if self.against is not None:
-            other = ltm.load(self.against, self.checkpoint)
-            if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
-                raise InputError(f"{self.against} has another tokenizer than {self.run_folder}")
+        if other is not None:
             known = other.config.data.columns
             if known != corpus.columns:  # the other run's prior has codes of its own
                 data = dataclasses.replace(config.data, columns=known)
@@ -93,6 +91,21 @@ class Evaluate:
             found["sandwich"] = certificate.to_dict()
             texts += ["", str(certificate)]
         print(json.dumps(found, indent=2) if self.json else "\n".join(texts))
+
+    def other(self, run: ltm.Run) -> ltm.Run:
+        """The run to compare with, if it can score the same rows."""
+        assert self.against is not None
+        other = ltm.load(self.against, self.checkpoint)
+        if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
+            raise InputError(f"{self.against} has another tokenizer than {self.run_folder}")
+        reads, needed = (r.config.architecture.length for r in (other, run))
+        if reads < needed:
+            raise InputError(
+                f"{self.against} reads rows of {reads} tokens, {self.run_folder} has rows of "
+                f"{needed}: evaluate {self.against} --against {self.run_folder} instead, which "
+                "cuts documents into rows that both read"
+            )
+        return other
 
     def fast(self, run: ltm.Run) -> Fast:
         """A run's own fast loop, with the steps that were asked for."""
