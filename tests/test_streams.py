@@ -66,7 +66,7 @@ def test_repetitions_draw_from_streams_of_their_own(model, monkeypatch):
         )
 
     once, repeated = draws(0), draws(4)
-    assert len(set(repeated)) == len(repeated) == 9 * len(once)
+    assert len(set(repeated)) == len(repeated) == 7 * len(once)
     assert set(once) < set(repeated)
 
 

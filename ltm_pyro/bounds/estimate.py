@@ -91,4 +91,4 @@ class Task:
             InputError: if the guide has no density, so that no bound can be made of it.
         """
         guide, rows = self.posterior.chunks[0]
-        return with_density(guide), rows
+        return with_density(guide, rows), rows

@@ -22,6 +22,8 @@ from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
+from ltm_pyro.programs.densities import prior_of
+from ltm_pyro.programs.proper import check_proper
 from ltm_pyro.seeds import Stream, derive
 
 Scored = dict[str, list[tuple[Estimate, float]]]
@@ -58,7 +60,9 @@ def evaluate(
         progress: whether to show a progress bar.
 
     Raises:
-        InputError: for an unknown figure or a bad number, or if there are no rows.
+        InputError: for an unknown figure or a bad number, if there are no rows, for a prior or a
+            guide without a density on the reals, or for a bound that says that text is more
+            probable than certain.
     """
     if not len(rows):
         raise InputError("there are no rows to score: is the split empty?")
@@ -67,6 +71,9 @@ def evaluate(
     wanted = _wanted(bounds)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
+    if getattr(model, "prior", None) is not None:
+        first_row = rows[:1].to(next(model.parameters()).device)
+        check_proper(prior_of(model), first_row, f"prior {type(model.prior).__name__}")
     chosen = repeated_rows(len(rows), repeat, seed)
     times = rounds(len(chosen))
     device = next(model.parameters()).device
@@ -110,7 +117,7 @@ def blocks_of(rows: Rows) -> Array | None:
     if len(documents) < len(rows) or int(full.sum()) < len(rows) - 1:
         return None
     size = min(round(math.sqrt(len(rows))), len(rows) // 10)
-    return None if size < 2 else np.arange(len(rows)) // size
+    return None if size < 2 else np.arange(len(rows), dtype=np.float64) // size
 
 
 def by_document(values: Tensor, rows: Rows) -> Array:
@@ -166,17 +173,26 @@ def _figure(
     freedom, khat, ess = math.inf, None, None
     if repetitions:
         again = torch.stack([torch.cat([e.nats for e in one]).cpu() for one in repetitions])
-        nats = torch.cat([e.nats for e in estimates]).cpu()
-        variance, freedom = over_repetitions(nats, again, chosen, variance)
+        once = torch.cat([e.nats for e in estimates]).cpu()
+        variance, freedom = over_repetitions(once, again, chosen, variance)
     weights = [e.log_weights for e in estimates if e.log_weights is not None]
     if weights and len(weights[0]) > 1:
         log_w = torch.cat(weights, 1).double().cpu().numpy()
         ess = effective_sample_size(log_w)
         khat = pareto_khat(log_w) if len(log_w) >= FEWEST else None
+    nats = documents(e.nats for e in estimates)
+    if first.is_bound and not rows.tokens.is_floating_point():
+        error = 0.0 if variance is None else math.sqrt(float(variance.sum()))
+        if nats.sum() < -5 * error - 1e-4 * rows.token_count:
+            raise InputError(
+                f"{name} gives {nats.sum():.1f} nats for {len(nats)} documents, but -log p(x) of "
+                "discrete text cannot be negative: what the prior or the guide calls a log density "
+                "is none (ltm_pyro.testing.check_prior and check_guide find out)"
+            )
     return Figure(
         name=name,
         protocol=first.protocol,
-        nats=documents(e.nats for e in estimates),
+        nats=nats,
         tokens=by_document(rows.lengths, rows),
         bytes=by_document(rows.bytes, rows),
         block=blocks_of(rows),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ltm_pyro.seeds import Stream, generator
 
-FEWEST = 48
+FEWEST = 24
 """Repetitions, over all rows, below which rows are repeated more than once."""
 
 
@@ -19,7 +19,7 @@ def repeated_rows(rows: int, most: int, seed: int) -> Tensor:
 
 def rounds(rows: int) -> int:
     """How often so many rows are repeated."""
-    return min(8, math.ceil(FEWEST / rows)) if rows else 0
+    return min(6, math.ceil(FEWEST / rows)) if rows else 0
 
 
 def over_repetitions(

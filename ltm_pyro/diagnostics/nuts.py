@@ -159,7 +159,7 @@ def compare_with_nuts(
     posterior = infer(model, rows, guide, fast, derive(seed, Stream.TASK))
     guided = []
     for fitted, part in posterior.chunks:
-        with_density(fitted)
+        with_density(fitted, part)
         with torch.no_grad(), posterior.noise(part, seed, stream=1).draw():
             guided.append(draw_latents(fitted, part, guide_draws))
     sampled, divergences = [], 0

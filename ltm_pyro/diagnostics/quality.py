@@ -174,7 +174,7 @@ def _log_weights(posterior: Posterior, draws: int, seed: int) -> tuple[Tensor, i
     """Log weights in fp64 on the CPU, (draws, rows), nats; and latent dimensions of a row."""
     found, dimensions = [], 0
     for guide, rows in posterior.chunks:
-        with_density(guide)
+        with_density(guide, rows)
         model = posterior.model.having_read(rows)
         noise = posterior.noise(rows, seed, STREAM)
         with noise.draw():

@@ -18,14 +18,13 @@ from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.programs.densities import (
+    as_one,
     draw_latents,
-    joined,
     log_density,
     log_joint,
     prior_of,
     site_distributions,
 )
-from ltm_pyro.programs.elbo import sample_thoughts
 
 ACTIVE = 0.01
 """A unit is active if the variance over documents of its posterior mean exceeds this."""
@@ -208,9 +207,9 @@ def _part(posterior: Posterior, chunk: int, draws: int, seed: int) -> _Part:
     prior = prior_of(posterior.model)
     noise = posterior.noise(rows, seed, stream=8)
     with noise.draw():
-        q = sample_thoughts(posterior.model, guide, rows, max(draws, MOMENTS))
+        q = as_one(draw_latents(guide, rows, max(draws, MOMENTS)))
     with noise.draw():
-        p = joined(posterior.model, draw_latents(prior, rows, max(draws, MOMENTS)), rows)
+        p = as_one(draw_latents(prior, rows, max(draws, MOMENTS)))
     with noise.draw():
         q_fn = site_distributions(guide, rows)
         p_fn = site_distributions(prior, rows)
@@ -244,7 +243,7 @@ def _surgery(posterior: Posterior, draws: int, seed: int) -> tuple[float, float]
     total = len(posterior.rows)
     for guide, rows in posterior.chunks:
         with posterior.noise(rows, seed, stream=9).draw():
-            values = sample_thoughts(posterior.model, guide, rows, draws)
+            values = as_one(draw_latents(guide, rows, draws))
         z = {"z": values}  # (draws, rows, layers, slots, dim)
         log_q_own.append(log_density(guide, z, rows))
         log_p.append(log_density(prior_of(posterior.model), z, rows))

@@ -73,7 +73,7 @@ def test_few_rows_are_repeated_more_often_and_many_only_in_part():
     some = repeated_rows(1000, 64, 0)
     assert len(set(some.tolist())) == 64
     assert some.tolist() != repeated_rows(1000, 64, 1).tolist()
-    assert [rounds(n) for n in (0, 1, 10, 48, 64)] == [0, 8, 5, 1, 1]
+    assert [rounds(n) for n in (0, 1, 10, 24, 64)] == [0, 6, 3, 1, 1]
 
 
 def test_repeated_rows_are_counted_and_may_be_few(model):
