@@ -183,3 +183,18 @@ def use_of(gain, error, kl):
 def test_effects_in_nats_decide(gain, error, kl, words):
     assert use_of(gain, error, kl).verdict.startswith(words)
     assert "-0.00" not in use_of(gain, error, kl).verdict
+
+
+def test_a_shift_of_all_thoughts_is_no_information():
+    """Every document's guide is N(1, 1): a KL of 3 nats, all of it the aggregate's."""
+
+    class Shifted(MeanField):
+        def start(self, model, batch):
+            self.loc.data.fill_(1.0)
+
+    model, rows = linear_gaussian(0)
+    use = thought_use(infer(model, rows, Shifted, Fast(steps=0)), 64)
+    assert use.total_kl[0] == pytest.approx(3.0)
+    assert abs(use.mutual_information) < 0.05
+    assert use.marginal_kl == pytest.approx(3.0, abs=0.2)
+    assert use.marginal[1] == use.marginal_kl
