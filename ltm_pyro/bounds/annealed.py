@@ -197,9 +197,7 @@ def ais(task: Task, temperatures: int = 100) -> Estimate:
     with frozen(task.model), frozen(guide):
         path = Path(task.model, guide, rows, temperatures, task.seed, task.progress)
         log_w = path.forward(CHAINS)
-    return _estimate(
-        log_w, f"{task.fast.steps} fast steps, then annealed from the guide", temperatures
-    )
+    return _estimate(log_w, f"{task.how}, then annealed from the guide", temperatures)
 
 
 @figure

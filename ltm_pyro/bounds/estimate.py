@@ -84,6 +84,18 @@ class Task:
             self.fit_seconds = time.perf_counter() - start
         return self._posterior
 
+    @property
+    def how(self) -> str:
+        """The guide and the loop that fits it: "MeanField, 16 fast steps of Adam at 0.3"."""
+        cls: Any = getattr(self.guide, "func", self.guide)
+        bound = getattr(self.guide, "keywords", {})
+        options = [f"{k}={v}" for k, v in bound.items() if isinstance(v, int | float | str | bool)]
+        name = getattr(cls, "__name__", str(cls)) + (f"({', '.join(options)})" if options else "")
+        named = self.fast.optimizer
+        optimizer = named if isinstance(named, str) else getattr(named, "__name__", str(named))
+        fit = f"{self.fast.steps} fast steps of {optimizer} at {self.fast.lr:g}"
+        return f"{name}, {fit}" if self.fast.steps else f"{name}, no fast steps"
+
     def fitted(self) -> tuple[Guide, Rows]:
         """The chunk's fitted guide, and its rows.
 

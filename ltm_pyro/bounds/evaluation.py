@@ -49,8 +49,10 @@ def evaluate(
         model: what is scored.
         rows: the text.
         bounds: names of figures, `name` or `name:number` (`elbo:64` takes 64 draws); see `BOUNDS`.
-        guide: the guide class whose fit the bounds use.
-        fast: the fast loop that fits it.
+        guide: the guide class whose fit the bounds use. Nothing is known here of the one that the
+            model was trained with (a run's is `run.guide`, of `DualRateSVI` `svi.guide`): each
+            figure's protocol says which guide and loop made it.
+        fast: the fast loop that fits it (`run.config.fast`, `svi.fast`).
         baseline: a decoder without latents to score on the same rows, exactly.
         seed: where every draw comes from.
         chunk: rows handled at once; bounds the memory.

@@ -36,7 +36,7 @@ def iwae(task: Task, draws: int = 64) -> Estimate:
     """
     log_w = importance_weights(task, draws)
     nats, variance = log_mean_exp(log_w)
-    protocol = f"bound: {task.fast.steps} fast steps, {draws} importance-weighted fresh draws"
+    protocol = f"bound: {task.how}, {draws} importance-weighted fresh draws"
     return Estimate(-nats, protocol, draws, variance, log_weights=log_w)
 
 

@@ -135,3 +135,13 @@ def test_no_chunk_is_scored_with_the_noise_of_its_fit(model, monkeypatch, figure
     rows = torch.cat([z.flatten(0, 1).flatten(1) for z in seen])
     assert len(rows) == 3 * (4 + 1)  # as many particles, or the numbers would differ anyway
     assert len(rows.unique(dim=0)) == len(rows)
+
+
+def test_ends_that_cross_say_so():
+    tokens, nats = np.full(3, 8.0), np.full(3, 12.0)
+    report = Report({"elbo": Figure("elbo", "bound", nats, tokens, tokens)})
+    ends = np.array([-11.0, -12.0, -13.0])
+    right, crossed = (Sandwich(ends, ends + gap, report, tokens, "") for gap in (0.5, -0.5))
+    assert "the ends cross" not in str(right)
+    assert "the ends cross" in str(crossed)
+    assert [one.to_dict()["ends_cross"] for one in (right, crossed)] == [False, True]
