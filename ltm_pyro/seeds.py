@@ -30,8 +30,8 @@ class Stream:
     # `DualRateSVI`, and posteriors under the same seed.
     FIT, DRAW, TRAIN = 0, 1, 2
     DATATREE_PRIOR, DATATREE_TEXT = 20, 21
-    # `evaluate`: a task of its own seed, and each estimator of a task.
-    TASK = 0
+    # `evaluate`: a task of its own seed, its repetitions, and each estimator of a task.
+    TASK, REPETITION, REPEATED_ROWS = 0, 1, 2
     SAME_NOISE, IMPORTANCE, PREDICTIVE, FORWARD, PILOT, REVERSE, PRIOR_SCORE = 2, 3, 4, 5, 6, 7, 10
     CERTIFICATE = 11
     # A certificate: documents that the model writes, and three runs that share no draw.

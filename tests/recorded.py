@@ -51,7 +51,7 @@ def recorded(protocol: str, folder: Path) -> dict[str, Any]:
     run = ltm.train(PROTOCOLS[protocol](config), folder / protocol, corpus, progress=False)
     report = ltm.evaluate(
         run.model, corpus.rows("all")[:12], FIGURES, guide=run.guide, fast=run.config.fast,
-        baseline=run.baseline, progress=False,
+        baseline=run.baseline, repeat=0, progress=False,
     )  # fmt: skip
     written = ltm.generate(
         run.model, corpus.tokenizer, ["1: wave", ""], 2, length=20, guide=run.guide,

@@ -205,9 +205,7 @@ def ais(task: Task, temperatures: int = 100) -> Estimate:
     with frozen(task.model), frozen(guide):
         path = Path(task.model, guide, rows, temperatures, task.seed, task.progress)
         log_w = path.forward(CHAINS)
-    return _estimate(
-        log_w, f"{task.fast.steps} fast steps, then annealed from the guide", temperatures
-    )
+    return _estimate(log_w, f"{task.how}, then annealed from the guide", temperatures)
 
 
 @figure
@@ -223,7 +221,7 @@ def ais_prior(task: Task, temperatures: int = 100) -> Estimate:
 def _estimate(log_w: Tensor, how: str, temperatures: int) -> Estimate:
     mean, variance = log_mean_exp(log_w)
     protocol = f"bound: {how} over {temperatures} temperatures, {len(log_w)} chains"
-    return Estimate(-mean, protocol, len(log_w), variance)
+    return Estimate(-mean, protocol, len(log_w), variance, log_weights=log_w)
 
 
 def _energy(p: Latents) -> Tensor:

@@ -21,7 +21,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.options import whole
+from ltm_pyro.options import Count, Whole, taken
 from ltm_pyro.programs.densities import simulate
 from ltm_pyro.seeds import Stream, derive
 
@@ -216,10 +216,10 @@ def certify(
     Raises:
         InputError: for numbers that make no sense, no rows, or a guide without density.
     """
-    whole("temperatures", temperatures)
-    whole("chains", chains)
-    whole("particles", particles)
-    whole("simulated", simulated, least=0)
+    taken("temperatures", temperatures, Count)
+    taken("chains", chains, Count)
+    taken("particles", particles, Count)
+    taken("simulated", simulated, Whole)
     if not len(rows):
         raise InputError("there are no rows to score: is the split empty?")
     begun = time.perf_counter()

@@ -23,7 +23,7 @@ def elbo(task: Task, draws: int = 16) -> Estimate:
     long as the draws are independent of how q was fitted (Jordan et al. 1999).
     """
     terms = task.posterior.elbo(draws)
-    return _mean(terms, f"bound: {task.fast.steps} fast steps, {draws} fresh draws")
+    return _mean(terms, f"bound: {task.how}, {draws} fresh draws")
 
 
 @figure
@@ -52,7 +52,9 @@ def baseline(task: Task) -> Estimate:
         raise InputError("no baseline to score: this model was trained without one")
     with torch.no_grad():
         terms = elbo_terms(task.baseline, NoGuide(), task.rows)
-    return Estimate(-terms.log_likelihood[0], "exact: the same decoder without latents")
+    sizes = " beside ".join(f"{m.parameter_count():,}" for m in (task.baseline, task.model))
+    protocol = f"exact: the same decoder without latents ({sizes} parameters)"
+    return Estimate(-terms.log_likelihood[0], protocol)
 
 
 @figure
@@ -67,7 +69,7 @@ def same_noise(task: Task, draws: int = 1) -> Estimate:
     fit_guide(task.model, guide, task.rows, fast, noise)
     with torch.no_grad(), noise.draw():
         terms = elbo_terms(task.model, guide, task.rows, draws)
-    protocol = f"NOT A BOUND: {fast.steps} fast steps scored with the draw they were fitted to"
+    protocol = f"NOT A BOUND: {task.how}, scored with the draw they were fitted to"
     return dataclasses.replace(_mean(terms, protocol), variance=None, is_bound=False)
 
 

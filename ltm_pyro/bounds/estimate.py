@@ -25,10 +25,11 @@ class Estimate:
         nats: shape (rows,).
         protocol: in words, how it was made.
         draws: draws of z for each row.
-        variance: of `nats` over those draws, shape (rows,), if it is known.
+        variance: of `nats` over those draws, the fit given, shape (rows,), if it is known.
         parts: named parts that `nats` is the sum of, shape (rows,) each.
         is_bound: whether the expectation of `nats` is at least -log p(x); for `predictive`, whose
             p(x) is that of the left-to-right predictor, whether it is a code length.
+        log_weights: of the draws, (draws, rows), where `nats` is -log of the mean of weights.
     """
 
     nats: Tensor
@@ -37,6 +38,7 @@ class Estimate:
     variance: Tensor | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     is_bound: bool = True
+    log_weights: Tensor | None = None
 
 
 Estimator = Callable[..., Estimate]
@@ -82,6 +84,18 @@ class Task:
             self.fit_seconds = time.perf_counter() - start
         return self._posterior
 
+    @property
+    def how(self) -> str:
+        """The guide and the loop that fits it: "MeanField, 16 fast steps of Adam at 0.3"."""
+        cls: Any = getattr(self.guide, "func", self.guide)
+        bound = getattr(self.guide, "keywords", {})
+        options = [f"{k}={v}" for k, v in bound.items() if isinstance(v, int | float | str | bool)]
+        name = getattr(cls, "__name__", str(cls)) + (f"({', '.join(options)})" if options else "")
+        named = self.fast.optimizer
+        optimizer = named if isinstance(named, str) else getattr(named, "__name__", str(named))
+        fit = f"{self.fast.steps} fast steps of {optimizer} at {self.fast.lr:g}"
+        return f"{name}, {fit}" if self.fast.steps else f"{name}, no fast steps"
+
     def fitted(self) -> tuple[Guide, Rows]:
         """The chunk's fitted guide, and its rows.
 
@@ -89,4 +103,4 @@ class Task:
             InputError: if the guide has no density, so that no bound can be made of it.
         """
         guide, rows = self.posterior.chunks[0]
-        return with_density(guide), rows
+        return with_density(guide, rows), rows

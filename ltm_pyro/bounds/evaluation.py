@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 import time
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +12,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ltm_pyro.bounds.estimate import BOUNDS, Estimate, Estimator, Task
+from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds
 from ltm_pyro.bounds.report import Array, Figure, Report
+from ltm_pyro.bounds.tails import FEWEST, pareto_khat
+from ltm_pyro.bounds.weights import effective_sample_size
 from ltm_pyro.config import Fast
 from ltm_pyro.data.given import rows_of
 from ltm_pyro.data.rows import Rows
@@ -23,8 +27,13 @@ from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
 from ltm_pyro.options import Count, Whole, checked, taken
+from ltm_pyro.programs.densities import prior_of
 from ltm_pyro.programs.elbo import check_weights
+from ltm_pyro.programs.proper import check_proper
 from ltm_pyro.seeds import Stream, derive
+
+Scored = dict[str, list[tuple[Estimate, float]]]
+"""The estimates of each figure, chunk by chunk, with their seconds."""
 
 
 @checked
@@ -39,6 +48,7 @@ def evaluate(
     baseline: TextModel | None = None,
     seed: Whole = 0,
     chunk: Count = 64,
+    repeat: Whole = 64,
     progress: bool = True,
     tokenizer: Tokenizer | None = None,
 ) -> Report:
@@ -48,16 +58,23 @@ def evaluate(
         model: what is scored.
         rows: the text: rows of a corpus, or texts as they are, with their `tokenizer`.
         bounds: names of figures, `name` or `name:number` (`elbo:64` takes 64 draws); see `BOUNDS`.
-        guide: the guide class whose fit the bounds use.
-        fast: the fast loop that fits it.
+        guide: the guide class whose fit the bounds use. Nothing is known here of the one that the
+            model was trained with (a run's is `run.guide`, of `DualRateSVI` `svi.guide`): each
+            figure's protocol says which guide and loop made it.
+        fast: the fast loop that fits it (`run.config.fast`, `svi.fast`).
         baseline: a decoder without latents to score on the same rows, exactly.
         seed: where every draw comes from.
         chunk: rows handled at once; bounds the memory.
+        repeat: at most so many rows, chosen by lot, are fitted and scored once more (few rows more
+            often) to learn what a repetition would give: the figures' Monte Carlo error. With 0
+            that error is of the draws alone, the fit given, and too small where a bound is loose.
         progress: whether to show a progress bar.
         tokenizer: the model's, for texts.
 
     Raises:
-        InputError: for an unknown figure or a bad number, or if there are no rows.
+        InputError: for an unknown figure or a bad number, if there are no rows, for a prior or a
+            guide without a density on the reals, or for a bound that says that text is more
+            probable than certain.
         NotFinite: for weights that are not, or a figure that becomes so.
     """
     rows = rows_of(rows, model, tokenizer)
@@ -66,22 +83,53 @@ def evaluate(
     check_model(model)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
-    estimates: dict[str, list[Estimate]] = {label: [] for label in wanted}
-    seconds = dict.fromkeys(estimates, 0.0)
-    fast = fast or Fast()
-    parts = list(rows.to(next(model.parameters()).device).split(chunk))
-    with tqdm(total=len(parts) * len(wanted), desc="scoring", disable=not progress) as bar:
-        for part in parts:
-            task = Task(model, part, guide, fast, derive(seed, Stream.TASK), baseline, progress)
-            for label, (estimator, numbers) in wanted.items():
-                bar.set_postfix_str(label)
-                estimate, spent = _timed(estimator, task, numbers)
-                estimates[label].append(estimate)
-                seconds[label] += spent
-                bar.update()
-    return Report(
-        {label: _figure(label, estimates[label], rows, seconds[label]) for label in wanted}
-    )
+    if getattr(model, "prior", None) is not None:
+        first_row = rows[:1].to(next(model.parameters()).device)
+        check_proper(prior_of(model), first_row, f"prior {type(model.prior).__name__}")
+    chosen = repeated_rows(len(rows), repeat, seed)
+    times = rounds(len(chosen))
+    device = next(model.parameters()).device
+    parts = list(rows.to(device).split(chunk))
+    again = list(rows[chosen].to(device).split(chunk)) if times else []
+    steps = (len(parts) + times * len(again)) * len(wanted)
+    with tqdm(total=steps, desc="scoring", disable=not progress) as bar:
+
+        def score(labels: Iterable[str], parts: list[Rows], seed: int) -> Scored:
+            found: Scored = {label: [] for label in labels}
+            for part in parts:
+                task = Task(model, part, guide, fast or Fast(), seed, baseline, progress)
+                for label in found:
+                    bar.set_postfix_str(label)
+                    estimator, numbers = wanted[label]
+                    found[label].append(_timed(estimator, task, numbers))
+                    bar.update()
+            return found
+
+        first = score(wanted, parts, derive(seed, Stream.TASK))
+        # What is exact, or no bound, has no error that repetitions would show.
+        drawn = [n for n, ((one, _), *_) in first.items() if one.draws and one.is_bound]
+        repeated = [score(drawn, again, derive(seed, Stream.REPETITION, i)) for i in range(times)]
+    figures = {}
+    for label, found in first.items():
+        estimates = [one for one, _ in found]
+        others = [[one for one, _ in each[label]] for each in repeated if label in each]
+        seconds = sum(spent for _, spent in found)
+        figures[label] = _figure(label, estimates, others, chosen, rows, seconds)
+    return Report(figures)
+
+
+def blocks_of(rows: Rows) -> Array | None:
+    """Which block each document counts in, (documents,), where rows are windows of one stream.
+
+    In the packed layout neighbouring windows share a document, and are alike. Its rows are known
+    by filling the window, all but the last, each a document of its own. Blocks are of as many
+    neighbours as there are blocks (batch means, Flegal & Jones 2010), with ten of them or more.
+    """
+    documents, full = rows.document.cpu().unique(), rows.lengths == rows.lengths.max()
+    if len(documents) < len(rows) or int(full.sum()) < len(rows) - 1:
+        return None
+    size = min(round(math.sqrt(len(rows))), len(rows) // 10)
+    return None if size < 2 else np.arange(len(rows), dtype=np.float64) // size
 
 
 def by_document(values: Tensor, rows: Rows) -> Array:
@@ -121,22 +169,56 @@ def _wanted(bounds: Iterable[str]) -> dict[str, tuple[Estimator, tuple[int, ...]
     return wanted
 
 
-def _figure(name: str, estimates: list[Estimate], rows: Rows, seconds: float) -> Figure:
+def _figure(
+    name: str,
+    estimates: Sequence[Estimate],
+    repetitions: list[list[Estimate]],
+    chosen: Tensor,
+    rows: Rows,
+    seconds: float,
+) -> Figure:
+    """A figure from its estimate of each chunk, and from repetitions for the chosen rows."""
+
     def documents(values: Iterable[Tensor]) -> Array:
-        return by_document(torch.cat(list(values)), rows)
+        return by_document(torch.cat([value.cpu() for value in values]), rows)
 
     first = estimates[0]
-    variances = [e.variance for e in estimates if e.variance is not None]
+    known = [e.variance for e in estimates if e.variance is not None]
+    variance = torch.cat(known).cpu() if len(known) == len(estimates) else None
+    freedom, khat, ess = math.inf, None, None
+    if repetitions:
+        again = torch.stack([torch.cat([e.nats for e in one]).cpu() for one in repetitions])
+        once = torch.cat([e.nats for e in estimates]).cpu()
+        variance, freedom = over_repetitions(once, again, chosen, variance)
+    weights = [e.log_weights for e in estimates if e.log_weights is not None]
+    if weights and len(weights[0]) > 1:
+        log_w = torch.cat(weights, 1).double().cpu().numpy()
+        ess = effective_sample_size(log_w)
+        khat = pareto_khat(log_w) if len(log_w) >= FEWEST else None
+    nats = documents(e.nats for e in estimates)
+    if first.is_bound and not rows.tokens.is_floating_point():
+        error = 0.0 if variance is None else math.sqrt(float(variance.sum()))
+        if nats.sum() < -5 * error - 1e-4 * rows.token_count:
+            raise InputError(
+                f"{name} gives {nats.sum():.1f} nats for {len(nats)} documents, but -log p(x) of "
+                "discrete text cannot be negative: what the prior or the guide calls a log density "
+                "is none (ltm_pyro.testing.check_prior and check_guide find out)"
+            )
     return Figure(
         name=name,
         protocol=first.protocol,
-        nats=documents(e.nats for e in estimates),
+        nats=nats,
         tokens=by_document(rows.lengths, rows),
         bytes=by_document(rows.bytes, rows),
+        block=blocks_of(rows),
         is_bound=first.is_bound,
         parts={part: documents(e.parts[part] for e in estimates) for part in first.parts},
-        monte_carlo_variance=documents(variances) if len(variances) == len(estimates) else None,
+        monte_carlo_variance=None if variance is None else by_document(variance, rows),
+        monte_carlo_freedom=freedom,
+        repeated=len(chosen) if repetitions else 0,
         draws=first.draws,
+        khat=khat,
+        ess=ess,
         seconds=seconds,
         text=hashlib.sha256(rows.key.cpu().numpy().tobytes()).hexdigest()[:16],
     )

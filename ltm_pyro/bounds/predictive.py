@@ -42,7 +42,7 @@ def predictive(task: Task, block: int = 16) -> Estimate:
         if its_variance is not None:
             variance[there] += its_variance
     protocol = (
-        f"bound (predictive): blocks of {block}, {task.fast.steps} fast steps on the prefix alone, "
+        f"bound (predictive): blocks of {block}, {task.how} on the prefix alone, "
         f"{DRAWS} fresh draws"
     )
     return Estimate(nats, protocol, DRAWS, variance)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from scipy import stats
 
-Array = NDArray[np.float64]
+from ltm_pyro.bounds.weights import Array, in_words, median
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,16 @@ class Figure:
         bytes: UTF-8 bytes of each document, shape (documents,).
         is_bound: whether the expectation of `nats` is at least -log p(x); see `Estimate`.
         parts: named parts that `nats` is the sum of, shape (documents,) each.
-        monte_carlo_variance: of each document's `nats`, over the draws that made it.
+        monte_carlo_variance: of each document's `nats`, over repetitions of its fit and its draws
+            (over the draws alone, which is too little, if nothing was repeated).
+        block: the block of neighbours that a document counts in where errors are computed,
+            (documents,); each by itself if None.
+        monte_carlo_freedom: degrees of freedom of that estimate, summed over documents.
+        repeated: rows that were fitted and scored again to learn it.
         draws: draws of z for each row.
-        seconds: time spent, the fitting included.
+        khat, ess: Pareto k-hat and effective sample size of each row's importance weights, (rows,),
+            where the figure is -log of their mean (k-hat of 25 draws or more).
+        seconds: time spent, the fitting included, without repetitions.
         text: a digest of the rows that were scored; "" where it is not known.
     """
 
@@ -41,6 +50,11 @@ class Figure:
     draws: int = 0
     seconds: float = 0.0
     text: str = ""
+    block: Array | None = None
+    monte_carlo_freedom: float = math.inf
+    repeated: int = 0
+    khat: Array | None = None
+    ess: Array | None = None
 
     @property
     def nats_per_token(self) -> float:
@@ -61,36 +75,64 @@ class Figure:
 
     @property
     def standard_error(self) -> float:
-        """Of `nats_per_token`, over documents drawn at random (ratio estimator, delta method)."""
-        return ratio_error(self.nats, self.tokens)
+        """Of `nats_per_token`, over documents drawn at random (ratio estimator, delta method).
+
+        In the packed layout over blocks of windows, since neighbours share a document.
+        """
+        return ratio_error(self.nats, self.tokens, self.block)
 
     @property
     def monte_carlo_error(self) -> float:
-        """Of `nats_per_token`, over the draws, these documents given; nan if not known."""
+        """Of `nats_per_token`, over repetitions, these documents given; nan if not known."""
         if self.monte_carlo_variance is None:
             return math.nan
         return float(np.sqrt(self.monte_carlo_variance.sum()) / self.tokens.sum())
+
+    @property
+    def interval(self) -> Interval:
+        """95 % for `nats_per_token`, over documents drawn at random."""
+        return interval(self.nats_per_token, self.standard_error, self.units - 1)
+
+    @property
+    def monte_carlo_interval(self) -> Interval:
+        """95 % for the mean of `nats_per_token` over repetitions, these documents given."""
+        return interval(self.nats_per_token, self.monte_carlo_error, self.monte_carlo_freedom)
+
+    @property
+    def weights(self) -> str:
+        """Of importance weights, in words, whether they say that the figure is loose; or ""."""
+        return "" if self.ess is None else in_words(self.khat, self.ess, self.draws)
 
     @property
     def documents(self) -> int:
         """Number of documents."""
         return len(self.nats)
 
+    @property
+    def units(self) -> int:
+        """Number of documents, or of blocks of them, that errors are computed over."""
+        return len(self.nats) if self.block is None else len(np.unique(self.block))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; null where a number is not known (an error of one document)."""
         return {
             "nats_per_token": self.nats_per_token,
             "standard_error": _finite(self.standard_error),
+            "interval": list(map(_finite, self.interval)),
             "monte_carlo_error": _finite(self.monte_carlo_error),
+            "monte_carlo_interval": list(map(_finite, self.monte_carlo_interval)),
+            "repeated_rows": self.repeated,
             "perplexity": _finite(self.perplexity),
             "bits_per_byte": _finite(self.bits_per_byte),
             "nats_per_document": float(self.nats.mean()),
             **{f"{k}_per_token": float(v.sum() / self.tokens.sum()) for k, v in self.parts.items()},
             "is_bound": self.is_bound,
             "documents": self.documents,
+            "units_of_error": self.units,
             "tokens": int(self.tokens.sum()),
             "bytes": int(self.bytes.sum()),
             "draws": self.draws,
+            **_weights(self),
             "seconds": round(self.seconds, 3),
             "protocol": self.protocol,
         }
@@ -134,14 +176,35 @@ class Report:
             )
             for name, part in figure.parts.items():
                 lines.append(f"  {name:<12}{part.sum() / figure.tokens.sum():>12.4f}")
+            if figure.weights:
+                lines.append(f"  {figure.weights}")
+        over = f" (errors over {one.units} blocks of windows)" if one.block is not None else ""
         lines.append(
-            f"{one.documents} documents, {int(one.tokens.sum())} tokens, "
+            f"{one.documents} documents{over}, {int(one.tokens.sum())} tokens, "
             f"{int(one.bytes.sum())} bytes; lower is better"
         )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         return str(self.to_frame().to_html(float_format="{:.4f}".format))
+
+
+def interval(value: float, error: float, freedom: float) -> Interval:
+    """95 % about a value: Student's t with that many degrees of freedom."""
+    if not freedom > 0:
+        return math.nan, math.nan
+    reach = error * float(stats.t.ppf(0.975, freedom))
+    return value - reach, value + reach
+
+
+def _weights(figure: Figure) -> dict[str, Any]:
+    if figure.ess is None:
+        return {}
+    return {
+        "khat_median": _finite(median(figure.khat)),
+        "effective_sample_size_median": _finite(median(figure.ess)),
+        "weights": figure.weights,
+    }
 
 
 def _finite(value: float) -> float | None:
@@ -161,26 +224,33 @@ def paired_difference(worse: Figure, better: Figure) -> tuple[float, float]:
     if other_text or not np.array_equal(worse.tokens, better.tokens):
         raise ValueError(f"{worse.name} and {better.name} were not scored on the same documents")
     gap = worse.nats - better.nats
-    return float(gap.sum() / worse.tokens.sum()), ratio_error(gap, worse.tokens)
+    return float(gap.sum() / worse.tokens.sum()), ratio_error(gap, worse.tokens, worse.block)
 
 
-def differences(better: Report, worse: Report) -> dict[str, dict[str, float]]:
+def differences(better: Report, worse: Report) -> dict[str, dict[str, Any]]:
     """Paired differences of all figures that two reports of the same documents share.
 
-    For each, nats per token by which `better` is below `worse` and the standard error of that.
+    For each, nats per token by which `better` is below `worse`, the standard error of that and its
+    95 % interval.
     """
-    found = {}
-    for name in better.figures:
+    found: dict[str, dict[str, Any]] = {}
+    for name, figure in better.figures.items():
         if name in worse.figures:
-            gap, error = paired_difference(worse[name], better[name])
-            found[name] = {"difference": gap, "standard_error": error}
+            gap, error = paired_difference(worse[name], figure)
+            between = list(map(_finite, interval(gap, error, figure.units - 1)))
+            found[name] = {"difference": gap, "standard_error": error, "interval": between}
     return found
 
 
-def ratio_error(numerator: Array, denominator: Array) -> float:
-    """Standard error of sum(numerator) / sum(denominator) over independent pairs (delta method)."""
-    n = len(numerator)
+def ratio_error(numerator: Array, denominator: Array, block: Array | None = None) -> float:
+    """Standard error of sum(numerator) / sum(denominator) over independent pairs (delta method).
+
+    Pairs of one block are summed first: then blocks are what is independent.
+    """
+    residual = numerator - numerator.sum() / denominator.sum() * denominator
+    if block is not None:
+        residual = np.bincount(np.unique(block, return_inverse=True)[1], residual)
+    n = len(residual)
     if n < 2:
         return math.nan
-    residual = numerator - numerator.sum() / denominator.sum() * denominator
     return float(math.sqrt(n / (n - 1) * (residual**2).sum()) / denominator.sum())

@@ -25,6 +25,11 @@ from ltm_pyro.programs.densities import prior_of, simulate
 from ltm_pyro.programs.elbo import frozen
 from ltm_pyro.seeds import Stream, derive
 
+CROSSED = (
+    "  the ends cross: the lower one lies above the upper one, by Monte Carlo error or because "
+    "chains miss a mode; nothing is enclosed"
+)
+
 
 @dataclass(frozen=True)
 class Sandwich:
@@ -69,6 +74,7 @@ class Sandwich:
             "log_p_upper_per_token": float(self.upper.sum() / self.tokens.sum()),
             "gap_per_document": gap,
             "standard_error": error,
+            "ends_cross": gap < 0,
             "below_upper_per_document": {
                 name: {"nats": nats, "standard_error": its} for name, (nats, its) in slack.items()
             },
@@ -88,6 +94,8 @@ class Sandwich:
         lines.append(
             f"{'forward AIS':<14}{self.lower.sum() / total:>22.4f}{f'{gap:.3f} ± {error:.3f}':>38}"
         )
+        if self.gap[0] < 0:
+            lines.append(CROSSED)
         for name, figure in self.report.figures.items():
             gap, error = self.slack(name)
             lines.append(

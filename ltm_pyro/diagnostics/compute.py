@@ -46,7 +46,7 @@ def compute_curve(
     fast = fast or Fast()
     records = []
     still = evaluate(
-        model, rows, ["prior:8"], fast=fast, baseline=baseline, seed=seed, progress=False
+        model, rows, ["prior:8"], fast=fast, baseline=baseline, seed=seed, repeat=0, progress=False
     )
     for count in steps:
         report = evaluate(
@@ -56,6 +56,7 @@ def compute_curve(
             guide=guide,
             fast=dataclasses.replace(fast, steps=count),
             seed=seed,
+            repeat=0,
             progress=progress,
         )
         for name, figure in {**report.figures, **still.figures}.items():

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from scipy import stats
 
+from ltm_pyro.bounds.report import Array
 from ltm_pyro.inference.local import InnerLoop
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -26,13 +28,22 @@ def inner_loop_frame(inner: InnerLoop) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("step")
 
 
+LEAST, SHARE = 0.1, 0.025
+"""What a loop may still move and be called converged: so many nats per document, or such a share of
+what it gained if that is more."""
+SURE = 1.645
+"""Standard errors on either side: two one-sided tests at 5 % each."""
+
+
 @dataclass(frozen=True)
 class Convergence:
     """How the bound moved in the last part of a fast loop, nats per document.
 
     `slope` is what the bound gained from the third quarter of the loop to the fourth, averaged
     over documents, `error` its standard error (over documents, paired), `gained` the whole loop's
-    gain and `kl_change` the KL's change over the same last part.
+    gain and `kl_change` the KL's change over the same last part. `swing` is by how much the bound
+    goes up and down within the last half beyond its noise, as the amplitude of a wave; 0 if no more
+    than noise would.
     """
 
     steps: int
@@ -40,11 +51,21 @@ class Convergence:
     error: float
     gained: float
     kl_change: float
+    swing: float = 0.0
+
+    @property
+    def least(self) -> float:
+        """The smallest movement that matters, nats per document."""
+        return max(LEAST, SHARE * abs(self.gained))
 
     @property
     def converged(self) -> bool:
-        """Whether the last quarter gained less than a twentieth of the whole, surely."""
-        return abs(self.slope) + 2 * self.error < 0.05 * abs(self.gained)
+        """Whether the last quarter surely moved by less than `least`, and nothing swings by it.
+
+        An equivalence test: a loop that starts where it should end has converged, one whose trace
+        is too noisy to tell has not been shown to.
+        """
+        return abs(self.slope) + SURE * self.error < self.least and self.swing < self.least
 
     @property
     def recommendation(self) -> str:
@@ -54,14 +75,20 @@ class Convergence:
         evidence = (
             f"from the third to the last quarter of {self.steps} steps the bound moved "
             f"{self.slope:+.3f} ± {self.error:.3f} nats per document and the KL "
-            f"{self.kl_change:+.3f}; the whole loop gained {self.gained:+.3f}"
+            f"{self.kl_change:+.3f}; the whole loop gained {self.gained:+.3f}, and "
+            f"{self.least:.2f} would matter"
         )
         if self.converged:
             return f"The loop has converged: {evidence}."
-        if self.slope > 2 * self.error:
+        if self.slope > 2 * self.error and self.slope + SURE * self.error > self.least:
             return f"Think longer, say {2 * self.steps} steps: {evidence}."
-        if self.slope < -2 * self.error:
+        if self.slope < -2 * self.error and self.slope - SURE * self.error < -self.least:
             return f"The loop loses what it had, lower the rate: {evidence}."
+        if self.swing >= self.least:
+            return (
+                f"The loop goes up and down by {self.swing:.2f} nats per document, lower the rate: "
+                f"{evidence}."
+            )
         return f"The trace is too noisy to tell, compare bounds at more steps: {evidence}."
 
 
@@ -84,7 +111,22 @@ def convergence(inner: InnerLoop) -> Convergence:
         error=float(change.std(ddof=1) / math.sqrt(len(change))) if len(change) > 1 else math.nan,
         gained=float((elbo[late].mean(0) - elbo[0]).mean()),
         kl_change=float((kl[late].mean(0) - kl[before].mean(0)).mean()),
+        swing=_swing(elbo[steps - 2 * quarter :]),
     )
+
+
+def _swing(elbo: Array) -> float:
+    """Amplitude of what all documents' bounds do together, beyond noise: (steps, documents)."""
+    steps, documents = elbo.shape
+    if documents < 2:
+        return 0.0
+    curve = elbo.mean(1)
+    own = elbo - elbo.mean(0) - (curve - curve.mean())[:, None]
+    noise = float((own**2).sum() / ((steps - 1) * (documents - 1)) / documents)
+    varied = float(curve.var(ddof=1))
+    if varied <= noise * stats.chi2.isf(1e-3, steps - 1) / (steps - 1):
+        return 0.0
+    return math.sqrt(2 * (varied - noise))
 
 
 def plot_inner_loop(inner: InnerLoop, ax: Axes) -> Axes:

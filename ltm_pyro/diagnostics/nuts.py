@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
+from scipy import stats
 from torch import Tensor
 
 from ltm_pyro.bounds.report import Array
@@ -60,14 +61,34 @@ class NutsComparison:
         return pd.concat([self._site(site) for site in self.guide], ignore_index=True)
 
     @property
+    def disagreement(self) -> float:
+        """The R-hat that chains of one law stay below, of all marginals together.
+
+        Of two halves of each chain, with as many draws as count in each chain by itself, at the
+        marginal with the fewest: the variance between m halves adds about chi-squared(m - 1) / ess
+        to the square of R-hat. (Between chains in different modes no draws count, so an effective
+        sample size of all together would forgive them anything.)
+        """
+        chains = [torch.as_tensor(x) for x in self.nuts.values()]
+        count = min(float(torch.stack([_ess(one[None]) for one in x]).sum(0).min()) for x in chains)
+        halves, marginals = 2 * len(chains[0]), sum(x[0, 0].numel() for x in chains)
+        reach = float(stats.chi2.isf(0.01 / marginals, halves - 1))
+        return math.sqrt(1 + reach / max(count, 1.0))
+
+    @property
     def verdict(self) -> str:
         """In words how the guide differs from the reference, and whether that can be trusted."""
         frame = self.to_frame()
         rhat, ess = frame["rhat"].to_numpy().max(), frame["nuts_ess"].to_numpy().min()
         reference = f"R-hat {rhat:.3f} at most, effective sample size {ess:.0f} at least, "
         reference += f"{self.divergences} divergences"
-        if not (rhat <= 1.05 and ess >= 100) or self.divergences:  # nan: chains that never moved
+        if self.divergences or not rhat <= self.disagreement:  # nan: chains that never moved
             return f"The reference has not converged ({reference}): more warmup, more draws."
+        if not (rhat <= 1.05 and ess >= 100):
+            return (
+                f"The reference is short of draws ({reference}): its chains disagree by no more "
+                "than so few draws would; more draws would tell."
+            )
         shift, ratio, error = (
             frame[c] for c in ("mean_difference", "log_sd_ratio", "log_sd_error")
         )
@@ -162,7 +183,7 @@ def compare_with_nuts(
     posterior = infer(model, rows, guide, fast, derive(seed, Stream.TASK))
     guided = []
     for fitted, part in posterior.chunks:
-        with_density(fitted)
+        with_density(fitted, part)
         with torch.no_grad(), posterior.noise(part, seed, stream=1).draw():
             guided.append(draw_latents(fitted, part, guide_draws))
     sampled, divergences = [], 0

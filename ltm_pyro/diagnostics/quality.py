@@ -8,11 +8,13 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.bounds.tails import FEWEST, khat_threshold, pareto_khat
+from ltm_pyro.bounds.weights import effective_sample_size
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.posterior import Posterior, with_density
 from ltm_pyro.options import Count, Whole, checked
@@ -68,8 +70,24 @@ class GuideQuality:
         return ~(self.khat <= self.threshold)
 
     @property
+    def surely_unreliable(self) -> NDArray[np.bool_]:
+        """Rows whose k-hat lies above the threshold by more than its error over all rows, (rows,).
+
+        The error is that of a Pareto shape from a tail of so many draws, (1 + k) / sqrt(tail), and
+        as many errors are allowed as one of the rows reaches by chance once in twenty times.
+        """
+        tail = min(self.draws // 5, int(3 * math.sqrt(self.draws)))
+        chance = float(stats.norm.isf(0.05 / len(self.khat)))
+        margin = chance * (1 + self.threshold) / math.sqrt(tail)
+        return ~(self.khat <= self.threshold + margin)
+
+    @property
     def verdict(self) -> str:
-        """In words what these figures allow, with the evidence."""
+        """In words what these figures allow, with the evidence.
+
+        A k-hat is an estimate: of many reliable rows some exceed the threshold by chance. Weights
+        are called unreliable where most rows do, or one does surely.
+        """
         rows, bad = len(self.khat), int(self.unreliable.sum())
         kind = "documents" if len(np.unique(self.document)) == rows else "rows"
         evidence = (
@@ -92,6 +110,13 @@ class GuideQuality:
             advice += (
                 f" In {self.dimensions} latent dimensions a k-hat of 0.7 or more is expected of "
                 "any approximate guide and does not condemn this one."
+            )
+        sure = int(self.surely_unreliable.sum())
+        if not sure and np.nanmedian(self.khat) <= self.threshold:
+            return (
+                f"Importance weights reliable as far as k-hat tells: {evidence} None of those rows "
+                f"exceeds it by more than the error of a k-hat from {self.draws} draws allows for "
+                "among so many; more draws would tell."
             )
         extent = "unreliable" if bad == rows else "unreliable in part"
         return f"Importance weights {extent}: {evidence} {advice}"
@@ -147,7 +172,7 @@ def guide_quality(
     rows = posterior.rows
     return GuideQuality(
         khat=pareto_khat(log_w.numpy()),
-        ess=(relative.sum(0).square() / relative.square().sum(0)).numpy(),
+        ess=effective_sample_size(log_w.numpy()),
         elbo=elbo.numpy(),
         iwae=iwae.numpy(),
         gap_error=error.numpy(),
@@ -177,7 +202,7 @@ def _log_weights(posterior: Posterior, draws: int, seed: int) -> tuple[Tensor, i
     """Log weights in fp64 on the CPU, (draws, rows), nats; and latent dimensions of a row."""
     found, dimensions = [], 0
     for guide, rows in posterior.chunks:
-        with_density(guide)
+        with_density(guide, rows)
         model = posterior.model.having_read(rows)
         noise = posterior.noise(rows, seed, STREAM)
         with noise.draw():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -19,17 +20,18 @@ from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import (
+    as_one,
     draw_latents,
-    joined,
     log_density,
     log_joint,
     prior_of,
     site_distributions,
 )
-from ltm_pyro.programs.elbo import sample_thoughts
 
 ACTIVE = 0.01
-"""A unit is active if the variance over documents of its posterior mean exceeds this."""
+"""A unit is active if its posterior mean varies over rows by this share of the prior's variance."""
+LEAST = 0.1
+"""An effect in nats per row below which nothing is said to be earned, or to be paid."""
 MOMENTS = 64
 """Draws from which moments are taken."""
 
@@ -41,12 +43,15 @@ class ThoughtUse:
     Attributes:
         kl: KL of each dimension, (layers, slots, dim), mean over rows.
         factorised: whether guide and prior are products over dimensions, so that `kl` is exact and
-            sums to the whole; if not, it is that of normals with the moments of the marginals.
-        active: active units, (layers, slots, dim) booleans (Burda et al. 2016).
+            sums to the whole; if not, it is that of normals with the moments of the marginals, and
+            need not sum to it.
+        active: active units, (layers, slots, dim) booleans (Burda et al. 2016), relative to the
+            variance of the prior; surely so where means are known from draws alone.
         total_kl: mean KL(q || p) over rows, and its standard error.
-        mutual_information: I(x; z) under q, an estimate from below that cannot exceed log(rows).
+        mutual_information: I(x; z) under q, an estimate from below that cannot exceed log(rows);
+            see `information`.
         marginal_kl: KL of the aggregated posterior to the prior; the KL is the sum of the two
-            (Hoffman & Johnson 2016).
+            (Hoffman & Johnson 2016). From above, since the other is from below.
         ceiling: log(rows), the most the mutual information estimate can be.
         ablation: what the bound gains over prior thoughts with posterior ones in layers 1..l and
             prior ones above, for l = 0..L: mean over rows and paired error, (layers + 1, 2). NaN
@@ -60,7 +65,7 @@ class ThoughtUse:
 
     kl: Array
     factorised: bool
-    active: Array
+    active: NDArray[np.bool_]
     total_kl: tuple[float, float]
     mutual_information: float
     marginal_kl: float
@@ -72,31 +77,53 @@ class ThoughtUse:
     leftover_kl: float | None = None
 
     @property
+    def information(self) -> tuple[float, float]:
+        """I(x; z) from below and above, nats.
+
+        Where the KL leaves room for as much as log(rows), less a nat, an estimate from so many rows
+        may have run into that limit: then all that is known is that it lies between the estimate
+        and the KL. Else both are the estimate.
+        """
+        kl, found = self.total_kl[0], self.mutual_information
+        return (found, max(found, kl) if kl > self.ceiling - 1 else found)
+
+    @property
+    def marginal(self) -> tuple[float, float]:
+        """The KL of the aggregated posterior to the prior from below and above, nats."""
+        low, high = self.information
+        return (max(0.0, self.total_kl[0] - high) if high > low else self.marginal_kl,
+                self.marginal_kl)  # fmt: skip
+
+    @property
     def verdict(self) -> str:
         """Whether the thoughts are used, in words, with the evidence."""
         kl, kl_error = self.total_kl
         gain, error = self.earned
+        low, high = self.information
+        shared = f"about {_nats(low)}" if high == low else f"between {_nats(low)} and {_nats(high)}"
         evidence = (
-            f"KL {kl:.2f} ± {kl_error:.2f} nats, thoughts earn {gain:+.2f} ± {error:.2f} nats over "
-            f"the prior, {int(self.active.sum())} of {self.active.size} units active, "
-            f"I(x; z) about {self.mutual_information:.2f} of at most {self.ceiling:.2f}"
+            f"KL {_nats(kl)} ± {kl_error:.2f} nats, thoughts earn {_nats(gain, '+')} ± {error:.2f} "
+            f"nats over the prior, {int(self.active.sum())} of {self.active.size} units active, "
+            f"I(x; z) {shared} (an estimate from these rows is {self.ceiling:.2f} at most)"
         )
         if self.ahead is not None:
             ahead, its_error = self.ahead
-            evidence += f"; {ahead:+.2f} ± {its_error:.2f} nats ahead of no latents"
+            evidence += f"; {_nats(ahead, '+')} ± {its_error:.2f} nats ahead of no latents"
         if self.leftover is not None and self.leftover_kl is not None:
             more, more_error = self.leftover
             evidence += (
-                f"; four times the fast steps: bound {more:+.2f} ± {more_error:.2f}, "
-                f"KL {self.leftover_kl:.2f}"
+                f"; four times the fast steps: bound {_nats(more, '+')} ± {more_error:.2f}, "
+                f"KL {_nats(self.leftover_kl)}"
             )
             if gain < 2 * error and more > 2 * more_error and self.leftover_kl < 0.5 * kl:
                 return f"The KL here is only the loop's leftover: {evidence}."
-        if gain > 2 * error:
+        if gain > max(2 * error, LEAST):
             return f"The thoughts are used: {evidence}."
-        if kl < 0.1:
+        if kl < LEAST:
             return f"The posterior has collapsed to the prior: {evidence}."
-        return f"The thoughts cost more than they give: {evidence}."
+        if gain < -2 * error or abs(gain) + 2 * error < LEAST:
+            return f"The thoughts cost more than they give: {evidence}."
+        return f"Whether the thoughts earn anything cannot be told from these rows: {evidence}."
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each layer: KL, active units, what thoughts up to it earn, in nats per row."""
@@ -143,7 +170,6 @@ def thought_use(
     information, marginal = _surgery(posterior, draws, seed)
     if not all(part.factorised for part in parts):  # layers' KLs do not add up to the document's
         ablation[1:-1], ablation[-1] = torch.nan, bound
-    means = torch.cat([part.mean for part in parts])
     earned = ablation[0] - bound
     ahead = leftover = leftover_kl = None
     if baseline is not None:
@@ -156,7 +182,7 @@ def thought_use(
     return ThoughtUse(
         kl=_array(torch.cat([part.kl for part in parts]).mean(0)),
         factorised=all(part.factorised for part in parts),
-        active=np.asarray((means.var(0) > ACTIVE).cpu().numpy()),
+        active=_active(parts),
         total_kl=_mean(terms.kl.mean(0)),
         mutual_information=information,
         marginal_kl=marginal,
@@ -198,38 +224,68 @@ def plot_ablation(use: ThoughtUse, ax: Axes) -> Axes:
 @dataclass(frozen=True)
 class _Part:
     kl: Tensor
-    mean: Tensor
+    means: tuple[Tensor, Tensor]  # two estimates with errors of their own
+    error: Tensor  # variance of each of them
+    prior_variance: Tensor
     factorised: bool
     ablation: Tensor
 
 
 @torch.no_grad()
 def _part(posterior: Posterior, chunk: int, draws: int, seed: int) -> _Part:
-    """KL and mean of each dimension (rows, ...), ablation scores (layers + 1, rows)."""
+    """KL and means of each dimension (rows, ...), ablation scores (layers + 1, rows)."""
     guide, rows = posterior.chunks[chunk]
     prior = prior_of(posterior.model)
     noise = posterior.noise(rows, seed, stream=8)
     with noise.draw():
-        q = sample_thoughts(posterior.model, guide, rows, max(draws, MOMENTS))
+        q = as_one(draw_latents(guide, rows, max(draws, MOMENTS)))
     with noise.draw():
-        p = joined(posterior.model, draw_latents(prior, rows, max(draws, MOMENTS)), rows)
+        p = as_one(draw_latents(prior, rows, max(draws, MOMENTS)))
     with noise.draw():
         q_fn = site_distributions(guide, rows)
         p_fn = site_distributions(prior, rows)
+    spread = p.var(0).mean(0, keepdim=True)
     try:  # exact where both are products over dimensions that torch knows
         kl = kl_divergence(_factors(q_fn["z"]), _factors(p_fn["z"]))[0]
         mean, factorised = _factors(q_fn["z"]).mean[0], True
+        means, error = (mean, mean), torch.zeros_like(mean)
     except (NotImplementedError, AttributeError, KeyError):
-        mean, variance = q.mean(0), q.var(0)
-        ratio = variance / p.var(0)
-        kl = 0.5 * (ratio + (mean - p.mean(0)) ** 2 / p.var(0) - 1 - ratio.log())
-        factorised = False
+        kl, factorised = _normal_kl(q, p), False
+        halves = q.chunk(2)
+        means = (halves[0].mean(0), halves[1].mean(0))
+        error = q.var(0) / len(halves[1])
     scores = []
     for kept in range(q.shape[2] + 1):
         z = torch.cat([q[:draws, :, :kept], p[:draws, :, kept:]], dim=2)
         _, likelihood = log_joint(posterior.model, {"z": z}, rows)
         scores.append(kl[:, :kept].flatten(1).sum(1) - likelihood.mean(0))
-    return _Part(kl, mean, factorised, torch.stack(scores))
+    return _Part(kl, means, error, spread, factorised, torch.stack(scores))
+
+
+def _normal_kl(q: Tensor, p: Tensor) -> Tensor:
+    """KL of normals with the moments of draws (draws, rows, ...), without the draws' own bias.
+
+    1 / variance is too large by 2 / (n - 1) of itself, and a mean is off by variance / n squared.
+    """
+    n = len(q)
+    mean, variance, of_mean, of_variance = q.mean(0), q.var(0), p.mean(0), p.var(0)
+    ratio, shrink = variance / of_variance, 1 - 2 / (n - 1)
+    apart = (mean - of_mean) ** 2 / of_variance * shrink - (ratio + 1) / n
+    return 0.5 * (ratio * shrink + apart - 1 - (variance / of_variance).log())
+
+
+def _active(parts: list[_Part]) -> NDArray[np.bool_]:
+    """Units whose mean varies over rows: by the covariance of two estimates of it.
+
+    An estimate's own variance would count as variation: of a mean of 64 draws it is 1 / 64, more
+    than `ACTIVE`. What the covariance strays by chance is left a margin of three errors.
+    """
+    one, other = (torch.cat([part.means[i] for part in parts]) for i in (0, 1))
+    rows = max(len(one) - 1, 1)
+    varied = ((one - one.mean(0)) * (other - other.mean(0))).sum(0) / rows
+    error = torch.cat([part.error for part in parts]).mean(0)
+    prior = torch.cat([part.prior_variance for part in parts]).mean(0)
+    return np.asarray((varied > ACTIVE * prior + 3 * error * rows**-0.5).cpu().numpy())
 
 
 def _factors(fn: Any) -> Any:
@@ -246,7 +302,7 @@ def _surgery(posterior: Posterior, draws: int, seed: int) -> tuple[float, float]
     total = len(posterior.rows)
     for guide, rows in posterior.chunks:
         with posterior.noise(rows, seed, stream=9).draw():
-            values = sample_thoughts(posterior.model, guide, rows, draws)
+            values = as_one(draw_latents(guide, rows, draws))
         z = {"z": values}  # (draws, rows, layers, slots, dim)
         log_q_own.append(log_density(guide, z, rows))
         log_p.append(log_density(prior_of(posterior.model), z, rows))
@@ -259,6 +315,11 @@ def _surgery(posterior: Posterior, draws: int, seed: int) -> tuple[float, float]
         log_q_all.append(mixture.reshape(values.shape[:2]))
     own, aggregate, prior = (torch.cat(x, dim=1) for x in (log_q_own, log_q_all, log_p))
     return float((own - aggregate).mean()), float((aggregate - prior).mean())
+
+
+def _nats(value: float, sign: str = "") -> str:
+    """Two digits, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:{sign}.2f}"
 
 
 def _mean(values: Tensor) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """What inference returns: guides fitted to some rows."""
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.elbo import ElboTerms, elbo_terms, sample_thoughts
+from ltm_pyro.programs.proper import check_proper
 from ltm_pyro.seeds import Noise, Stream, derive
 
 AT_ONCE = 8
@@ -66,7 +68,7 @@ class Posterior:
         """The ELBO with draws the fit never saw; shapes (particles, documents), nats."""
         parts = []
         for guide, rows in self.chunks:
-            with_density(guide)
+            with_density(guide, rows)
             parts.append(_in_pieces(self.model, guide, rows, particles, self.noise(rows, seed)))
         return ElboTerms.concatenate(parts)
 
@@ -92,15 +94,23 @@ def _in_pieces(
     )
 
 
-def with_density(guide: Guide) -> Guide:
-    """The guide, if a bound can be made of it.
+def with_density(guide: Guide, rows: Rows) -> Guide:
+    """The guide, if a bound can be made of it, on the rows that it was fitted to.
 
     Raises:
-        InputError: if it has no density.
+        InputError: if it has no density, or none on the reals.
     """
     if not guide.has_density:
         raise InputError(f"{type(guide).__name__} is a point, without density: {NO_BOUND}")
+    if guide not in _LOOKED_AT:
+        # Where an inverse takes long, or is not there, no density is asked for far from draws.
+        check_proper(guide, rows, f"guide {type(guide).__name__}", far=guide.path_gradient)
+        _LOOKED_AT.add(guide)
     return guide
+
+
+_LOOKED_AT: "weakref.WeakSet[Guide]" = weakref.WeakSet()
+"""Guides that have been found to have a density."""
 
 
 def pieces(draws: int) -> list[int]:

@@ -110,6 +110,17 @@ def joined(model: Any, latents: Latents, batch: Rows) -> Tensor:
     return z
 
 
+def as_one(latents: Latents) -> Tensor:
+    """The sites' own numbers in one: (particles, documents, layers, slots, dim).
+
+    Where a prior has another support than the reals these are what it is an image of; `joined`
+    gives the thoughts themselves.
+    """
+    if "z" in latents:
+        return latents["z"]
+    return torch.stack([latents[f"z_{i}"] for i in range(len(latents))], dim=-3)
+
+
 def needs_thoughts(model: Any, use: str) -> None:
     """Raises InputError for a model without thoughts, saying what they are wanted for."""
     if getattr(model, "prior", None) is None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ltm_pyro.errors import InputError
 from ltm_pyro.options import shown
+from ltm_pyro.programs.support import flat, is_real, support_of
 
 
 def over_thoughts(owner: Any, made: Any, batch: tuple[int, ...]) -> Any:
@@ -30,6 +31,8 @@ def over_thoughts(owner: Any, made: Any, batch: tuple[int, ...]) -> Any:
             "one of pyro.distributions, which have the same names"
         )
     found = tuple(getattr(made, "batch_shape", batch)), tuple(getattr(made, "event_shape", event))
+    if of_torch and found[0] == batch and not is_real(flat(support_of(made))):
+        return made  # a bounded support has another shape than the reals that it is an image of
     if found != (batch, event):
         raise InputError(
             f"{name} has batch shape {found[0]} and event shape {found[1]}: expected {batch} and "

@@ -33,6 +33,7 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
         fast=svi.fast,
         baseline=baseline,
         seed=seed,
+        repeat=0,
         progress=False,
     )
     elbo = report["elbo"]

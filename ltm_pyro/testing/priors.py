@@ -11,7 +11,7 @@ from ltm_pyro.bounds import evaluate
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.models.priors import Prior
-from ltm_pyro.programs.densities import draw_latents, joined, log_density, prior_of
+from ltm_pyro.programs.densities import as_one, draw_latents, joined, log_density, prior_of
 from ltm_pyro.seeds import Noise, derive, generator, seeded
 from ltm_pyro.testing.solvable import (
     LINE,
@@ -49,8 +49,6 @@ def check_prior(make: Callable[[Thoughts], Prior], *, seed: int = 0) -> Checked:
     for particles, documents in ((3, 5), (1, 1)):
         with asked():
             z = _draw_prior(prior, particles, documents, seed)
-        expected = (particles, documents, *SHAPE.shape)
-        expect(z.shape == expected, f"a draw has shape {tuple(z.shape)}: expected {expected}")
         expect(bool(torch.isfinite(z).all()), "a draw is not finite")
     done.passed.append("draws have shape (particles, documents, layers, slots, dim)")
     _prior_density(prior, seed)
@@ -77,10 +75,14 @@ def check_prior(make: Callable[[Thoughts], Prior], *, seed: int = 0) -> Checked:
 
 
 def _draw_prior(prior: Prior, particles: int, documents: int, seed: int) -> Tensor:
+    """Draws of the prior's sites: real numbers, whatever the support of its thoughts."""
     model, rows = _holder(prior, documents)
     with Noise(derive(seed, 5), rows.key).draw():
         latents = draw_latents(prior_of(model), rows, particles)
-    return joined(model, latents, rows)
+    z = joined(model, latents, rows)
+    expected = (particles, documents, *prior.thoughts.shape)
+    expect(z.shape == expected, f"a draw has shape {tuple(z.shape)}: expected {expected}")
+    return as_one(latents)
 
 
 def _prior_log_density(prior: Prior, z: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.errors import InputError
+from ltm_pyro.programs.support import flat, is_real, on_the_reals, support_of
 from ltm_pyro.programs.thoughts import over_thoughts
 
 
@@ -50,7 +52,11 @@ class Prior(nn.Module):
         return self.thoughts.shape
 
     def distribution(self) -> TorchDistribution:
-        """p(z), with event shape (layers, slots, dim) and no batch shape."""
+        """p(z), with event shape (layers, slots, dim) and no batch shape.
+
+        Its support may be bounded, positive, or a simplex in the last dimension; von Mises angles,
+        (layers, slots, dim / 2), stand for their cosines and sines. See `sample`.
+        """
         raise TypeError(f"{type(self).__name__} does not define distribution()")
 
     def slow_loss(self) -> Tensor | None:
@@ -63,7 +69,26 @@ class Prior(nn.Module):
         `batch` are the rows whose thoughts these are; a prior may read their columns, not their
         tokens.
         """
-        return pyro.sample("z", over_thoughts(self, self.distribution(), ()))
+        return self.sample("z", over_thoughts(self, self.distribution(), ()), self.shape)
+
+    def sample(self, name: str, law: TorchDistribution, shape: tuple[int, ...]) -> Tensor:
+        """Sample a site from a law of any continuous support: (*plates, *shape), on that support.
+
+        The site itself, which guides are to reach, holds real numbers: those that the law's support
+        is an image of (`ltm_pyro.programs.support`). `shape` is that of one document's draw.
+
+        Raises:
+            InputError: for a support that cannot be carried to the reals, or another event shape.
+        """
+        if tuple(law.event_shape) == tuple(shape) and is_real(flat(support_of(law))):
+            return pyro.sample(name, law)
+        real, to_support = on_the_reals(law)
+        if tuple(real.event_shape) != tuple(shape):
+            raise InputError(
+                f"the law of {name} has the event shape {tuple(law.event_shape)}: expected "
+                f"{tuple(shape)}, or half as many angles"
+            )
+        return to_support(pyro.sample(name, real))
 
 
 def _without_batch(forward: Any) -> Any:

@@ -50,7 +50,7 @@ def test_all_figures(laplace, config):
     rows, fast = some_rows(6), Fast(steps=20, lr=0.1)
     names = ["elbo:8", "iwae:16", "ais:8", "ais_prior:8", "predictive:4", "prior:8", "same_noise"]
     report = ltm.evaluate(
-        laplace, rows, names, guide=FullCovariance, fast=fast, progress=False,
+        laplace, rows, names, guide=FullCovariance, fast=fast, repeat=0, progress=False,
         baseline=AutoregressiveModel(config),
     )  # fmt: skip
     assert len(report.figures) == 8

@@ -113,3 +113,20 @@ def test_other_documents_of_the_same_lengths_are_not_paired(model):
     ]
     with pytest.raises(ValueError, match="not scored on the same documents"):
         paired_difference(*figures)
+
+
+def test_protocols_name_guide_and_loop(config, model, rows):
+    import functools
+
+    narrow = functools.partial(ltm.guides.MeanField, log_variance=-2.0)
+    fast = Fast(steps=3, lr=0.1, optimizer="RMSprop")
+    names = ["elbo:2", "iwae:2", "predictive:6", "ais:2", "same_noise"]
+    report = ltm.evaluate(
+        model, rows, names, guide=narrow, fast=fast, baseline=AutoregressiveModel(config),
+        repeat=0, progress=False,
+    )  # fmt: skip
+    how = "MeanField(log_variance=-2.0), 3 fast steps of RMSprop at 0.1"
+    for name in ("elbo", "iwae", "predictive", "ais"):
+        assert how in report[name].protocol
+    sizes = [m.parameter_count() for m in (AutoregressiveModel(config), model)]
+    assert f"({sizes[0]:,} beside {sizes[1]:,} parameters)" in report["baseline"].protocol

@@ -2,8 +2,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-from ltm_pyro.bounds.report import Figure, Report, paired_difference, ratio_error
+from ltm_pyro.bounds.evaluation import blocks_of
+from ltm_pyro.bounds.report import Figure, Report, differences, paired_difference, ratio_error
+from ltm_pyro.data.rows import Rows
 
 
 def figure(nats, tokens, name="elbo", **rest):
@@ -59,3 +62,60 @@ def test_printing_shows_the_protocol():
     assert "2 documents, 10 tokens, 40 bytes" in text
     assert "<table" in Report({"elbo": released})._repr_html_()
     assert released.to_dict()["is_bound"] is False
+
+
+def correlated(source, units=600, alike=6):
+    """Windows of documents about six windows long: neighbours are as hard as their document."""
+    hard = np.repeat(source.normal(0, 1, units // alike), alike)
+    return 40.0 + 5 * hard + source.normal(0, 1, units)
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_neighbouring_windows_do_not_count_as_independent(block):
+    source, tokens, trials = np.random.default_rng(0), np.full(600, 16.0), 400
+    windows = Rows(*(torch.full((600, 16), 3), torch.full((600,), 16), torch.arange(600)),
+                   torch.full((600,), 16))  # fmt: skip
+    label = blocks_of(windows) if block else None
+    covered = 0
+    for _ in range(trials):
+        one = figure(correlated(source), tokens, block=label)
+        low, high = one.interval
+        covered += low < 40 / 16 < high
+    nominal = abs(covered / trials - 0.95) < 3.5 * math.sqrt(0.95 * 0.05 / trials) + 0.01
+    assert nominal == block  # each window by itself covers about 60 %
+
+
+def test_pairs_in_the_packed_layout_are_compared_by_blocks():
+    source, tokens = np.random.default_rng(1), np.full(600, 16.0)
+    block = np.arange(600) // 25
+    a, b = (figure(correlated(source), tokens, block=label) for label in (block, block))
+    gap = a.nats - b.nats
+    _, error = paired_difference(a, b)
+    means = gap.reshape(24, 25).mean(1) / 16
+    assert error == pytest.approx(means.std(ddof=1) / math.sqrt(24), rel=1e-9)
+    (found,) = differences(Report({"elbo": b}), Report({"elbo": a})).values()
+    low, high = found["interval"]
+    assert high - low == pytest.approx(2 * 2.0687 * error, rel=1e-4)  # Student's t, 23
+    assert a.to_dict()["units_of_error"] == 24
+    assert "errors over 24 blocks of windows" in str(Report({"elbo": a}))
+
+
+def test_which_rows_are_windows():
+    def rows(lengths, document):
+        n = len(lengths)
+        return Rows(torch.zeros(n, 8, dtype=torch.long), torch.tensor(lengths),
+                    torch.tensor(document), torch.tensor(lengths))  # fmt: skip
+
+    packed = blocks_of(rows([8] * 99 + [3], range(100)))
+    assert np.bincount(packed.astype(int)).tolist() == [10] * 10
+    assert blocks_of(rows([8] * 98 + [3, 3], range(100))) is None  # documents end where they end
+    assert blocks_of(rows([8] * 100, [*range(99), 98])) is None  # a document of two rows
+    assert blocks_of(rows([8] * 12, range(12))) is None  # too few to put together
+
+
+def test_the_error_of_a_mean_is_that_of_few_documents():
+    """With n in place of n - 1 it would be 1 / sqrt(3) too small here."""
+    assert ratio_error(np.array([1.0, 3.0]), np.ones(2)) == pytest.approx(1.0)
+    assert ratio_error(np.array([1.0, 2.0, 6.0]), np.ones(3)) == pytest.approx(
+        np.std([1, 2, 6], ddof=1) / math.sqrt(3)
+    )

@@ -124,6 +124,7 @@ BAD = [
     ("evaluate young --checkpoint best", "young has no best checkpoint: it has not looked"),
     ("evaluate run --data text.txt --field a --split tst", "tst"),
     ("evaluate run --against foreign", "foreign has another tokenizer than run"),
+    ("evaluate run --against short", "short reads rows of 8 tokens, run has rows of 12: evaluate"),
     # damaged runs
     ("evaluate no-config.json", "no-config.json is not a run: it has no config.json"),
     ("evaluate no-tokenizer.json", "no tokenizer at no-tokenizer.json/tokenizer.json: expected"),
@@ -204,6 +205,10 @@ def make(folder):
         record |= {"format": number, "versions": {"ltm_pyro": by}}
         (folder / name / "config.json").write_text(json.dumps(record))
         seal(folder / name)
+    shutil.copytree("run", "short")
+    record = json.loads((folder / "run" / "config.json").read_text())
+    record["config"]["architecture"]["length"] = 8
+    (folder / "short" / "config.json").write_text(json.dumps(record))
     config = record["config"] | {"fast": {"stps": 3}}
     (folder / "wrong.json").write_text(json.dumps(config))
     for name, part in (("tokenizer", "tokenizer.json"), ("weights", "model.safetensors")):

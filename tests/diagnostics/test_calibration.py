@@ -194,3 +194,13 @@ def test_what_cannot_be_ranked(config):
         calibrate(model, torch.full((20,), 5), fast=Fast(steps=0), functionals=nothing)
     with pytest.raises(InputError, match="AutoregressiveModel has no thoughts"):
         calibrate(AutoregressiveModel(config), torch.full((4,), 5), NoGuide)
+
+
+def test_many_functionals_are_judged_together():
+    """Of 20 calibrated ones one leaves a 95 % envelope of its own in two sets of three."""
+    source, sets = np.random.default_rng(0), 24
+    alarms = 0
+    for _ in range(sets):
+        ranks = {str(i): source.integers(0, 20, 60) for i in range(20)}
+        alarms += any(Calibration.from_ranks(ranks, 19).outside.values())
+    assert alarms <= 0.05 * sets + 3.5 * (0.05 * 0.95 * sets) ** 0.5

@@ -18,6 +18,7 @@ from ltm_pyro.inference.posterior import infer
 
 from ..conftest import some_rows
 from ..exact import linear_gaussian
+from .curves import FAST, verdicts
 
 
 def loop(curve, noise=0.5, documents=50, seed=0):
@@ -41,6 +42,16 @@ def test_recommendations_follow_the_trace():
     noisy = convergence(loop(0.01 * steps, noise=30.0))
     assert "too noisy to tell" in noisy.recommendation
     assert "Too few steps (4)" in convergence(loop(steps[:4])).recommendation
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_loop_has_converged_where_it_moves_by_less_than_matters(name):
+    found = verdicts(name, 20)
+    right = sum(called == FAST[name][2] for called, _ in found)
+    assert right >= 19
+    if name.startswith("goes up and down"):
+        assert all(words.startswith("The loop goes up and down by 5.") for _, words in found)
+        assert all("lower the rate" in words for _, words in found)
 
 
 def test_a_false_alarm_is_rare():

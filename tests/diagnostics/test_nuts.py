@@ -10,7 +10,13 @@ import torch
 from matplotlib.figure import Figure
 
 from ltm_pyro.config import Fast
-from ltm_pyro.diagnostics.nuts import _ess, _moments, compare_with_nuts, plot_nuts
+from ltm_pyro.diagnostics.nuts import (
+    NutsComparison,
+    _ess,
+    _moments,
+    compare_with_nuts,
+    plot_nuts,
+)
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.models import AutoregressiveModel
@@ -185,3 +191,19 @@ def test_models_and_rows_there_is_nothing_to_compare_on(config, rows):
     model, some = linear_gaussian(0, 2)
     with pytest.raises(InputError, match="no rows"):
         compare_with_nuts(model, some[:0])
+
+
+def chains_of(draws, apart=0.0, count=2):
+    """Two chains of one normal law, or of two laws that lie apart."""
+    source = np.random.default_rng(0)
+    nuts = source.normal(size=(count, draws, 1, 3))
+    nuts[1:] += apart
+    guide = source.normal(size=(4000, 1, 3))
+    return NutsComparison({"z": guide}, {"z": nuts}, {"z": (1, 1, 3)}, np.zeros(1, int), 0, "")
+
+
+def test_short_chains_are_told_from_chains_that_disagree():
+    assert chains_of(20).verdict.startswith("The reference is short of draws")
+    assert chains_of(500).verdict.startswith("Of 3 marginals")
+    for draws in (20, 500):
+        assert chains_of(draws, 4.0).verdict.startswith("The reference has not converged")

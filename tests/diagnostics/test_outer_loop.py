@@ -11,6 +11,7 @@ from ltm_pyro.diagnostics import Plateau, smoothed
 from ltm_pyro.programs.elbo import ElboTerms
 
 from ..conftest import some_rows
+from .curves import TRAINING, alarms
 
 
 def watch(plateau, values, weights=None):
@@ -21,22 +22,46 @@ def watch(plateau, values, weights=None):
 
 
 def test_a_plateau_is_seen_and_a_slope_is_not():
-    noise = np.random.default_rng(0).normal(0, 0.1, 400)
-    steps = np.arange(400)
+    noise = np.random.default_rng(0).normal(0, 0.1, 1000)
+    steps = np.arange(1000)
     falling = watch(Plateau(window=50), 6 - 0.01 * steps + noise)
     assert falling.stalled_at is None
     assert falling.verdict.startswith("Still learning")
-    settled = watch(Plateau(window=50), 4 + 2 * np.exp(-steps / 30) + noise)
-    assert 120 < settled.stalled_at < 320
+    settled = watch(Plateau(window=50, least=0.02), 4 + 2 * np.exp(-steps / 30) + noise)
+    assert 300 < settled.stalled_at < 900
     assert settled.verdict.startswith("On a plateau, first seen at step")
-    again = watch(settled, 3.9 - 0.01 * steps[:120])
+    again = watch(settled, 3.9 - 0.01 * steps)
     assert again.verdict.startswith("Falling again after a plateau")
     assert "Too early" in watch(Plateau(window=50), noise[:60]).verdict
+    assert "Too noisy yet" in watch(Plateau(window=50), 9 * noise[:300]).verdict
+
+
+@pytest.mark.parametrize("curves", [12, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_plateau_is_called_where_there_is_one(name, curves):
+    found = alarms(name, curves)
+    called = sum(at is not None for at in found)
+    if not TRAINING[name][2]:
+        assert called == curves
+    else:  # 5 %, however long one waits
+        assert called <= 0.05 * curves + 3.5 * (0.05 * 0.95 * curves) ** 0.5
+
+
+def test_a_failure_to_see_a_fall_is_no_plateau():
+    """Noise that hides a fall of five times the least in the first windows."""
+    steps = np.arange(200)
+    fall = 5 * 0.01 / 50 * steps
+    calls = [
+        watch(Plateau(), 5 - fall + np.random.default_rng(seed).normal(0, 0.5, 200)).stalled_at
+        for seed in range(40)
+    ]
+    assert calls == [None] * 40
 
 
 def test_a_moving_objective_is_not_judged():
-    flat = np.full(300, 4.0) + np.random.default_rng(0).normal(0, 0.1, 300)
+    flat = np.full(300, 4.0) + np.random.default_rng(0).normal(0, 0.001, 300)
     weights = np.minimum(1.0, np.arange(300) / 250)
+    assert watch(Plateau(window=30), flat).stalled_at is not None
     assert watch(Plateau(window=30), flat, weights).stalled_at is None
 
 
@@ -52,12 +77,23 @@ def test_training_ends_at_a_plateau_if_asked(model):
     rows = some_rows(8)
     slow = Slow(lr=0.0, warmup=0)
     svi = ltm.DualRateSVI(model, fast=Fast(steps=1), slow=slow)
-    plateau = Plateau(window=5, stop=True)
+    plateau = Plateau(window=10, least=3.0, stop=True)
     fit = svi.fit(rows, 60, 4, callbacks=[plateau], progress=False)
-    assert 10 <= len(fit.history) < 60
+    assert 40 <= len(fit.history) < 60
     assert plateau.stalled_at == fit.history.step.iloc[-1]
-    with pytest.raises(ltm.InputError, match="window is 1"):
-        Plateau(window=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 9}, "window is 9"),
+        ({"least": 0.0}, "least is 0.0"),
+        ({"error": 1}, "error is 1"),
+    ],
+)
+def test_a_plateau_needs_an_effect_that_matters(options, message):
+    with pytest.raises(ltm.InputError, match=message):
+        Plateau(**options)
 
 
 def test_free_bits_are_not_charged_and_not_hidden(model):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.diagnostics.quality import (
+    GuideQuality,
     _log_weights,
     guide_quality,
     khat_threshold,
@@ -189,3 +190,33 @@ def test_bad_input(model, config, rows):
     plain = AutoregressiveModel(config)
     with pytest.raises(InputError, match="AutoregressiveModel has no thoughts"):
         guide_quality(infer(plain, rows, NoGuide, Fast()))
+
+
+def quality_of(khat, draws=256):
+    one = np.ones(len(khat))
+    return GuideQuality(khat, one, one, one, one, np.arange(len(khat)), np.arange(len(khat)),
+                        draws, 4)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "start"),
+    [(0.3, "Importance weights reliable"), (0.45, "Importance weights reliable"),
+     (0.8, "Importance weights unreliable"), (1.2, "Importance weights unreliable")],
+)  # fmt: skip
+def test_many_documents_do_not_condemn_a_guide_by_chance(shape, start):
+    """Of 200 k-hats of reliable weights some lie above the threshold."""
+    log_w = shape * np.random.default_rng(1).exponential(size=(256, 200))
+    quality = quality_of(pareto_khat(log_w))
+    assert quality.unreliable.any() == (shape > 0.2)
+    assert quality.verdict.startswith(start)
+    assert quality.surely_unreliable.sum() <= quality.unreliable.sum()
+
+
+def test_one_document_surely_beyond_is_told_among_many():
+    khat = np.full(200, 0.2)
+    khat[7] = 2.0
+    assert quality_of(khat).verdict.startswith("Importance weights unreliable in part")
+    khat[7] = np.nan  # could not be computed
+    assert quality_of(khat).verdict.startswith("Importance weights unreliable in part")
+    khat[7] = 0.8
+    assert "as far as k-hat tells" in quality_of(khat).verdict

@@ -1,16 +1,20 @@
 import functools
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 
+from ltm_pyro import guides
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.diagnostics import plot_ablation, plot_kl, thought_use
+from ltm_pyro.diagnostics.thoughts import ThoughtUse
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.posterior import infer
-from ltm_pyro.models import LinearGaussianModel
+from ltm_pyro.models import LinearGaussianModel, priors
 from ltm_pyro.programs.densities import simulate
 
 from ..conftest import some_rows
@@ -71,7 +75,7 @@ def test_a_guide_that_is_no_product_says_so():
 
 
 def test_a_leftover_of_the_loop_is_told_from_a_kl_that_pays(model):
-    """Thoughts that change nothing, a narrow start, and a loop too short to undo it (SPEC 5)."""
+    """Thoughts that change nothing, a narrow start, and a loop too short to undo it."""
     with torch.no_grad():
         for layer in model.decoder.layers:
             layer.thought.out.weight.zero_()
@@ -95,3 +99,102 @@ def test_plots_take_an_axis_and_return_it(half_used):
     assert plot_kl(use, axes[0]) is axes[0]
     assert plot_ablation(use, axes[1]) is axes[1]
     plt.close(figure)
+
+
+GUIDES = [guides.MeanField, guides.Covariance, guides.Layerwise, guides.Flow]
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("documents", [20, 120])
+def test_nothing_is_active_or_used_where_thoughts_change_nothing(guide, documents):
+    """The KL is 0; a mean of 64 draws has variance 1 / 64, more than the threshold."""
+    model = LinearGaussianModel(Thoughts(2, 1, 3), torch.zeros(8, 6))
+    rows, _ = simulate(model, torch.full((documents,), 8), 0)
+    use = thought_use(infer(model, rows, guide, Fast(steps=0)), 8)
+    assert not use.active.any()
+    assert abs(use.kl.sum()) < 0.06  # in place of 0.2, the bias of moments of 64 draws
+    assert use.verdict.startswith("The posterior has collapsed to the prior: KL 0.00")
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.05])
+@pytest.mark.parametrize("factorised", [True, False])
+def test_active_units_do_not_depend_on_the_units_of_the_prior(half_used, scale, factorised):
+    """The same model, its thoughts measured in units of another size."""
+    model = LinearGaussianModel(Thoughts(2, 1, 3), half_used[0].weight.detach() / scale)
+    model.prior = priors.LearnedNormal(model.thoughts)
+    rows, _ = simulate(half_used[0], torch.full((100,), 8), 0)
+    with torch.no_grad():
+        model.prior.log_scale.fill_(math.log(scale))
+
+    class Scaled(MeanField):
+        def start(self, model, batch):
+            mean, covariance = half_used[0].posterior(batch)
+            self.loc.data = scale * mean.reshape(self.loc.shape).detach()
+            self.log_variance.data = (scale**2 * covariance.diagonal(0, -2, -1)).log().detach()
+            self.log_variance.data = self.log_variance.data.reshape(self.loc.shape)
+
+        def distribution(self):
+            law = super().distribution()
+            shift = dist.transforms.AffineTransform(0.0, 1.0, event_dim=3)
+            return law if factorised else dist.TransformedDistribution(law, [shift])
+
+    use = thought_use(infer(model, rows, Scaled, Fast(steps=0)), 16)
+    assert use.factorised == factorised
+    assert use.active[1].all()
+    assert not use.active[0].any()
+    variance = 1 / 5  # of a posterior of unit noise and weight 2
+    kl = 0.5 * (variance + 0.8 - 1 - math.log(variance))
+    assert use.kl[1, 0].mean() == pytest.approx(kl, rel=0.15)
+    assert use.verdict.startswith("The thoughts are used")
+
+
+def test_information_is_an_interval_where_the_number_of_rows_limits_it():
+    weight = torch.zeros(8, 6)
+    weight[:6] = 4 * torch.eye(6)  # 6 / 2 log 17 = 8.5 nats
+    model = LinearGaussianModel(Thoughts(2, 1, 3), weight)
+    rows, _ = simulate(model, torch.full((60,), 8), 0)
+    use = thought_use(infer(model, rows, exact_guide(model), no_fit()), 8)
+    low, high = use.information
+    assert low < math.log(60) < 8.5 < high + 3 * use.total_kl[1]
+    assert f"I(x; z) between {low:.2f} and {high:.2f}" in use.verdict
+    # Exact posteriors average to the prior; an estimate of that KL would be 4 nats too high.
+    assert use.marginal[0] < 0.05 < 3 < use.marginal[1]
+    for inner, outer in zip(use.information, use.marginal[::-1], strict=True):
+        assert inner + outer == pytest.approx(use.total_kl[0], abs=0.3)
+    free = thought_use(infer(model, rows, MeanField, Fast(steps=0)), 8)
+    assert free.information == (free.mutual_information,) * 2
+
+
+def use_of(gain, error, kl):
+    one = np.zeros((1, 1, 1))
+    return ThoughtUse(one, True, one > 0, (kl, 0.01), kl, 0.0, 9.0, one, (gain, error))
+
+
+@pytest.mark.parametrize(
+    ("gain", "error", "kl", "words"),
+    [
+        (1e-6, 1e-8, -1e-7, "The posterior has collapsed to the prior: KL 0.00"),
+        (1e-6, 1e-8, 3.0, "The thoughts cost more than they give"),
+        (2.0, 0.1, 3.0, "The thoughts are used"),
+        (-2.0, 0.1, 3.0, "The thoughts cost more than they give"),
+        (0.5, 0.4, 3.0, "Whether the thoughts earn anything cannot be told"),
+    ],
+)
+def test_effects_in_nats_decide(gain, error, kl, words):
+    assert use_of(gain, error, kl).verdict.startswith(words)
+    assert "-0.00" not in use_of(gain, error, kl).verdict
+
+
+def test_a_shift_of_all_thoughts_is_no_information():
+    """Every document's guide is N(1, 1): a KL of 3 nats, all of it the aggregate's."""
+
+    class Shifted(MeanField):
+        def start(self, model, batch):
+            self.loc.data.fill_(1.0)
+
+    model, rows = linear_gaussian(0)
+    use = thought_use(infer(model, rows, Shifted, Fast(steps=0)), 64)
+    assert use.total_kl[0] == pytest.approx(3.0)
+    assert abs(use.mutual_information) < 0.05
+    assert use.marginal_kl == pytest.approx(3.0, abs=0.2)
+    assert use.marginal[1] == use.marginal_kl

@@ -310,3 +310,13 @@ def test_proposals_along_the_rows_are_those_of_the_whole_z(hidden):
     assert ((z.mean(0) - plain.mean(0)).flatten().abs() < 4.5 * pooled).all()
     covariance = torch.cov(z.flatten(1).T) - torch.cov(plain.flatten(1).T)
     assert covariance.abs().max() < 0.15  # some 4.5 standard errors of 2,000 draws
+
+
+def test_the_constant_in_the_density_is_not_understated():
+    """On average over seeds what `log_prob` uses lies above log C, known by quadrature."""
+    prior = energy(weights=4, draws=4, temperatures=1)
+    log_c, used = exact_log_c(prior), []
+    for seed in range(150):
+        prior.seed, prior._known = seed, None
+        used.append(prior.log_constant() - float(log_c))
+    assert z_scores(used, 0.0) > 4  # the lower end: below -4

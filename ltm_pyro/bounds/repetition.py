@@ -1,0 +1,51 @@
+"""What a repetition would give: some rows fitted and scored again, from draws of their own."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ltm_pyro.seeds import Stream, generator
+
+FEWEST = 24
+"""Repetitions, over all rows, below which rows are repeated more than once."""
+
+
+def repeated_rows(rows: int, most: int, seed: int) -> Tensor:
+    """Which rows are repeated: all of them, or `most` chosen by lot."""
+    order = torch.randperm(rows, generator=generator(seed, Stream.REPEATED_ROWS))
+    return order[:most].sort().values
+
+
+def rounds(rows: int) -> int:
+    """How often so many rows are repeated."""
+    return min(6, math.ceil(FEWEST / rows)) if rows else 0
+
+
+def over_repetitions(
+    first: Tensor, again: Tensor, chosen: Tensor, within: Tensor | None
+) -> tuple[Tensor, float]:
+    """Variance of each row's estimate over repetitions, (rows,), and its degrees of freedom.
+
+    An estimate varies with its draws and with those that its guide was fitted with. The spread of
+    the repeated rows holds both, whatever the tails of the weights, and no formula for the draws
+    alone does. Rows are independent, so their spreads add up to that of the corpus; that of the
+    rows not repeated is the repeated ones' share of it.
+
+    Args:
+        first: the estimates, (rows,).
+        again: repetitions of some rows, (rounds, repeated rows).
+        chosen: which rows those are.
+        within: variance over the draws of one fit, (rows,), by which rows share the spread; alike
+            if not known.
+    """
+    values = torch.cat([first[None, chosen], again]).double()
+    spread, freedom = values.var(0), len(again)
+    total = spread.sum()
+    if within is None or not within[chosen].sum() > 0:
+        variance = (total / len(chosen)).expand(len(first))
+    else:
+        variance = within.double() * (total / within[chosen].double().sum())
+    # Satterthwaite's, with an unbiased estimate of each fourth power.
+    fourth = spread.square().sum() / (freedom + 2)
+    return variance, float(total.square() / fourth) if fourth > 0 else math.inf

@@ -1,0 +1,147 @@
+"""Annealing with a site for each layer, in both directions, and the sandwich made of it."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro.bounds import annealed
+from ltm_pyro.bounds.annealed import Path
+from ltm_pyro.bounds.elbo import elbo
+from ltm_pyro.bounds.importance import iwae
+from ltm_pyro.bounds.report import Figure, Report
+from ltm_pyro.bounds.sandwich import Sandwich
+from ltm_pyro.config import Fast
+from ltm_pyro.guides import Layerwise
+from ltm_pyro.models import priors
+from ltm_pyro.programs.densities import log_joint, prior_of, simulate
+
+from ..exact import linear_gaussian, task, z_score
+
+
+def layered(documents=4):
+    """The linear-Gaussian model with a site for each layer: a layerwise prior that starts at
+    N(0, I), so that log p(x) is known."""
+    model, rows = linear_gaussian(0, documents)
+    model.prior = priors.Layerwise(model.thoughts)
+    return model, rows
+
+
+def test_the_prior_of_every_layer_counts():
+    model, rows = layered()
+    _, latents = simulate(model, rows.lengths, 3)
+    plain, _ = linear_gaussian(0, 4)
+    z = torch.stack([latents["z_0"], latents["z_1"]], -3)
+    for found, known in zip(
+        log_joint(model, latents, rows), log_joint(plain, {"z": z}, rows), strict=True
+    ):
+        torch.testing.assert_close(found, known)
+
+
+@pytest.mark.parametrize("case", [linear_gaussian, layered])
+def test_forward_weights_are_unbiased(case):
+    model, rows = case(0, 4) if case is linear_gaussian else case()
+    with torch.no_grad():
+        exact = model.log_marginal(rows)
+    path = Path(model, prior_of(model), rows, 12, 0)
+    ratio = (path.forward(4000) - exact).exp().detach().numpy()
+    for document in range(4):
+        assert abs(z_score(ratio[:, document], 1.0)) < 4.5
+
+
+def test_reverse_chains_start_at_the_exact_draws(monkeypatch):
+    """Where they start anywhere else, even nearby, their weights bound nothing from above."""
+    model, _ = linear_gaussian(0)
+    rows, latents = simulate(model, torch.full((5,), 4), 1)
+    path, seen = Path(model, prior_of(model), rows, 3, 0), []
+
+    def spy(model, latents, rows):
+        seen.append({site: z.detach().clone() for site, z in latents.items()})
+        return log_joint(model, latents, rows)
+
+    monkeypatch.setattr(annealed, "log_joint", spy)
+    path.reverse(latents, 2)
+    for site, z in latents.items():
+        assert torch.equal(seen[0][site], z.expand_as(seen[0][site]))
+
+
+def test_reverse_weights_enclose_from_above():
+    """From exact draws minus the log of the mean of 1 / weight lies above log p(x)."""
+    model, _ = linear_gaussian(0)
+    rows, latents = simulate(model, torch.full((400,), 4), 1)
+    with torch.no_grad():
+        exact = model.log_marginal(rows)
+        log_w = Path(model, prior_of(model), rows, 6, 0).reverse(latents, 2)
+    upper = -(torch.logsumexp(-log_w, 0) - math.log(2))
+    assert z_score((upper - exact).numpy()) > 4
+    assert float((upper - exact).mean()) < 2
+
+
+def test_chains_that_count_do_not_adapt():
+    """What one chain meets changes no other chain, and no step of its own."""
+    model, rows = linear_gaussian(0, 4)
+    path = Path(model, prior_of(model), rows, 8, 0)
+    move, seen = path._move, []
+
+    def spy(state, beta, step, noise):
+        seen.append(step.clone())
+        return move(state, beta, step, noise)
+
+    path._move = spy
+    path.forward(2)
+    first, seen[:] = [*seen], []
+    path.forward(50)
+    for few, many in zip(first, seen, strict=True):
+        assert torch.equal(few, many)
+
+
+@pytest.mark.parametrize("estimator", [elbo, iwae])
+def test_bounds_with_a_site_for_each_layer(estimator):
+    model, rows = layered(48)
+    estimate = estimator(task(model, rows, Layerwise, Fast(60, 0.1, particles=4)), 32)
+    gap = (estimate.nats + model.log_marginal(rows)).detach().numpy()
+    assert z_score(gap) > -4
+    assert gap.mean() < 0.6
+
+
+def test_slack_is_measured_from_the_upper_end():
+    tokens, nats = np.full(3, 8.0), np.array([12.0, 13.0, 15.0])
+    report = Report({"elbo": Figure("elbo", "bound", nats, tokens, tokens)})
+    found = Sandwich(np.array([-11.0, -12.0, -13.0]), np.array([-10.0, -11.5, -12.0]), report,
+                     tokens, "")  # fmt: skip
+    assert found.gap[0] == pytest.approx(2.5 / 3)
+    assert found.slack("elbo")[0] == pytest.approx((2.0 + 1.5 + 3.0) / 3)
+    assert found.slack("elbo")[1] == pytest.approx(np.std([2, 1.5, 3], ddof=1) / np.sqrt(3))
+
+
+@pytest.mark.parametrize("figure", ["elbo:1", "iwae:1"])
+def test_no_chunk_is_scored_with_the_noise_of_its_fit(model, monkeypatch, figure):
+    """Three chunks of a document each, the guide standing still: a draw made twice is seen."""
+    from ltm_pyro.models.likelihood import TokenSequence
+
+    from ..conftest import some_rows
+
+    seen, inner = [], TokenSequence.log_prob
+
+    def spy(self, value):
+        seen.append(self.z.detach().clone())
+        return inner(self, value)
+
+    monkeypatch.setattr(TokenSequence, "log_prob", spy)
+    ltm.evaluate(model, some_rows(3), [figure], fast=Fast(steps=4, lr=0.0), chunk=1, repeat=0,
+                 progress=False)  # fmt: skip
+    rows = torch.cat([z.flatten(0, 1).flatten(1) for z in seen])
+    assert len(rows) == 3 * (4 + 1)  # as many particles, or the numbers would differ anyway
+    assert len(rows.unique(dim=0)) == len(rows)
+
+
+def test_ends_that_cross_say_so():
+    tokens, nats = np.full(3, 8.0), np.full(3, 12.0)
+    report = Report({"elbo": Figure("elbo", "bound", nats, tokens, tokens)})
+    ends = np.array([-11.0, -12.0, -13.0])
+    right, crossed = (Sandwich(ends, ends + gap, report, tokens, "") for gap in (0.5, -0.5))
+    assert "the ends cross" not in str(right)
+    assert "the ends cross" in str(crossed)
+    assert [one.to_dict()["ends_cross"] for one in (right, crossed)] == [False, True]
