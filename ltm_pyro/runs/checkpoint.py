@@ -147,12 +147,16 @@ def _read_trainer(path: Path, name: str) -> dict[str, Any]:
         if not files.is_stored(place):
             raise ValueError("it is no archive, or a compressed one")
         state = torch.load(place, map_location="cpu", weights_only=True)
-        return {part: state[part] for part in ("model", "svi", "callbacks")} | state
+        state = {part: state[part] for part in ("model", "svi", "callbacks")} | state
     except Exception as error:  # the unpickler raises many kinds
         raise Damaged(
             f"{place} is damaged or not a trainer state ({first_line(error)}): put back a whole "
             "copy"
         ) from None
+    manifest = Manifest.read(path)
+    if manifest is not None and state.get("run", manifest.run) != manifest.run:
+        raise Damaged(f"{place} is another run's: put back this run's own")
+    return state
 
 
 @checked

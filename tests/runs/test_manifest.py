@@ -1,5 +1,6 @@
 """A run's files are sealed: what is damaged, cut, missing or another run's is named."""
 
+import errno
 import json
 import random
 import shutil
@@ -174,6 +175,29 @@ def test_a_file_of_another_run_of_the_same_shape_is_named(run_config, tmp_path, 
     found = verify(run.path)
     wrong = {one for one, state in found.items() if state != "whole"}
     assert wrong == ({name} if name != "manifest.json" else set(SEALED) - {name, TEXT})
+
+
+def test_a_trainer_state_says_whose_it_is(run_config, tmp_path):
+    """Also where its file was accepted as it is."""
+    run = train(run_config, tmp_path / "run")
+    other = train(with_training(run_config, seed=3), tmp_path / "other")
+    for name in ("trainer.pt", "trainer.previous.pt"):
+        shutil.copy(other.path / name, run.path / name)
+    folder.seal(run.path)
+    with pytest.raises(Damaged, match=r"trainer.pt is another run's: put back this run's own"):
+        train(with_training(run_config, steps=5), run.path, resume=True)
+
+
+def test_a_file_system_without_second_names_will_do(run_config, tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", no_links)
+    run = train(with_training(run_config, steps=6), tmp_path / "run")
+    assert set(verify(run.path).values()) == {"whole"}
+    flip(run.path / "trainer.pt", 999)
+    with pytest.warns(Notice, match=r"from trainer.previous.pt"):
+        assert train(with_training(run_config, steps=6), run.path, resume=True).step == 6
 
 
 def test_what_was_changed_on_purpose_can_be_sealed(run_config, tmp_path, capsys):
