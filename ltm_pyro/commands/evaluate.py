@@ -18,6 +18,7 @@ from ltm_pyro.config import (
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.options import Count, Whole
+from ltm_pyro.runs.seen import seen, without_seen
 from ltm_pyro.runs.trust import check_data
 
 
@@ -31,7 +32,7 @@ class Evaluate:
     checkpoint: Literal["best", "last"] = "last"
     """The last weights, or those of the look with the lowest held-out bound."""
     split: Literal["train", "valid", "test", "all"] | None = None
-    """Default: the test split of the text the run was trained on, or all of another text."""
+    """Default: the test split, or, of text given with --data, all that was not trained on."""
     bounds: str = "elbo,prior"
     """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws)."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
@@ -69,20 +70,32 @@ class Evaluate:
         check_data(run.path, config.data, run.record, self.trust, self.text.typed())
         corpus = ltm.load_data(config, run.tokenizer)
         own = corpus.fingerprint == run.record["data"]["fingerprint"]
-        split = self.split or ("test" if own else "all")
-        rows = corpus.rows(split)
+        split = self.split or ("test" if own or not self.text.data else "all")
+        # Other text may hold documents that were trained on; who names train or all wants them.
+        known = None if self.split in ("train", "all") else seen(run.path)
+        rows, met = without_seen(corpus.rows(split), known)
         say(f"run: {run.path}, the {self.checkpoint} checkpoint, of iteration {run.step}")
         say(f"data: {corpus.name}, split {split}: {len(rows)} rows")
+        if met:
+            say(
+                f"data: {met} documents that the run was trained on are left out (--split all "
+                "scores them)"
+            )
         for note in corpus.notes:
             say(f"data: {note}")
         fast = self.fast(run)
         report, own_rows = self.score(run, rows), rows
         found, texts = report.to_dict(), [str(report)]
+        found["data"] = {
+            "source": corpus.name, "split": split, "rows": len(rows),
+            "documents": len(rows.document.unique()), "left_out_as_trained_on": met,
+        }  # fmt: skip
         if other is not None:
-            known = other.config.data.columns
-            if known != corpus.columns:  # the other run's prior has codes of its own
-                data = dataclasses.replace(config.data, columns=known)
-                rows = ltm.load_data(config.replace(data=data), run.tokenizer).rows(split)
+            columns = other.config.data.columns
+            if columns != corpus.columns:  # the other run's prior has codes of its own
+                data = dataclasses.replace(config.data, columns=columns)
+                again = ltm.load_data(config.replace(data=data), run.tokenizer).rows(split)
+                rows, _ = without_seen(again, known)
             gaps = differences(report, self.score(other, rows))
             found["against"] = {"run": str(self.against), **gaps}
             texts += [
@@ -91,7 +104,7 @@ class Evaluate:
                 for name, gap in gaps.items()
             ]
         if self.sandwich:
-            like = corpus.rows(split)[torch.arange(self.sandwich) % len(rows)]
+            like = own_rows[torch.arange(self.sandwich) % len(own_rows)]
             certificate = sandwich(
                 run.model,
                 like.lengths,
@@ -129,8 +142,8 @@ class Evaluate:
         own, its = (one.config.architecture.length for one in (run, other))
         if its < own:
             raise InputError(
-                f"{path} reads rows of up to {its} tokens, {run.path} of up to {own}: expected a "
-                "run with rows as long, or compare them the other way round"
+                f"{path} reads rows of {its} tokens, {run.path} has rows of {own}: evaluate {path} "
+                f"--against {run.path} instead, which cuts documents into rows that both read"
             )
         return other
 

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,30 +9,18 @@ import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.config import Fast
+from ltm_pyro.diagnostics.units import active_units, information, part_of
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
-from ltm_pyro.programs.densities import (
-    as_one,
-    draw_latents,
-    log_density,
-    log_joint,
-    prior_of,
-    site_distributions,
-)
 
-ACTIVE = 0.01
-"""A unit is active if its posterior mean varies over rows by this share of the prior's variance."""
 LEAST = 0.1
 """An effect in nats per row below which nothing is said to be earned, or to be paid."""
-MOMENTS = 64
-"""Draws from which moments are taken."""
 
 
 @dataclass(frozen=True)
@@ -163,11 +150,11 @@ def thought_use(
         raise InputError(
             f"longer has {len(longer.rows)} rows, posterior {len(posterior.rows)}: fit the same"
         )
-    parts = [_part(posterior, i, draws, seed) for i in range(len(posterior.chunks))]
+    parts = [part_of(posterior, i, draws, seed) for i in range(len(posterior.chunks))]
     terms = posterior.elbo(draws, seed)
     bound = -terms.elbo.mean(0)
     ablation = torch.cat([part.ablation for part in parts], dim=1)
-    information, marginal = _surgery(posterior, draws, seed)
+    carried, marginal = information(posterior, draws, seed)
     if not all(part.factorised for part in parts):  # layers' KLs do not add up to the document's
         ablation[1:-1], ablation[-1] = torch.nan, bound
     earned = ablation[0] - bound
@@ -182,9 +169,9 @@ def thought_use(
     return ThoughtUse(
         kl=_array(torch.cat([part.kl for part in parts]).mean(0)),
         factorised=all(part.factorised for part in parts),
-        active=_active(parts),
+        active=active_units(parts),
         total_kl=_mean(terms.kl.mean(0)),
-        mutual_information=information,
+        mutual_information=carried,
         marginal_kl=marginal,
         ceiling=math.log(len(posterior.rows)),
         ablation=np.array([_mean(ablation[0] - score) for score in ablation]),
@@ -219,102 +206,6 @@ def plot_ablation(use: ThoughtUse, ax: Axes) -> Axes:
         title="What the thoughts of each layer earn",
     )
     return ax
-
-
-@dataclass(frozen=True)
-class _Part:
-    kl: Tensor
-    means: tuple[Tensor, Tensor]  # two estimates with errors of their own
-    error: Tensor  # variance of each of them
-    prior_variance: Tensor
-    factorised: bool
-    ablation: Tensor
-
-
-@torch.no_grad()
-def _part(posterior: Posterior, chunk: int, draws: int, seed: int) -> _Part:
-    """KL and means of each dimension (rows, ...), ablation scores (layers + 1, rows)."""
-    guide, rows = posterior.chunks[chunk]
-    prior = prior_of(posterior.model)
-    noise = posterior.noise(rows, seed, stream=8)
-    with noise.draw():
-        q = as_one(draw_latents(guide, rows, max(draws, MOMENTS)))
-    with noise.draw():
-        p = as_one(draw_latents(prior, rows, max(draws, MOMENTS)))
-    with noise.draw():
-        q_fn = site_distributions(guide, rows)
-        p_fn = site_distributions(prior, rows)
-    spread = p.var(0).mean(0, keepdim=True)
-    try:  # exact where both are products over dimensions that torch knows
-        kl = kl_divergence(_factors(q_fn["z"]), _factors(p_fn["z"]))[0]
-        mean, factorised = _factors(q_fn["z"]).mean[0], True
-        means, error = (mean, mean), torch.zeros_like(mean)
-    except (NotImplementedError, AttributeError, KeyError):
-        kl, factorised = _normal_kl(q, p), False
-        halves = q.chunk(2)
-        means = (halves[0].mean(0), halves[1].mean(0))
-        error = q.var(0) / len(halves[1])
-    scores = []
-    for kept in range(q.shape[2] + 1):
-        z = torch.cat([q[:draws, :, :kept], p[:draws, :, kept:]], dim=2)
-        _, likelihood = log_joint(posterior.model, {"z": z}, rows)
-        scores.append(kl[:, :kept].flatten(1).sum(1) - likelihood.mean(0))
-    return _Part(kl, means, error, spread, factorised, torch.stack(scores))
-
-
-def _normal_kl(q: Tensor, p: Tensor) -> Tensor:
-    """KL of normals with the moments of draws (draws, rows, ...), without the draws' own bias.
-
-    1 / variance is too large by 2 / (n - 1) of itself, and a mean is off by variance / n squared.
-    """
-    n = len(q)
-    mean, variance, of_mean, of_variance = q.mean(0), q.var(0), p.mean(0), p.var(0)
-    ratio, shrink = variance / of_variance, 1 - 2 / (n - 1)
-    apart = (mean - of_mean) ** 2 / of_variance * shrink - (ratio + 1) / n
-    return 0.5 * (ratio * shrink + apart - 1 - (variance / of_variance).log())
-
-
-def _active(parts: list[_Part]) -> NDArray[np.bool_]:
-    """Units whose mean varies over rows: by the covariance of two estimates of it.
-
-    An estimate's own variance would count as variation: of a mean of 64 draws it is 1 / 64, more
-    than `ACTIVE`. What the covariance strays by chance is left a margin of three errors.
-    """
-    one, other = (torch.cat([part.means[i] for part in parts]) for i in (0, 1))
-    rows = max(len(one) - 1, 1)
-    varied = ((one - one.mean(0)) * (other - other.mean(0))).sum(0) / rows
-    error = torch.cat([part.error for part in parts]).mean(0)
-    prior = torch.cat([part.prior_variance for part in parts]).mean(0)
-    return np.asarray((varied > ACTIVE * prior + 3 * error * rows**-0.5).cpu().numpy())
-
-
-def _factors(fn: Any) -> Any:
-    """The distribution of single dimensions below `to_event(3)`."""
-    if fn.reinterpreted_batch_ndims != 3:
-        raise NotImplementedError
-    return fn.base_dist
-
-
-@torch.no_grad()
-def _surgery(posterior: Posterior, draws: int, seed: int) -> tuple[float, float]:
-    """I(x; z) and KL(aggregated q || p), with the aggregate over these rows."""
-    log_q_own, log_q_all, log_p = [], [], []
-    total = len(posterior.rows)
-    for guide, rows in posterior.chunks:
-        with posterior.noise(rows, seed, stream=9).draw():
-            values = as_one(draw_latents(guide, rows, draws))
-        z = {"z": values}  # (draws, rows, layers, slots, dim)
-        log_q_own.append(log_density(guide, z, rows))
-        log_p.append(log_density(prior_of(posterior.model), z, rows))
-        flat = values.reshape(-1, 1, *values.shape[2:])
-        against = [
-            log_density(other, {"z": flat.expand(-1, len(its), *flat.shape[2:])}, its)
-            for other, its in posterior.chunks
-        ]
-        mixture = torch.logsumexp(torch.cat(against, dim=1), 1) - math.log(total)
-        log_q_all.append(mixture.reshape(values.shape[:2]))
-    own, aggregate, prior = (torch.cat(x, dim=1) for x in (log_q_own, log_q_all, log_p))
-    return float((own - aggregate).mean()), float((aggregate - prior).mean())
 
 
 def _nats(value: float, sign: str = "") -> str:

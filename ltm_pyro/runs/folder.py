@@ -5,6 +5,7 @@
     RUN/manifest.json        the run's id, and size and SHA-256 of each of the files
         config.json          format, versions, command, data, configuration, resumes
         tokenizer.json       text to ids
+        seen.npy             a number for each document that is trained on, from its text
         trainer.pt           everything a resumed run needs, in one file (tensors and plain types)
         trainer.previous.pt  the same, of the checkpoint before
         model.safetensors    the weights; those of a baseline beside them, named `baseline.*`
@@ -46,6 +47,7 @@ from ltm_pyro.inference.memory import ARRAY, STAGED
 from ltm_pyro.runs.config_json import from_dict, to_dict
 from ltm_pyro.runs.lock import LOCK
 from ltm_pyro.runs.manifest import LOG, MANIFEST, Manifest, seal_command
+from ltm_pyro.runs.seen import SEEN, kept
 
 FORMAT, UNSEALED = 4, 3
 """The format that is written, and the one before, which has no manifest and is still read."""
@@ -57,7 +59,7 @@ MOST_BYTES, MOST_DEEP = 1 << 28, 64
 """A configuration has fewer bytes, and is nested less deep."""
 BASELINE, SHARED = "baseline.", "guide."
 """What the names of other weights than the model's begin with."""
-FILES = (MANIFEST, CONFIG, TOKENIZER, TRAINER, PREVIOUS, LOG, MODEL, BEST, LOCK)
+FILES = (MANIFEST, CONFIG, TOKENIZER, SEEN, TRAINER, PREVIOUS, LOG, MODEL, BEST, LOCK)
 
 
 def holds_run(path: Path) -> bool:
@@ -125,9 +127,8 @@ def start(
     tokenizer = corpus.tokenizer.inner.to_str(pretty=True).encode()
     copies = {place["copy"]: text for place, text in (sources or {}).values()}
     # The configuration last: a folder that has one has a tokenizer too.
-    manifest.replace(
-        [(TOKENIZER, tokenizer), (LOG, b""), *copies.items(), (CONFIG, _rendered(record))]
-    )
+    first = [(TOKENIZER, tokenizer), *kept(corpus.train), (LOG, b""), *copies.items()]
+    manifest.replace([*first, (CONFIG, _rendered(record))])
     return manifest
 
 

@@ -209,6 +209,7 @@ def make(folder):
     record = json.loads((folder / "run" / "config.json").read_text())
     record["config"]["architecture"]["length"] = 8
     (folder / "short" / "config.json").write_text(json.dumps(record))
+    seal(folder / "short")
     config = record["config"] | {"fast": {"stps": 3}}
     (folder / "wrong.json").write_text(json.dumps(config))
     for name, part in (("tokenizer", "tokenizer.json"), ("weights", "model.safetensors")):

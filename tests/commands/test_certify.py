@@ -34,6 +34,6 @@ def test_text_is_enclosed(run, capsys):
 
 def test_wrong_numbers_are_named(run, capsys):
     assert ltm("evaluate", run, "--certify", "--temperatures", "0") == 2
-    assert "temperatures is 0: expected 1 or more" in capsys.readouterr().err
+    assert "temperatures is 0: expected a whole number, 1 or more" in capsys.readouterr().err
     assert ltm("evaluate", run, "--bounds", "prior", "--certify", "--certify.chains", "3") == 2
     assert "3 weights of each document: its gate needs 25 or more" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import ltm_pyro.commands.cli as cli
 from ltm_pyro import load
 from ltm_pyro.commands import command
 from ltm_pyro.config import Fast, Named
+from ltm_pyro.data.building import split_of
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.released import Released
 from ltm_pyro.runs.build import build_guide, shared_of
@@ -369,3 +370,46 @@ def test_what_a_resumed_run_ignores_is_told(run, capsys):
     assert "--slow.lr: ignored, a resumed run keeps its own" in capsys.readouterr().err
     assert ltm("train", "--out", run, "--resume", "--steps", "1", "--quiet") == 2
     assert "has done 3 iterations, more than the 1 asked for" in capsys.readouterr().err
+
+
+def test_figures_are_of_documents_that_were_not_trained_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    texts = [f"Story {i}: a fox met {i % 7} owls by the river." for i in range(120)]
+    (tmp_path / "texts.txt").write_text("\n\n".join(texts))
+    more = [*texts[:60], *(f"Tale {i}: an owl met a fox." for i in range(25))]
+    (tmp_path / "more.txt").write_text("\n\n".join(more))
+    small = [
+        "--vocabulary",
+        "300",
+        "--length",
+        "16",
+        "--batch",
+        "4",
+        "--fast.steps",
+        "1",
+        "--steps",
+        "1",
+        "--quiet",
+    ]
+    assert ltm("train", "--data", "texts.txt", "--out", "run", *small) == 0
+
+    def scored(*asked):
+        capsys.readouterr()
+        assert ltm("evaluate", "run", "--bounds", "prior:2", "--json", *asked) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["prior"]["documents"] == found["data"]["documents"]
+        return found["data"]
+
+    test = {t for t in texts if split_of(t) == "test"}
+    trained = {t for t in texts if split_of(t) == "train"}
+    assert scored() | {"rows": 0} == {
+        "source": "texts.txt", "split": "test", "rows": 0, "documents": len(test),
+        "left_out_as_trained_on": 0,
+    }  # fmt: skip
+    limited = scored("--limit", "60")  # another text by its fingerprint, the same by its documents
+    assert limited["split"] == "test"
+    assert limited["documents"] == len(test & set(texts[:60]))
+    other = scored("--data", "more.txt")
+    assert (other["split"], other["left_out_as_trained_on"]) == ("all", len(trained & set(more)))
+    assert other["documents"] == len(set(more) - trained)
+    assert scored("--data", "more.txt", "--split", "all")["documents"] == len(set(more))

@@ -100,7 +100,7 @@ def test_what_cannot_be_a_corpus_is_named(tmp_path):
     with pytest.raises(InputError, match="leaves no document to train on: it holds 1"):
         ltm.load_corpus(write(tmp_path / "a.jsonl", [lonely]))
     path = write(tmp_path / "b.jsonl", ["some text"] * 3 + [f"t{i}" for i in range(50)])
-    with pytest.raises(InputError, match="unknown layout 'pack': did you mean 'packed'"):
+    with pytest.raises(InputError, match=r"unknown data\.layout 'pack': did you mean 'packed'"):
         ltm.load_corpus(path, layout="pack")
     with pytest.raises(InputError, match="length is 0"):
         ltm.load_corpus(path, length=0)

@@ -117,9 +117,9 @@ def test_texts_are_scored_as_their_rows_are(trained):
     ("given", "message"),
     [
         (TEXTS[:2], "texts need the tokenizer"),
-        (torch.zeros(2, 3), "rows are of type Tensor: expected Rows"),
-        ([1, 2], "rows are of type list"),
-        (None, "rows are of type NoneType"),
+        (torch.zeros(2, 3), "rows is a Tensor: expected Rows"),
+        ([1, 2], r"rows\[0\] is 1: expected text"),
+        (None, "rows is None: expected Rows"),
     ],
 )
 def test_what_are_no_rows_is_named(trained, given, message):
