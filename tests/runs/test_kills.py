@@ -65,7 +65,8 @@ def child(arguments, told, delay, stage):
 
     setattr(cls, name, entered)
     with open(told, "w") as stream, contextlib.redirect_stderr(stream):
-        sys.exit(cli.main(arguments))
+        code = cli.main(arguments)
+    os._exit(code)  # the thread still waits
 
 
 def killed(arguments, told, delay, stage):
@@ -77,7 +78,7 @@ def killed(arguments, told, delay, stage):
     return process.exitcode == -9
 
 
-def sweep(whole, place, count, seed=0):
+def sweep(whole, place, count, seed=0, tell=lambda text: None):
     """Kill until `count` processes have died; each run is killed up to three times, then ends."""
     source, hits, number = random.Random(seed), collections.Counter(), 0
     while sum(hits.values()) < count:
@@ -90,6 +91,7 @@ def sweep(whole, place, count, seed=0):
             if not killed(command, told, source.expovariate(1 / 0.02), stage):
                 break
             hits[stage] += 1
+            tell(f"{sum(hits.values())} kills: {dict(hits)}")
             if (out / folder.CONFIG).exists():
                 assert set(verify(out).values()) == {"whole"}
         begun = (out / folder.CONFIG).exists()
@@ -115,6 +117,7 @@ if __name__ == "__main__":
         data.write_text("\n\n".join(f"{'sea' if i % 2 else 'wood'} {i}: " + "wave " * (i % 7)
                                     for i in range(60)))  # fmt: skip
         given = ["train", "--data", str(data), *SETTINGS, *BUSY]
-        found, runs = sweep(Undisturbed(given, Path(name) / "whole"), Path(name), int(sys.argv[1]))
+        whole = Undisturbed(given, Path(name) / "whole")
+        found, runs = sweep(whole, Path(name), int(sys.argv[1]), tell=print)
         sys.stdout.write(f"{sum(found.values())} kills of {runs} runs, all ended the same: "
                          f"{dict(found)}\n")  # fmt: skip

@@ -60,7 +60,7 @@ def test_a_signal_that_is_ignored_stays_so():
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", STOPPING)
+@pytest.mark.parametrize("number", [signal.SIGTERM])
 def test_the_command_ends_with_128_and_the_signal(text_file, tmp_path, monkeypatch, number, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / f"hit{int(number)}.py").write_text(
