@@ -18,7 +18,7 @@ from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model
 from ltm_pyro.runs.callbacks import Callback, Looks, standard
 from ltm_pyro.runs.checkpoint import Run
-from ltm_pyro.runs.checks import check_corpus, check_density, try_guide, warn_of_main
+from ltm_pyro.runs.checks import check_corpus, check_density, check_fits, try_guide, warn_of_main
 from ltm_pyro.runs.signals import stop_signals
 
 
@@ -54,6 +54,7 @@ class Trainer:
     ):
         check_corpus(corpus, config)
         warn_of_main(config)
+        check_fits(config)
         self.corpus, self.config, self.out = corpus, config, Path(out)
         seed = config.training.seed
         model = build_model(config)
