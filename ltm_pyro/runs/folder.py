@@ -34,7 +34,7 @@ from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.inference.memory import ARRAY, STAGED
-from ltm_pyro.runs.config_json import from_dict, to_dict
+from ltm_pyro.runs.config_json import check_record, from_dict, to_dict
 
 FORMAT = 3
 CONFIG, TOKENIZER, TRAINER, LOG = "config.json", "tokenizer.json", "trainer.pt", "log.jsonl"
@@ -152,6 +152,7 @@ def _parse(record: dict[str, Any], place: Path) -> tuple[Config, dict[str, Any]]
     for part in ("config", "data", "versions", "resumed"):
         if part not in record:
             raise InputError(f"{place} is damaged: it has no {part!r}; put back a whole copy")
+    check_record(record, str(place))
     return from_dict(Config, record.pop("config"), str(place)), record
 
 
