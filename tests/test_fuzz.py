@@ -280,8 +280,8 @@ def make_run(folder):
         "--architecture.window 4 --thoughts.dim 2"
     )
     with contextlib.redirect_stderr(io.StringIO()):
-        data = str(folder / "text.txt")
-        assert cli.main(["train", "--data", data, "--out", str(folder / "run"), *small.split()]) == 0
+        there = ["--data", str(folder / "text.txt"), "--out", str(folder / "run")]
+        assert cli.main(["train", *there, *small.split()]) == 0
 
 
 CHEAP = {"config": 100, "named": 20, "python": 200}
