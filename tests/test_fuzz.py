@@ -192,6 +192,8 @@ class Fuzz:
             words += draw.choice(
                 [[option], [option, self.argument()], [f"{option}={self.argument()}"]]
             )
+        if name == "demo":  # it would train for minutes
+            words.append("--steps=x")
         self.run("command line", words)
 
     def run(self, kind, words):
