@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo zoo test slow bench check format lint types clean
+.PHONY: help install demo zoo test slow fuzz bench check format lint types clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -29,6 +29,9 @@ test: install  ## all tests but the slow ones
 
 slow: install  ## the statistical checks at full size
 	$(BIN)/python -m pytest -m slow
+
+fuzz: install  ## a million inputs of every kind: success or an error of ours, never a traceback
+	$(BIN)/python -m tests.test_fuzz 1000000
 
 bench: install  ## what an iteration costs against plain torch (two minutes; then ltm-s, longer)
 	$(BIN)/python -m benchmarks --shape small

@@ -3,8 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import Le
 from torch import Tensor
 
 from ltm_pyro.errors import InputError
@@ -28,6 +29,11 @@ def _names(name: str, given: Any) -> tuple[str, ...]:
 
 
 Names = tuple[str, ...]
+
+Vocabulary = Annotated[Count, Le(2**22)]
+"""Of a tokenizer that is trained here."""
+MOST_LAYERS = 4096
+"""Deeper than any decoder; each is a module, which takes time to make."""
 
 
 def _check_optimizer(name: str, given: Any) -> None:
@@ -56,7 +62,7 @@ class Architecture:
     begin: Whole
     length: Count = 1024
     window: Count = 256
-    layers: Count = 3
+    layers: Annotated[Count, Le(MOST_LAYERS)] = 3
     width: Count = 512
     heads: Count = 8
     feedforward: Count = 1376
@@ -76,7 +82,7 @@ class Architecture:
 class Thoughts:
     """The latent thought vectors of one document: `slots` vectors of size `dim` for each layer."""
 
-    layers: Count
+    layers: Annotated[Count, Le(MOST_LAYERS)]
     slots: Count
     dim: Count
 
@@ -138,7 +144,7 @@ class Data:
     limit: Count | None = None
     layout: Literal["document", "packed"] = "document"
     tokenizer: str | None = None
-    vocabulary: Count = 2048
+    vocabulary: Vocabulary = 2048
     columns: Mapping[str, Names] = field(default_factory=dict)
     dedup: bool | None = None
 

@@ -75,7 +75,11 @@ def same(a, b):
     return a is b or (type(a) is type(b) and not isinstance(a, np.ndarray) and a == b)
 
 
-PARTS = [cls for cls in vars(config).values() if dataclasses.is_dataclass(cls)] + [Released]
+PARTS = [
+    cls
+    for cls in vars(config).values()
+    if dataclasses.is_dataclass(cls) and cls.__module__ == config.__name__
+] + [Released]
 FIELDS = [(cls, field.name) for cls in PARTS for field in dataclasses.fields(cls)]
 TAKES_MORE = {("Data", "fields"): (str,), ("Data", "columns"): (str, list, tuple)}
 """What a field takes beside its kind: names given as one, or without values."""

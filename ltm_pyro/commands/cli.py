@@ -48,6 +48,13 @@ def _run(arguments: list[str]) -> int:
     except NotFinite as error:
         print(printable(f"ltm: stopped: {error}"), file=sys.stderr)
         return 1
+    except (MemoryError, RuntimeError) as error:
+        from ltm_pyro.models.size import out_of_memory
+
+        if (told := out_of_memory(error)) is None:
+            raise
+        print(f"ltm: error: {told}", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader left, e.g. head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a name that is too long, a disk that fails

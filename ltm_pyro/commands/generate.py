@@ -11,6 +11,7 @@ from tyro.conf import Positional, UseAppendAction
 import ltm_pyro as ltm
 from ltm_pyro.commands.text import as_json, show
 from ltm_pyro.errors import InputError
+from ltm_pyro.models.size import check_memory
 from ltm_pyro.options import Count, Fraction, NotNegative, Whole
 
 
@@ -62,6 +63,9 @@ class Generate:
         fast = run.config.fast
         if self.fast_steps is not None:
             fast = dataclasses.replace(fast, steps=self.fast_steps)
+        check_memory(
+            {f"{self.n:,} texts of each prompt": self.n * max(1, len(prompts)) * 256}, "--n"
+        )
         printer = Printer([text for text in prompts or [""] for _ in range(self.n)])
         found = ltm.generate(
             run.model,

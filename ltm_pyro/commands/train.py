@@ -23,6 +23,7 @@ from ltm_pyro.config import (
     Slow,
     Thoughts,
     Training,
+    Vocabulary,
     Warm,
 )
 from ltm_pyro.errors import InputError
@@ -30,7 +31,7 @@ from ltm_pyro.options import Count, NotNegative, Whole
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_decoder, build_guide, build_prior
-from ltm_pyro.runs.checks import check_density
+from ltm_pyro.runs.checks import check_density, check_fits
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.training import for_corpus
 from ltm_pyro.runs.trust import check_code, check_data, explain
@@ -71,7 +72,7 @@ class Train:
     """Tokens in a row."""
     tokenizer: str | None = None
     """A tokenizer.json or a name on the Hugging Face hub (default: train one on the text)."""
-    vocabulary: Count = 2048
+    vocabulary: Vocabulary = 2048
     """Tokens of the tokenizer trained here."""
     decoder: str = "transformer"
     """A decoder's name, or package.module:Class; its options are --decoder.NAME VALUE."""
@@ -211,6 +212,7 @@ class Train:
         else:
             config = self.config()
         device_named(self.device)
+        check_fits(config)
         self.check_names(config)
         corpus = ltm.load_data(config, tokenizer)
         say(f"data: {corpus}")

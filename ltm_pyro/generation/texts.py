@@ -24,6 +24,7 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.decoders.decode import decode
+from ltm_pyro.models.size import check_memory
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.seeds import Stream, derive, generator, seeded
@@ -121,6 +122,9 @@ def generate(
         raise InputError("prompt is an empty list: leave it out to write from the prior")
     if "" in stops:
         raise InputError("stop holds an empty string: every text would end before it began")
+    number, words = len(prompts) * n, model.config.architecture.vocabulary
+    row = 16 * words + 16 * length  # its logits and their order, its tokens and random numbers
+    check_memory({f"{number:,} texts, {row:,} bytes each": number * row}, "n, or the prompts")
     encoded = {text: _encoded(tokenizer, text, length, longest) for text in prompts}
     texts = _numbered(prompts, n)
     codes = codes_of(model, where or {})

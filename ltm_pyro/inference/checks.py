@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
-from ltm_pyro.guides import Auto, Guide
+from ltm_pyro.guides import Guide
+from ltm_pyro.guides.auto import Auto
 from ltm_pyro.options import shown
 from ltm_pyro.programs.thoughts import check_registered
 
@@ -44,9 +45,7 @@ def guide_of(make: Any, model: Any, documents: int) -> Guide:
     Raises:
         InputError: for what does not make one.
     """
-    factory: Callable[..., Any] = make
-    if inspect.isclass(make) and issubclass(make, AutoGuide):
-        factory = functools.partial(Auto, guide=_path(make))
+    factory: Any = functools.partial(Auto, guide=_path(make)) if _is_auto(make) else make
     if isinstance(make, AutoGuide):
         name = type(make).__name__
         raise InputError(
@@ -76,6 +75,10 @@ def guide_of(make: Any, model: Any, documents: int) -> Guide:
     if made.shared is not None:
         check_model(made.shared)
     return made
+
+
+def _is_auto(make: Any) -> bool:
+    return inspect.isclass(make) and issubclass(make, AutoGuide)
 
 
 def _path(cls: type) -> str:

@@ -1,5 +1,6 @@
 """What a configuration names, made; and the names of what was made in Python."""
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import LatentThoughtModel, TextModel, priors
 from ltm_pyro.models.decoders.build import build_decoder, named_decoder
 from ltm_pyro.models.priors import Prior
+from ltm_pyro.models.size import BYTES, check_memory, parameters_of
 from ltm_pyro.names import describe, find
 from ltm_pyro.runs import trackers
 from ltm_pyro.runs.callbacks import Callback
@@ -37,7 +39,11 @@ def build_prior(
     """
     found = find("prior", named, priors, Prior)
     takes = "columns" in inspect.signature(found.func).parameters
-    prior: Prior = found(thoughts, columns=columns or {}) if takes else found(thoughts)
+    made = functools.partial(found, thoughts, **({"columns": columns or {}} if takes else {}))
+    if named.options and (count := parameters_of(made)) is not None:
+        what = f"{count:,} parameters of the prior {named.name}, of {BYTES} bytes"
+        check_memory({what: count * BYTES}, "its options, or the thoughts' slots or dim")
+    prior: Prior = made()
     return prior
 
 

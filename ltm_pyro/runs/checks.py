@@ -13,7 +13,10 @@ from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.inference.local import MakeGuide, new_guide
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizers import local_optimizer, take_step
-from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.models import LatentThoughtModel, decoders
+from ltm_pyro.models.decoders import Decoder
+from ltm_pyro.models.size import BYTES, MOMENTS, check_memory, check_training_fits, out_of_memory
+from ltm_pyro.names import find
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import read_back
 from ltm_pyro.seeds import seeded
@@ -61,6 +64,17 @@ def warn_of_main(config: Config) -> None:
             )
 
 
+def check_fits(config: Config) -> None:
+    """Raises InputError if a run of this configuration cannot fit in memory."""
+    check_training_fits(config, find("decoder", config.decoder, decoders, Decoder))
+    batch, numbers = config.training.batch, config.thoughts.count * config.thoughts.dim
+    each = f"thoughts of {batch:,} rows, {numbers:,} numbers of {BYTES} bytes each"
+    check_memory(
+        {each: batch * numbers * BYTES, "their gradients": batch * numbers * BYTES},
+        "the batch, or the thoughts' slots or dim",
+    )
+
+
 def check_density(config: Config, guide: MakeGuide) -> None:
     """Raises InputError for a guide that a run's figures cannot be made of."""
     cls = getattr(guide, "func", guide)
@@ -77,8 +91,19 @@ def try_guide(config: Config, model: LatentThoughtModel, guide: MakeGuide, rows:
     try:
         made = new_guide(model, guide, rows)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"guide {config.guide.name!r}: {first_line(error)}") from None
+        told = out_of_memory(error) or first_line(error)
+        raise InputError(f"guide {config.guide.name!r}: {told}") from None
     local = list(made.parameters())
+    batch, count = config.training.batch, sum(parameter.numel() for parameter in local)
+    moments = MOMENTS.get(str(config.fast.optimizer), 0)
+    check_memory(
+        {
+            f"{count:,} local parameters of each of {batch:,} rows": batch * count * BYTES,
+            "their gradients": batch * count * BYTES,
+            f"the {moments} moments of {config.fast.optimizer}": moments * batch * count * BYTES,
+        },
+        "the batch, the guide's options, or the thoughts' slots or dim",
+    )
     if local and (config.fast.steps or config.warm is not None):
         optimizer = local_optimizer(config.fast, made, local)
         for parameter in local:

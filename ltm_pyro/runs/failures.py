@@ -1,7 +1,5 @@
 """What ends a training, and what its user can do about it."""
 
-import torch
-
 LOWER_RATES = (
     "from there it would go the same way: train another run with a lower --slow.lr, --slow.clip or "
     "--fast.lr"
@@ -10,11 +8,3 @@ LOWER_MEMORY = (
     "another run needs less with a smaller --batch or --length, or the same batch with "
     "--slow.accumulate 2, --slow.recompute and --fast.recompute"
 )
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether that is what an error says."""
-    said = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        word in str(error) for word in said
-    )

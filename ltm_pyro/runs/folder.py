@@ -44,7 +44,7 @@ from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import Damaged, InputError, Notice, first_line
 from ltm_pyro.inference.memory import ARRAY, STAGED
-from ltm_pyro.runs.config_json import from_dict, to_dict
+from ltm_pyro.runs.config_json import check_record, from_dict, to_dict
 from ltm_pyro.runs.lock import LOCK
 from ltm_pyro.runs.manifest import LOG, MANIFEST, Manifest, seal_command
 from ltm_pyro.runs.seen import SEEN, kept
@@ -258,6 +258,7 @@ def _parse(record: dict[str, Any], place: Path) -> tuple[Config, dict[str, Any]]
     for part in ("config", "data", "versions", "resumed"):
         if part not in record:
             raise InputError(f"{place} is damaged: it has no {part!r}; put back a whole copy")
+    check_record(record, str(place))
     return _located(from_dict(Config, record.pop("config"), str(place)), record), record
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from ltm_pyro.config import Config, Named
+from ltm_pyro.errors import InputError
 from ltm_pyro.inference.released import Released
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.options import shown
 from ltm_pyro.presets import preset
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.looks import BOUND
@@ -62,7 +64,8 @@ def info_run(path: Path) -> dict[str, Any]:
         best = {"step": int(facts["step"]), BOUND: float(facts[BOUND])}
     seen, minutes, last = 0, 0.0, 0
     lines, history = folder.read_log(path), []
-    for line in lines:
+    for number, line in enumerate(lines, 1):
+        _check_line(path / folder.LOG, number, line)
         last = line["step"]
         seen += line.get("tokens", 0)
         minutes += line.get("seconds", 0.0) / 60
@@ -111,6 +114,17 @@ def info_run(path: Path) -> dict[str, Any]:
             PAPER,
         ],
     }
+
+
+def _check_line(place: Path, number: int, line: Mapping[str, Any]) -> None:
+    """Raises InputError for a line of the log whose figures are no numbers."""
+    for name in ("step", "tokens", "seconds", *(k for k in line if k.startswith("held_out_"))):
+        value = line.get(name, 0)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise InputError(
+                f"{place} is damaged in line {number}: {name} is {shown(value)}, expected a "
+                "number; delete that line"
+            )
 
 
 def run_text(facts: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from ltm_pyro.errors import InputError, NotFinite, first_line
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.inference.memory import STAGED, Memory
 from ltm_pyro.inference.world import ALONE, World
+from ltm_pyro.models.size import out_of_memory
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model
 from ltm_pyro.runs.callbacks import Callback, Looks, standard
@@ -22,12 +23,13 @@ from ltm_pyro.runs.checks import (
     check_callbacks,
     check_corpus,
     check_density,
+    check_fits,
     check_states,
     try_guide,
     warn_of_main,
 )
 from ltm_pyro.runs.devices import device_named
-from ltm_pyro.runs.failures import LOWER_MEMORY, LOWER_RATES, out_of_memory
+from ltm_pyro.runs.failures import LOWER_MEMORY, LOWER_RATES
 from ltm_pyro.runs.finite import not_finite
 from ltm_pyro.runs.lock import alone
 from ltm_pyro.runs.manifest import Manifest
@@ -76,6 +78,7 @@ class Trainer:
     ):
         check_corpus(corpus, config)
         warn_of_main(config)
+        check_fits(config)
         self.corpus, self.config, self.out = corpus, config, Path(out)
         seed = config.training.seed
         self.place = device_named(device)

@@ -4,10 +4,13 @@ import functools
 import inspect
 from typing import Any
 
+import torch
+
 from ltm_pyro.config import Architecture, Named, Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.models import decoders
 from ltm_pyro.models.decoders.base import Decoder
+from ltm_pyro.models.size import check_decoder_fits
 from ltm_pyro.names import describe, find
 
 
@@ -21,13 +24,16 @@ def build_decoder(
             `functools.partial` of one, or a decoder made already.
 
     Raises:
-        InputError: for a name or option that is not known, or a decoder made for other sizes.
+        InputError: for a name or option that is not known, a decoder made for other sizes, or
+            weights that do not fit in memory.
     """
     if isinstance(chosen, str):
         chosen = Named(chosen)
     if isinstance(chosen, Named):
         chosen = find("decoder", chosen, decoders, Decoder)
     makes = inspect.isclass(chosen) or isinstance(chosen, functools.partial)
+    if makes and torch.get_default_device().type != "meta":
+        check_decoder_fits(chosen, architecture, thoughts)
     made: Any = chosen(architecture, thoughts) if makes else chosen
     if not isinstance(made, Decoder):
         raise InputError(f"decoder {chosen!r}: expected a name, a Decoder, or a class of them")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -16,7 +16,7 @@ from ltm_pyro.models.priors.base import Prior
 from ltm_pyro.options import Count, Positive, Whole, checked
 from ltm_pyro.seeds import seeded
 
-Draws = Annotated[int, Ge(2)]
+Draws = Annotated[int, Ge(2), Le(2**24)]
 
 LARGEST_BOUND = 5.0
 """Rejection takes up to exp(2 bound) proposals a draw: 22,000 here."""
@@ -80,7 +80,7 @@ class EnergyTilt(Prior):
         draws: Draws = 4096,
         temperatures: Count = 4,
         negatives: Literal["rejection", "langevin"] = "rejection",
-        chains: Count = 256,
+        chains: Draws = 256,
         langevin_steps: Count = 20,
         step: Positive = 0.1,
         seed: Whole = 0,
