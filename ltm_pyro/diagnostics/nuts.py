@@ -66,7 +66,7 @@ class NutsComparison:
         sample size of all together would forgive them anything.)
         """
         chains = [torch.as_tensor(x) for x in self.nuts.values()]
-        count = min(float(sum(_ess(one[None]) for one in x).min()) for x in chains)
+        count = min(float(torch.stack([_ess(one[None]) for one in x]).sum(0).min()) for x in chains)
         halves, marginals = 2 * len(chains[0]), sum(x[0, 0].numel() for x in chains)
         reach = float(stats.chi2.isf(0.01 / marginals, halves - 1))
         return math.sqrt(1 + reach / max(count, 1.0))

@@ -64,7 +64,7 @@ class ThoughtUse:
 
     kl: Array
     factorised: bool
-    active: Array
+    active: NDArray[np.bool_]
     total_kl: tuple[float, float]
     mutual_information: float
     marginal_kl: float
