@@ -1,5 +1,6 @@
 """Annealed importance sampling, forward and in reverse (Neal 2001; Grosse et al. 2015)."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -215,7 +216,9 @@ def ais_prior(task: Task, temperatures: int = 100) -> Estimate:
         start = prior_of(task.model)
         path = Path(task.model, start, task.rows, temperatures, task.seed, task.progress)
         log_w = path.forward(CHAINS)
-    return _estimate(log_w, "annealed from the prior", temperatures)
+    # Both ends of the path hold log p(z), and its constant cancels.
+    estimate = _estimate(log_w, "annealed from the prior", temperatures)
+    return dataclasses.replace(estimate, holds_prior_density=False)
 
 
 def _estimate(log_w: Tensor, how: str, temperatures: int) -> Estimate:

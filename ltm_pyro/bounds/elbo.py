@@ -10,6 +10,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.local import fit_guide, new_guide
 from ltm_pyro.inference.posterior import pieces
+from ltm_pyro.inference.released import Released
 from ltm_pyro.programs.densities import draw_latents, log_joint, prior_of
 from ltm_pyro.programs.elbo import ElboTerms, elbo_terms
 from ltm_pyro.seeds import Noise, Stream, derive
@@ -42,7 +43,7 @@ def prior(task: Task, draws: int = 16) -> Estimate:
     nats = torch.cat(scores)
     variance = nats.var(0) / draws if draws > 1 else None
     protocol = f"bound: z from the prior, {draws} fresh draws"
-    return Estimate(nats.mean(0), protocol, draws, variance)
+    return Estimate(nats.mean(0), protocol, draws, variance, holds_prior_density=False)
 
 
 @figure
@@ -54,7 +55,7 @@ def baseline(task: Task) -> Estimate:
         terms = elbo_terms(task.baseline, NoGuide(), task.rows)
     sizes = " beside ".join(f"{m.parameter_count():,}" for m in (task.baseline, task.model))
     protocol = f"exact: the same decoder without latents ({sizes} parameters)"
-    return Estimate(-terms.log_likelihood[0], protocol)
+    return Estimate(-terms.log_likelihood[0], protocol, holds_prior_density=False)
 
 
 @figure
@@ -70,6 +71,8 @@ def same_noise(task: Task, draws: int = 1) -> Estimate:
     with torch.no_grad(), noise.draw():
         terms = elbo_terms(task.model, guide, task.rows, draws)
     protocol = f"NOT A BOUND: {task.how}, scored with the draw they were fitted to"
+    if not isinstance(task.fast, Released):
+        protocol += " (as the released code scores, but with a guide and a loop of this run's own)"
     return dataclasses.replace(_mean(terms, protocol), variance=None, is_bound=False)
 
 

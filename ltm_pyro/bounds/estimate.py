@@ -29,6 +29,8 @@ class Estimate:
         parts: named parts that `nats` is the sum of, shape (rows,) each.
         is_bound: whether the expectation of `nats` is at least -log p(x); for `predictive`, whose
             p(x) is that of the left-to-right predictor, whether it is a code length.
+        holds_prior_density: whether log p(z) stands in it, and so the error of that density's
+            constant, if it has one.
         log_weights: of the draws, (draws, rows), where `nats` is -log of the mean of weights.
     """
 
@@ -38,6 +40,7 @@ class Estimate:
     variance: Tensor | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     is_bound: bool = True
+    holds_prior_density: bool = True
     log_weights: Tensor | None = None
 
 

@@ -1,5 +1,6 @@
 """One call from a model and rows to a table of figures."""
 
+import dataclasses
 import hashlib
 import inspect
 import math
@@ -110,11 +111,15 @@ def evaluate(
         drawn = [n for n, ((one, _), *_) in first.items() if one.draws and one.is_bound]
         repeated = [score(drawn, again, derive(seed, Stream.REPETITION, i)) for i in range(times)]
     figures = {}
+    constant = getattr(getattr(model, "prior", None), "constant_error", float)()
     for label, found in first.items():
         estimates = [one for one, _ in found]
         others = [[one for one, _ in each[label]] for each in repeated if label in each]
         seconds = sum(spent for _, spent in found)
-        figures[label] = _figure(label, estimates, others, chosen, rows, seconds)
+        figure = _figure(label, estimates, others, chosen, rows, seconds)
+        if estimates[0].holds_prior_density and constant:
+            figure = dataclasses.replace(figure, constant_error=constant * len(rows))
+        figures[label] = figure
     return Report(figures)
 
 

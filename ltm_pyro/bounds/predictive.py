@@ -45,4 +45,4 @@ def predictive(task: Task, block: int = 16) -> Estimate:
         f"bound (predictive): blocks of {block}, {task.how} on the prefix alone, "
         f"{DRAWS} fresh draws"
     )
-    return Estimate(nats, protocol, DRAWS, variance)
+    return Estimate(nats, protocol, DRAWS, variance, holds_prior_density=False)

@@ -31,6 +31,8 @@ class Figure:
         block: the block of neighbours that a document counts in where errors are computed,
             (documents,); each by itself if None.
         monte_carlo_freedom: degrees of freedom of that estimate, summed over documents.
+        constant_error: of the sum of `nats`, from a constant that all documents share (that of an
+            energy-based prior); it is part of both errors.
         repeated: rows that were fitted and scored again to learn it.
         draws: draws of z for each row.
         khat, ess: Pareto k-hat and effective sample size of each row's importance weights, (rows,),
@@ -52,6 +54,7 @@ class Figure:
     text: str = ""
     block: Array | None = None
     monte_carlo_freedom: float = math.inf
+    constant_error: float = 0.0
     repeated: int = 0
     khat: Array | None = None
     ess: Array | None = None
@@ -79,14 +82,16 @@ class Figure:
 
         In the packed layout over blocks of windows, since neighbours share a document.
         """
-        return ratio_error(self.nats, self.tokens, self.block)
+        error = ratio_error(self.nats, self.tokens, self.block)
+        return math.hypot(error, self.constant_error / float(self.tokens.sum()))
 
     @property
     def monte_carlo_error(self) -> float:
         """Of `nats_per_token`, over repetitions, these documents given; nan if not known."""
         if self.monte_carlo_variance is None:
             return math.nan
-        return float(np.sqrt(self.monte_carlo_variance.sum()) / self.tokens.sum())
+        variance = float(self.monte_carlo_variance.sum()) + self.constant_error**2
+        return math.sqrt(variance) / float(self.tokens.sum())
 
     @property
     def interval(self) -> Interval:
@@ -121,6 +126,7 @@ class Figure:
             "interval": list(map(_finite, self.interval)),
             "monte_carlo_error": _finite(self.monte_carlo_error),
             "monte_carlo_interval": list(map(_finite, self.monte_carlo_interval)),
+            "constant_error": self.constant_error / float(self.tokens.sum()),
             "repeated_rows": self.repeated,
             "perplexity": _finite(self.perplexity),
             "bits_per_byte": _finite(self.bits_per_byte),

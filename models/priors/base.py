@@ -63,6 +63,13 @@ class Prior(nn.Module):
         """What the prior is also to descend in the slow step, nats a row: () or (documents,)."""
         return None
 
+    def constant_error(self) -> float:
+        """Standard error, in nats, of a constant that `log_prob` holds an estimate of; 0 if exact.
+
+        It is one number for all documents, so no spread over them shows it.
+        """
+        return 0.0
+
     def forward(self, batch: Rows | None = None) -> Tensor:
         """Sample the site `z` inside the model's plate: (*plates, layers, slots, dim).
 
@@ -80,9 +87,10 @@ class Prior(nn.Module):
         Raises:
             InputError: for a support that cannot be carried to the reals, or another event shape.
         """
-        if tuple(law.event_shape) == tuple(shape) and is_real(flat(support_of(law))):
-            return pyro.sample(name, law)
         real, to_support = on_the_reals(law)
+        given = tuple(law.event_shape) == tuple(shape) and is_real(flat(support_of(law)))
+        if real is law or given:  # as many angles as thoughts have numbers are refused where scored
+            return pyro.sample(name, law)
         if tuple(real.event_shape) != tuple(shape):
             raise InputError(
                 f"the law of {name} has the event shape {tuple(law.event_shape)}: expected "

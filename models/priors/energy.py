@@ -51,8 +51,8 @@ class EnergyTilt(Prior):
     beta_T = 1 is in expectation at least log C. That is the reverse chain of annealed importance
     sampling (Grosse et al. 2015) with a perfect sampler in place of its transitions. `log_prob`
     uses this value, drawn from `seed` anew whenever the weights have changed. Its error is one
-    number for all documents, and no standard error over documents or draws of z shows it:
-    `log_normaliser` measures it.
+    number for all documents, which no spread over documents or draws of z shows: `constant_error`
+    gives it, and figures that hold log p(z) have it in their errors.
 
     **Its gradient** is E_p[grad f] (contrastive), estimated with `chains` negative draws, other
     ones at each call, and only where the parameters require a gradient.
@@ -93,7 +93,7 @@ class EnergyTilt(Prior):
         self.first = nn.Linear(thoughts.count * thoughts.dim, hidden)
         self.last = nn.Linear(hidden, 1, bias=False)  # a constant added to f has no effect
         nn.init.zeros_(self.last.weight)
-        self._known: tuple[list[Tensor], float] | None = None
+        self._known: tuple[list[Tensor], Normaliser] | None = None
 
     def distribution(self) -> TorchDistribution:
         """Event shape (layers, slots, dim)."""
@@ -118,11 +118,18 @@ class EnergyTilt(Prior):
 
     def log_constant(self) -> float:
         """The upper bound of log C that `log_prob` uses, computed again for other weights."""
+        return self._normaliser().upper
+
+    def constant_error(self) -> float:
+        """Standard error of `log_constant`, nats; figures that hold log p(z) add it to theirs."""
+        return self._normaliser().upper_error
+
+    def _normaliser(self) -> Normaliser:
         # The weights are compared, not their version counters: those miss edits through `.data`.
         weights = [p.detach() for p in self.parameters()]
         if self._known is None or not all(map(_same, weights, self._known[0])):
             kept = [weight.clone() for weight in weights]
-            self._known = (kept, self.log_normaliser().upper)
+            self._known = (kept, self.log_normaliser())
         return self._known[1]
 
     @torch.no_grad()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltm_pyro.config import Thoughts
+import ltm_pyro as ltm
+from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.errors import NotFinite
 from ltm_pyro.guides import MeanField
 from ltm_pyro.models import LinearGaussianModel
@@ -320,3 +321,24 @@ def test_the_constant_in_the_density_is_not_understated():
         prior.seed, prior._known = seed, None
         used.append(prior.log_constant() - float(log_c))
     assert z_scores(used, 0.0) > 4  # the lower end: below -4
+
+
+def test_the_constants_error_is_part_of_every_figure_that_holds_it():
+    """Constants from other seeds move a figure's total by what its error says, all rows alike."""
+    model = LinearGaussianModel(PLANE, torch.tensor([[1.0, 0.5], [0.2, 1.0]]).double())
+    model.prior = energy(draws=64)
+    rows, _ = simulate(model, torch.full((30,), 2), 0)
+    names, found = ["elbo:2", "ais:2", "ais_prior:2", "prior:2"], []
+    for seed in range(30):
+        model.prior.seed, model.prior._known = seed, None
+        found.append(ltm.evaluate(model, rows, names, fast=Fast(steps=0), repeat=0, progress=False))
+    for name in ("elbo", "ais"):
+        values = np.array([one[name].nats_per_token for one in found])
+        printed = np.mean([one[name].to_dict()["constant_error"] for one in found])
+        assert values.std(ddof=1) == pytest.approx(printed, rel=0.5)
+        figure = found[0][name]
+        assert figure.monte_carlo_error > figure.constant_error / figure.tokens.sum() > 0
+        assert figure.standard_error > figure.constant_error / figure.tokens.sum()
+    for name in ("prior", "ais_prior"):  # which holds no density, or in which it cancels
+        assert found[0][name].constant_error == 0
+        assert np.ptp([one[name].nats_per_token for one in found]) < 1e-4
