@@ -7,6 +7,7 @@ from ltm_pyro._version import __version__
 
 if TYPE_CHECKING:
     from ltm_pyro.arviz import to_datatree
+    from ltm_pyro.auditing import audit
     from ltm_pyro.bounds import evaluate
     from ltm_pyro.config import Config, Fast, Objective, Slow, Thoughts, Training, Warm
     from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "arviz": ("to_datatree",),
+    "auditing": ("audit",),
     "bounds": ("evaluate",),
     "config": ("Config", "Fast", "Objective", "Slow", "Thoughts", "Training", "Warm"),
     "data": ("Corpus", "Rows", "Tokenizer", "load_corpus"),
@@ -54,6 +56,7 @@ __all__ = [
     "Training",
     "Warm",
     "__version__",
+    "audit",
     "check_folder",
     "evaluate",
     "generate",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ltm_pyro import guides
+from ltm_pyro.auditing import RECIPES
 from ltm_pyro.commands.cli import parse
 from ltm_pyro.guides import Guide
 from ltm_pyro.models import decoders, priors
@@ -28,6 +29,13 @@ def test_its_code_runs_block_after_block(path):
 def test_its_commands_are_understood(path):
     for line in re.findall(r"^ltm (.*)$", path.read_text(), re.MULTILINE):
         assert parse(line.split())
+
+
+def test_every_recipe_is_told_of():
+    page = (DOCS / "false_bounds.md").read_text()
+    for recipe in RECIPES.values():
+        assert f"| `{recipe.name}` |" in page
+        assert recipe.text in page
 
 
 def test_every_member_is_listed():

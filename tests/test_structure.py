@@ -16,7 +16,7 @@ FLOORS = [
     {"models", "guides"},
     {"inference"},
     {"bounds"},
-    {"arviz", "diagnostics", "generation", "testing"},
+    {"arviz", "auditing", "diagnostics", "generation", "testing"},
     {"runs"},
     {"experiments"},
     {"commands", "__main__"},

@@ -124,7 +124,7 @@ class Certificate:
                 "tokens": int(self.tokens.sum()),
             },
             "missed": {**dataclasses.asdict(self.misses), "limit_95": self.misses.limit},
-            "refused": dict(Counter(reason for reason in self.reason if reason)),
+            "refused": dict(Counter(_kind(reason) for reason in self.reason if reason)),
             "per_document": [
                 {name: _plain(value) for name, value in row.items()} for row in self._rows()
             ],

@@ -143,13 +143,13 @@ def test_a_mode_that_the_guide_misses_is_refused():
     assert "not looked for" in str(blind)
 
 
-@pytest.mark.parametrize("particles", [1, 4])
+@pytest.mark.parametrize("particles", [1, 16])
 def test_weights_of_even_steps_are_unbiased(particles):
     model, rows = linear_gaussian(0, documents=4)
     with torch.no_grad():
         exact = model.log_marginal(rows)
     path = EvenPath(model, prior_of(model), rows, 6, 0, particles=particles)
-    ratio = (path.forward(4000 // particles) - exact).exp().numpy()
+    ratio = (path.forward({1: 4000, 16: 500}[particles]) - exact).exp().numpy()
     for document in range(4):
         assert abs(z_score(ratio[:, document], 1.0)) < 4.5
     again, other = path.forward(3, 1), path.forward(3, 2)
