@@ -51,7 +51,8 @@ class Plateau:
     the last two quarters of what was seen at this objective, each at least `window` iterations, and
     its error allows for neighbouring iterations that are alike. It is looked at whenever a tenth
     more has been seen, and look k may err with probability error / (k (k + 1)): all looks together
-    err with `error` at most, however long one waits. While the KL's weight still changes (a
+    err with `error` at most, however long one waits (a little more where neighbouring iterations
+    are much alike: `tests/diagnostics/curves.py` prints it). While the KL's weight still changes (a
     warm-up), the objective moves and nothing is judged.
 
     Args:

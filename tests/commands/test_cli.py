@@ -37,6 +37,7 @@ def test_train_evaluate_generate_info(run, text_file, capsys):
     capsys.readouterr()
     assert ltm("evaluate", run, "--data", text_file, "--json", "--bounds", "elbo:4,prior") == 0
     figures = json.loads(capsys.readouterr().out)
+    assert figures.pop("data")["split"] == "test"
     assert set(figures) == {"elbo", "prior", "baseline"}
     for figure in figures.values():
         assert {"nats_per_token", "perplexity", "bits_per_byte", "standard_error", "documents",
@@ -127,6 +128,10 @@ def test_evaluating_takes_the_test_split_of_its_own_text_and_all_of_another(
     other = tmp_path / "other.jsonl"
     other.write_text("".join(text_file.read_text().splitlines(keepends=True)[:10]))
     assert ltm("evaluate", run, "--data", other, "--json") == 0
+    some = [json.loads(line)["text"] for line in other.read_text().splitlines()]
+    held_out = sum(split_of(text) != "train" for text in some)
+    assert json.loads(capsys.readouterr().out)["elbo"]["documents"] == held_out
+    assert ltm("evaluate", run, "--data", other, "--split", "all", "--json") == 0
     assert json.loads(capsys.readouterr().out)["elbo"]["documents"] == 10
     assert 0 < own < 15
 
@@ -199,7 +204,7 @@ def test_the_best_checkpoint_is_scored(run, capsys):
         step = load(run, name).step
         assert f"the {name} checkpoint, of iteration {step}" in told.err
         figures[name] = json.loads(told.out)
-    assert set(figures["best"]) == {"elbo", "prior", "baseline"}
+    assert set(figures["best"]) == {"elbo", "prior", "baseline", "data"}
     same = load(run, "best").step == load(run, "last").step
     assert (figures["best"]["elbo"] == figures["last"]["elbo"]) in (same, False)
     assert ltm("evaluate", run, "--checkpoint", "best", "--against", run, "--json") == 0
