@@ -15,7 +15,7 @@ from ltm_pyro.options import (
     NotNegative,
     Positive,
     Whole,
-    shown,
+    check_optimizer,
     take_fields,
     taken,
 )
@@ -34,18 +34,6 @@ Vocabulary = Annotated[Count, Le(2**22)]
 """Of a tokenizer that is trained here."""
 MOST_LAYERS = 4096
 """Deeper than any decoder; each is a module, which takes time to make."""
-
-
-def _check_optimizer(name: str, given: Any) -> None:
-    """Raises InputError for what makes no torch optimizer."""
-    of_pyro = getattr(given, "__module__", type(given).__module__).partition(".")[0] == "pyro"
-    if isinstance(given, str) or (callable(given) and not of_pyro):
-        return
-    raise InputError(
-        f"{name} is {shown(given)}{' of pyro.optim' if of_pyro else ''}: expected the name of a "
-        "class of torch.optim, such as 'Adam', 'package.module:callable', or a callable from "
-        "parameters and lr to a torch.optim optimizer"
-    )
 
 
 @dataclass(frozen=True)
@@ -185,7 +173,7 @@ class Fast:
 
     def __post_init__(self) -> None:
         take_fields(self)
-        _check_optimizer("fast.optimizer", self.optimizer)
+        check_optimizer("fast.optimizer", self.optimizer)
 
     def draws(self, seed: int, keys: Tensor) -> Noise:
         """What a fit of the rows with these keys draws: something else at every step."""
@@ -228,7 +216,7 @@ class Slow:
 
     def __post_init__(self) -> None:
         take_fields(self)
-        _check_optimizer("slow.optimizer", self.optimizer)
+        check_optimizer("slow.optimizer", self.optimizer)
 
 
 @dataclass(frozen=True)

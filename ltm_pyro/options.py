@@ -148,6 +148,18 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:50]}... ({len(text):,} characters)"
 
 
+def check_optimizer(name: str, given: Any) -> None:
+    """Raises InputError for what makes no torch optimizer."""
+    of_pyro = getattr(given, "__module__", type(given).__module__).partition(".")[0] == "pyro"
+    if isinstance(given, str) or (callable(given) and not of_pyro):
+        return
+    raise InputError(
+        f"{name} is {shown(given)}{' of pyro.optim' if of_pyro else ''}: expected the name of a "
+        "class of torch.optim, such as 'Adam', 'package.module:callable', or a callable from "
+        "parameters and lr to a torch.optim optimizer"
+    )
+
+
 def expected(kind: Any) -> str:
     """What a value of this kind is, in words."""
     origin, inner = get_origin(kind), get_args(kind)

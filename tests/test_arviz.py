@@ -198,8 +198,11 @@ def test_netcdf_gives_the_same_tree(corpus, run_config, tmp_path):
 
 
 def test_a_null_character_does_not_end_a_text(posterior, tmp_path):
-    class Null:
-        def decode(self, ids):
+    class Null(ltm.Tokenizer):
+        def __init__(self):
+            pass
+
+        def decode(self, ids, special=False):
             return "a\0b"
 
     path = tmp_path / "tree.nc"

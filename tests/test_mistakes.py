@@ -236,7 +236,7 @@ def test_options_that_an_optimizer_cannot_use_are_told(model, rows, options):
         (lambda m, r: ltm.DualRateSVI(m).fit(r, 1, callbacks=[3]), r"callbacks\[0\] is 3"),
         (lambda m, r: ltm.DualRateSVI(m).fit(r[:0], 1), "there are no rows"),
         (lambda m, r: ltm.DualRateSVI(m).step(r[:0]), "the batch has no rows"),
-        (lambda m, r: ltm.DualRateSVI(m).infer(r[:0]), "no rows to infer"),
+        (lambda m, r: ltm.DualRateSVI(m).infer(r[:0]), "there are no rows"),
         (lambda m, r: LatentThoughtModel("tiny"), "config is 'tiny': expected Config"),
         (lambda m, r: ltm.train("tiny", "out"), "config is 'tiny': expected Config"),
         (lambda m, r: ltm.load(None), "path is None: expected text, or a path"),

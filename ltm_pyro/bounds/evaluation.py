@@ -78,10 +78,10 @@ def evaluate(
             probable than certain.
         NotFinite: for weights that are not, or a figure that becomes so.
     """
+    check_model(model)
     rows = rows_of(rows, model, tokenizer)
     check_weights(model, baseline)
     wanted = _wanted(bounds)
-    check_model(model)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
     if getattr(model, "prior", None) is not None:

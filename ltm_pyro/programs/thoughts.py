@@ -31,8 +31,13 @@ def over_thoughts(owner: Any, made: Any, batch: tuple[int, ...]) -> Any:
             "one of pyro.distributions, which have the same names"
         )
     found = tuple(getattr(made, "batch_shape", batch)), tuple(getattr(made, "event_shape", event))
-    if of_torch and found[0] == batch and not is_real(flat(support_of(made))):
-        return made  # a bounded support has another shape than the reals that it is an image of
+    angles = (*event[:-1], event[-1] // 2)
+    if (
+        of_torch
+        and found[0] == batch
+        and (found[1] == angles or not is_real(flat(support_of(made))))
+    ):
+        return made  # carried to the reals: `Prior.sample` looks at their shape
     if found != (batch, event):
         raise InputError(
             f"{name} has batch shape {found[0]} and event shape {found[1]}: expected {batch} and "

@@ -26,7 +26,7 @@ def test_the_variance_is_that_of_other_draws(name):
     estimator, number, wrong = CASES[name]
     model, rows = linear_gaussian(0, documents=24)
     if name == "predictive":  # so that 16 weights are not carried by one
-        model.weight.data *= 0.4
+        model.weight.data *= 0.2
         rows, _ = simulate(model, rows.lengths, 0)
     guide = exact_guide(model, **wrong)
     repeats = 60
