@@ -189,6 +189,11 @@ class Report:
             f"{one.documents} documents{over}, {int(one.tokens.sum())} tokens, "
             f"{int(one.bytes.sum())} bytes; lower is better"
         )
+        if not one.bytes.sum():
+            lines.append(
+                "bits per byte are nan: the text has no bytes that are known, as where a tokenizer "
+                "loses some of it (`Corpus.notes` says how much)"
+            )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -89,6 +89,7 @@ class Evaluate:
         found["data"] = {
             "source": corpus.name, "split": split, "rows": len(rows),
             "documents": len(rows.document.unique()), "left_out_as_trained_on": met,
+            "notes": list(corpus.notes),
         }  # fmt: skip
         if other is not None:
             columns = other.config.data.columns

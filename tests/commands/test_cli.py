@@ -407,9 +407,9 @@ def test_figures_are_of_documents_that_were_not_trained_on(tmp_path, monkeypatch
 
     test = {t for t in texts if split_of(t) == "test"}
     trained = {t for t in texts if split_of(t) == "train"}
-    assert scored() | {"rows": 0} == {
+    assert scored() | {"rows": 0, "notes": []} == {
         "source": "texts.txt", "split": "test", "rows": 0, "documents": len(test),
-        "left_out_as_trained_on": 0,
+        "left_out_as_trained_on": 0, "notes": [],
     }  # fmt: skip
     limited = scored("--limit", "60")  # another text by its fingerprint, the same by its documents
     assert limited["split"] == "test"

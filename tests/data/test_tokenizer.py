@@ -1,3 +1,4 @@
+import math
 import random
 
 import pytest
@@ -6,6 +7,7 @@ import tokenizers
 import ltm_pyro as ltm
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import InputError
+from ltm_pyro.models import LatentThoughtModel
 
 TEXTS = ["def f(x):\n    return x", "naïve café — 数学", "the theory of the thing"] * 5
 
@@ -108,6 +110,12 @@ def test_a_tokenizer_that_loses_text_gives_no_bits_per_byte(make):
     (note,) = [note for note in corpus.notes if "bits per byte are nan" in note]
     assert f"{share:.1%} of the texts cannot be read back" in note
     assert int(corpus.train.bytes.sum()) == 0
+    rows = corpus.train[:4]
+    model = LatentThoughtModel(ltm.preset("tiny", corpus))
+    report = ltm.evaluate(model, rows, ["prior:2"], fast=ltm.Fast(steps=0), progress=False)
+    assert math.isnan(report["prior"].bits_per_byte)
+    assert report["prior"].to_dict()["bits_per_byte"] is None
+    assert "bits per byte are nan" in str(report)
     fine = ltm.load_corpus(["a fox"] * 30, tokenizer=tokenizer, length=8)
     assert not [note for note in fine.notes if "bits" in note]
     assert int(fine.rows("all").bytes.sum()) == 30 * 5
