@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -137,17 +137,25 @@ def load_corpus(
         found = dataclasses.replace(
             found, splits={split: list(some) for split, some in found.splits.items()}
         )
-    return _kept(found, data, length, tokenizer) or _made(found, data, length, tokenizer)
+    name = _cache_name(found, data, length, tokenizer)
+    kept = None if name is None else _kept(name, found, data, length, tokenizer)
+    return _made(name, found, data, length, tokenizer) if kept is None else kept
 
 
 def _source(found: Source, data: Data) -> str | tuple[str, ...]:
     return data.source if isinstance(data.source, tuple) else found.name
 
 
-def codes(name: str, known: tuple[str, ...], documents: list[Document]) -> list[int]:
-    """The index of each document's value of a column, -1 where it is missing or not known."""
-    places: dict[str | None, int] = {value: place for place, value in enumerate(known)}
-    return [places.get(document.columns.get(name), -1) for document in documents]
+def coder(columns: Mapping[str, tuple[str, ...]]) -> Callable[[Document], dict[str, int]]:
+    """Tells the index of a document's value in each column, -1 where it is missing or not known."""
+    places: dict[str, dict[str | None, int]] = {
+        name: {value: place for place, value in enumerate(known)} for name, known in columns.items()
+    }
+
+    def code(one: Document) -> dict[str, int]:
+        return {name: known.get(one.columns.get(name), -1) for name, known in places.items()}
+
+    return code
 
 
 def _deduplicated(data: Data) -> bool:
@@ -171,10 +179,11 @@ def _cache_name(found: Source, data: Data, length: int, tokenizer: Tokenizer | N
     })  # fmt: skip
 
 
-def _kept(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -> Corpus | None:
+def _kept(
+    name: str, found: Source, data: Data, length: int, tokenizer: Tokenizer | None
+) -> Corpus | None:
     """The corpus from the cache, if it is there."""
-    name = _cache_name(found, data, length, tokenizer)
-    kept = None if name is None else cache.load(name)
+    kept = cache.load(name)
     if kept is None:
         return None
     splits, facts, folder = kept
@@ -191,8 +200,10 @@ def _kept(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -
     )
 
 
-def _made(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -> Corpus:
-    """The corpus from its documents; kept in the cache if it is large."""
+def _made(
+    name: str | None, found: Source, data: Data, length: int, tokenizer: Tokenizer | None
+) -> Corpus:
+    """The corpus from its documents; kept in the cache, if it has a name there."""
     known = survey(found, data.columns, _deduplicated(data))
     if not len(known.split):
         raise nothing_in(found, Wanted(data.fields))
@@ -209,7 +220,7 @@ def _made(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -
         for name, values in data.columns.items()
     }
     notes = [*found.notes, *_notes(known, data)]
-    name = _cache_name(found, data, length, given)
+    code = coder(columns)
     with contextlib.ExitStack() as stack:
         folder = None if name is None else cache.new_folder()
         if folder is not None:
@@ -228,7 +239,7 @@ def _made(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -
         }
         lost, first = lay_out(
             found, known, tokenizer, layings,
-            lambda one: {n: codes(n, values, [one])[0] for n, values in columns.items()},
+            code,
         )  # fmt: skip
         for laying in layings.values():
             laying.end()
@@ -253,7 +264,7 @@ def _made(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -
                 "fingerprint": known.fingerprint, "notes": notes,
             }  # fmt: skip
             cache.keep(folder, name, splits, facts)
-            kept = _kept(found, data, length, given)
+            kept = _kept(name, found, data, length, given)
             if kept is not None:
                 return kept
     return Corpus(
