@@ -40,9 +40,12 @@ def test_an_error_of_the_draws_alone_would_be_too_small():
 @pytest.mark.slow
 @pytest.mark.parametrize("dimensions", DIMENSIONS)
 def test_the_printed_interval_covers(dimensions):
-    for name, found in repeat(dimensions, FIGURES, 200).items():
-        # 90 to 98 %, and what 200 repetitions of a coverage at an end of that may show.
-        assert 0.90 - 0.05 < found.covered < 0.98 + 0.02, (name, found.covered)
+    seen = repeat(dimensions, FIGURES, 200)
+    for name, found in seen.items():
+        # 90 to 98 %, and what 200 repetitions of a coverage at the lower end may show.
+        assert found.covered > 0.90 - 0.05, (name, found.covered)
+    # Of one figure even 98 % may show 200 of 200; of all together it does not.
+    assert np.mean([found.covered for found in seen.values()]) < 0.98 + 0.015
 
 
 def test_spreads_of_repeated_rows_stand_for_all():
