@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pyro
@@ -23,6 +24,16 @@ torch.set_num_threads(1)  # tensors here are too small to share
 def _own_cache(tmp_path, monkeypatch):
     """No test leaves a corpus in the user's cache, or finds one there."""
     monkeypatch.setenv("LTM_PYRO_CACHE", str(tmp_path / "cache-of-corpora"))
+
+
+@pytest.fixture(autouse=True)
+def _own_modules(tmp_path):
+    """What a test wrote and imported is forgotten: another may give its module the same name."""
+    yield
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and Path(file).is_relative_to(tmp_path):
+            del sys.modules[name]
 
 
 @pytest.fixture(autouse=True)
