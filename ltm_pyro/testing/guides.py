@@ -13,6 +13,7 @@ from ltm_pyro.inference.local import MakeGuide, new_guide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models import LinearGaussianModel
 from ltm_pyro.programs.densities import log_density
+from ltm_pyro.programs.elbo import elbo_terms, sample_thoughts
 from ltm_pyro.seeds import Noise, seeded
 from ltm_pyro.testing.solvable import (
     LINE,
@@ -124,8 +125,6 @@ def _guide_alone(
 
 
 def _guide_gradients(model: LinearGaussianModel, rows: Rows, make: MakeGuide, seed: int) -> None:
-    from ltm_pyro.programs.elbo import elbo_terms
-
     guide = new_guide(model, make, rows)
     guide.start(model, rows)
     perturb(guide, seed)
@@ -161,7 +160,9 @@ def _guide_density(make: MakeGuide, thoughts: Thoughts, fast: Fast, seed: int) -
     def density(x: Tensor) -> Tensor:
         return log_density(guide, {"z": x[:, None]}, rows)[:, 0]
 
-    agrees(density, posterior.sample(20_000)[:, 0], thoughts)
+    with posterior.noise(rows).draw():
+        z = sample_thoughts(model, guide, rows, 20_000)
+    agrees(density, z[:, 0].detach(), thoughts)
 
 
 def _guide_bounds(make: MakeGuide, fast: Fast, slow_steps: int, seed: int) -> None:
@@ -187,8 +188,10 @@ def _guide_bounds(make: MakeGuide, fast: Fast, slow_steps: int, seed: int) -> No
         f"expected it to rise (gain {gain.mean():.3f} ± {error:.3f})",
     )
     exact = model.log_marginal(rows)
-    report = evaluate(model, rows, ["elbo:32", "iwae:32"], guide=bound, fast=fast, seed=seed,
-                      progress=False)  # fmt: skip
+    report = evaluate(
+        model, rows, ["elbo:32", "iwae:32"], guide=bound, fast=fast, seed=seed, repeat=0,
+        progress=False,
+    )  # fmt: skip
     for name in ("elbo", "iwae"):
         gap = torch.from_numpy(report[name].nats) + exact.detach()
         error = float(gap.std() / len(gap) ** 0.5)
