@@ -35,7 +35,7 @@ from ltm_pyro.seeds import seeded
 from ltm_pyro.testing import check_guide
 
 SMOKE = "--smoke" in sys.argv
-STEPS, DOCUMENTS, TESTED = (4, 64, 12) if SMOKE else (250, 2000, 64)
+STEPS, DOCUMENTS, TESTED = (4, 64, 6) if SMOKE else (250, 2000, 64)
 
 # %% [markdown]
 # ## A decoder whose thoughts matter

@@ -1,9 +1,10 @@
 """Latent-thought language models as Pyro programs, scored by valid likelihood bounds."""
 
 import importlib
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ltm_pyro._version import __version__
+__version__ = version("ltm-pyro")
 
 if TYPE_CHECKING:
     from ltm_pyro.arviz import to_datatree

@@ -9,7 +9,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ltm_pyro._version import __version__
+from ltm_pyro import __version__
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference.posterior import AT_ONCE, Posterior, pieces

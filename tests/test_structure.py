@@ -10,9 +10,9 @@ import ltm_pyro
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"_version", "errors", "seeds", "files", "options", "config", "names", "presets"},
+    {"errors", "seeds", "files", "options", "config", "names", "presets"},
     {"data"},
-    {"programs"},
+    {"programs", "densities"},
     {"models", "guides"},
     {"inference"},
     {"bounds"},

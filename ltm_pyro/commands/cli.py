@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
-from ltm_pyro._version import __version__
+from ltm_pyro import __version__
 from ltm_pyro.commands import command, commands
 from ltm_pyro.errors import InputError, NotFinite, Notice, printable
 from ltm_pyro.files import Steady

@@ -1,6 +1,8 @@
 """Documents that share much of their text, as groups, so that a split does not part them."""
 
 import hashlib
+import itertools
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -30,14 +32,13 @@ def groups(texts: Iterable[str]) -> NDArray[np.int64]:
     every = np.concatenate(runs)
     order = np.argsort(every, kind="stable")
     owner, every = owner[order], every[order]
-    edges = np.flatnonzero(np.diff(every)) + 1
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(every)) + 1, [len(every)]])
     parent = np.arange(len(counts))
-    shared: dict[tuple[int, int], int] = {}
-    for who in np.split(owner, edges):
-        if 1 < len(who) <= COMMON:
-            for i, a in enumerate(who.tolist()):
-                for b in who[i + 1 :].tolist():
-                    shared[a, b] = shared.get((a, b), 0) + 1
+    shared: Counter[tuple[int, int]] = Counter()
+    length = np.diff(edges)
+    several = (length > 1) & (length <= COMMON)
+    for start, end in zip(edges[:-1][several], edges[1:][several], strict=True):
+        shared.update(itertools.combinations(owner[start:end].tolist(), 2))
     for (a, b), count in shared.items():
         if count > SHARE * min(counts[a], counts[b]):
             _join(parent, a, b)

@@ -38,8 +38,7 @@ import pyro
 import tokenizers
 import torch
 
-from ltm_pyro import files
-from ltm_pyro._version import __version__
+from ltm_pyro import __version__, files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import Damaged, InputError, Notice, first_line

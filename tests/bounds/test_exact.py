@@ -57,9 +57,9 @@ def test_the_score_of_the_prior_is_a_bound_far_above():
 
 
 def test_iwae_falls_to_the_exact_value():
-    means = [over_seeds(iwae, k).mean() for k in (1, 8, 64, 512)]
+    *rest, last = (over_seeds(iwae, k) for k in (1, 8, 64, 512))
+    means = [nats.mean() for nats in (*rest, last)]
     assert means == sorted(means, reverse=True)
-    last = over_seeds(iwae, 512)
     assert z_score(last) > -4
     assert last.mean() < 0.15 * means[0]
     assert np.abs(over_seeds(iwae, 4, guide=exact_guide, fast=no_fit())).max() < 1e-3
@@ -150,7 +150,7 @@ def test_counting_padding_would_be_caught():
     assert z_score((counted + model.log_marginal(rows)).detach().numpy()) > 4
 
 
-@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(4), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(4), marks=pytest.mark.slow)])
 def test_a_decoder_on_a_grid(seeds):
     """A real Transformer with two latent dimensions: log p(x) by quadrature."""
     found = {name: [] for name in ("elbo", "iwae", "ais", "ais_prior", "predictive", "same")}
@@ -158,7 +158,7 @@ def test_a_decoder_on_a_grid(seeds):
         model, rows = tiny_decoder(seed)
         one = task(model, rows, MeanField, Fast(steps=100, lr=0.1, particles=4), seed)
         exact = grid(one, 96).nats
-        torch.testing.assert_close(exact, grid(one, 72).nats, atol=0.01, rtol=0)
+        torch.testing.assert_close(exact, grid(one, 48).nats, atol=0.01, rtol=0)
         for name, estimate in {
             "elbo": elbo(one, 64), "iwae": iwae(one, 256), "ais": ais(one, 20),
             "ais_prior": ais_prior(one, 40), "predictive": predictive(one, 3),
@@ -166,7 +166,7 @@ def test_a_decoder_on_a_grid(seeds):
             found[name].append((estimate.nats - exact).detach().numpy())
         # Its shortfall is small beside its spread over documents: it takes many to see it.
         many = task(*tiny_decoder(seed, 256), MeanField, Fast(steps=100, lr=0.1), seed)
-        found["same"].append((same_noise(many).nats - grid(many, 72).nats).detach().numpy())
+        found["same"].append((same_noise(many).nats - grid(many, 48).nats).detach().numpy())
     gaps = {name: np.concatenate(values) for name, values in found.items()}
     assert gaps["elbo"].mean() > 0
     for name in ("elbo", "iwae", "ais", "ais_prior", "predictive"):

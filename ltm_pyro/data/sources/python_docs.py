@@ -2,6 +2,8 @@
 
 import ast
 import sysconfig
+from collections import deque
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -64,5 +66,15 @@ def _docstrings(path: Path) -> list[str]:
     except (SyntaxError, ValueError):
         return []  # a few files in the library are broken on purpose
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    texts = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds))
+    texts = (ast.get_docstring(node) for node in _statements(tree) if isinstance(node, kinds))
     return [text for text in texts if text]
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """A module and its statements, breadth first; no function or class stands in an expression."""
+    nodes: deque[ast.AST] = deque([tree])
+    while nodes:
+        node = nodes.popleft()
+        yield node
+        for part in ("body", "handlers", "orelse", "finalbody", "cases"):
+            nodes.extend(getattr(node, part, ()))

@@ -96,13 +96,14 @@ def grouped(seed, documents=80, noise=1.0):
     return model, rows, weight[:, 0]
 
 
-def test_training_finds_the_groups():
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(3), marks=pytest.mark.slow)])
+def test_training_finds_the_groups(seeds):
     """Against the maximum of the likelihood, which is known, and the truth, in standard errors.
 
     y = w'x / w'w of group g is N(m_g, s_g^2 + 1 / w'w).
     """
     z_scores = []
-    for seed in range(3):
+    for seed in seeds:
         model, rows, weight = grouped(seed)
         slow = Slow(lr=0.15, final=0.02, warmup=0, decay=0.0, optimizer="Adam")
         fast = Fast(steps=10, lr=1.0, optimizer="NaturalGradient", particles=32)
