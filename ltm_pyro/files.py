@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -129,6 +130,21 @@ def sync(folder: Path) -> None:
                 os.fsync(place)
             finally:
                 os.close(place)
+
+
+def check_plain(folder: Path) -> None:
+    """Raises Damaged if a folder holds a device or a pipe, which might be read for ever.
+
+    Also where a symbolic link leads to one.
+    """
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # it is gone, or where its link leads is
+            mode = entry.stat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise Damaged(
+                    f"{entry} is a device or a pipe, neither a file nor a folder: remove it, or "
+                    "put back a whole copy"
+                )
 
 
 def settle(path: Path) -> None:

@@ -14,10 +14,10 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro import files
 from ltm_pyro.config import Warm
+from ltm_pyro.data.tokenizer_trial import GROWTH, check_tokenizer
 from ltm_pyro.errors import Damaged, InputError
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.runs import folder
-from ltm_pyro.runs.trust import GROWTH, check_tokenizer
 from ltm_pyro.runs.verify import verify
 
 from .helpers import train, with_training
@@ -122,7 +122,7 @@ def test_a_tokenizer_whose_rules_grow_a_text(run):
     grows([{"type": "Replace", "pattern": {"String": " "}, "content": "▁"}])
     assert ltm.load(run.path).tokenizer.encode("a b")
     place.write_text("[" * 100_000)
-    check_tokenizer(place)  # is not its affair
+    check_tokenizer(place.read_text(), "tokenizer.json")  # is not its affair
     folder.seal(run.path)
     with pytest.raises(InputError, match="cannot load tokenizer"):
         ltm.load(run.path)

@@ -11,7 +11,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro import files
 from ltm_pyro.errors import Damaged, InputError, Notice
-from ltm_pyro.runs import checkpoint, folder
+from ltm_pyro.runs import folder, trainer
 from ltm_pyro.runs.trainer import Trainer
 
 from .helpers import equal, train, weights, with_training
@@ -98,7 +98,7 @@ def test_a_best_checkpoint_is_never_of_a_future_that_is_not_reached(
     forced(monkeypatch, [5.0, 4.0])
     config = with_training(run_config, steps=8, save_every=100)
     calls = []
-    packed = checkpoint.packed
+    packed = trainer.packed
 
     def killed(state):
         calls.append(state["callbacks"]["looks"]["best"])
@@ -106,7 +106,7 @@ def test_a_best_checkpoint_is_never_of_a_future_that_is_not_reached(
             raise KeyboardInterrupt
         return packed(state)
 
-    monkeypatch.setattr(checkpoint, "packed", killed)
+    monkeypatch.setattr(trainer, "packed", killed)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "run")
     assert ltm.load(tmp_path / "run", "best").step == ltm.load(tmp_path / "run").step == 2

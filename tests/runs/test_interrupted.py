@@ -23,6 +23,7 @@ import ltm_pyro as ltm
 from ltm_pyro import files
 from ltm_pyro.commands import cli
 from ltm_pyro.runs import checkpoint, folder
+from ltm_pyro.runs.record import CONFIG, read_config
 from ltm_pyro.runs.trainer import Trainer
 
 SETTINGS = [
@@ -164,7 +165,7 @@ def ending(out):
     for line in log:
         del line["seconds"]
     weights = [contents((out / name).read_bytes()) for name in checkpoint.CHECKPOINTS.values()]
-    return log, weights, folder.read_config(out)[0]
+    return log, weights, read_config(out)[0]
 
 
 def contents(data):
@@ -192,7 +193,7 @@ def goes_on(whole, out):
     if (out / folder.MODEL).exists():
         step = ltm.load(out).step
         assert (out / folder.MODEL).read_bytes() == whole.models[step]
-    begun = (out / folder.CONFIG).exists()
+    begun = (out / CONFIG).exists()
     assert cli.main(
         ["train", "--out", str(out), "--resume", "--quiet"]
         if begun
@@ -200,7 +201,7 @@ def goes_on(whole, out):
     ) == 0  # fmt: skip
     assert ending(out) == whole.ending
     assert {p.name for p in out.iterdir()} == set(folder.FILES)
-    assert len(folder.read_config(out)[1]["resumed"]) >= begun
+    assert len(read_config(out)[1]["resumed"]) >= begun
 
 
 def test_the_undisturbed_run_writes_what_the_sweep_goes_over(short):
@@ -280,7 +281,7 @@ def test_killed_several_times(short, tmp_path):
     for number in (6, 14, 23, 16):
         assert strike(again, told, number, "before") == -9
     goes_on(short, out)
-    _, record = folder.read_config(out)
+    _, record = read_config(out)
     assert record["resumed"][0]["step"] == 0  # it began anew
 
 

@@ -19,9 +19,9 @@ import torch
 
 from ltm_pyro.commands import cli
 from ltm_pyro.inference import DualRateSVI
-from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Looks
 from ltm_pyro.runs.manifest import Manifest
+from ltm_pyro.runs.record import CONFIG
 from ltm_pyro.runs.trainer import Trainer
 from ltm_pyro.runs.verify import verify
 
@@ -85,16 +85,16 @@ def sweep(whole, place, count, seed=0, tell=lambda text: None):
         number += 1
         out, told = place / f"run{number}", place / "told"
         for _ in range(source.randint(1, 3)):
-            begun = (out / folder.CONFIG).exists()
+            begun = (out / CONFIG).exists()
             stage = source.choice(list(STAGES) if begun else [s for s in STAGES if s != "resuming"])
             command = [*RESUME, str(out)] if begun else [*whole.arguments, "--out", str(out)]
             if not killed(command, told, source.expovariate(1 / 0.02), stage):
                 break
             hits[stage] += 1
             tell(f"{sum(hits.values())} kills: {dict(hits)}")
-            if (out / folder.CONFIG).exists():
+            if (out / CONFIG).exists():
                 assert set(verify(out).values()) == {"whole"}
-        begun = (out / folder.CONFIG).exists()
+        begun = (out / CONFIG).exists()
         command = [*RESUME, str(out)] if begun else [*whole.arguments, "--out", str(out)]
         with open(told, "w") as stream, contextlib.redirect_stderr(stream):
             assert cli.main(command) == 0
