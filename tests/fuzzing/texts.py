@@ -7,7 +7,6 @@ import itertools
 import json
 import lzma
 import shutil
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -271,7 +270,7 @@ class InMemory(Reading):
             pd.DataFrame({"text": texts, "n": range(len(texts))}, dtype=object),
             pd.Series(texts, dtype=object), pd.DataFrame({"text": with_odd}, dtype=object),
             {"train": records}, [texts, texts], [None, *texts], [b"a"],
-            {"train": {"train": texts}}, Path("none", draw.choice(WORDS).lstrip("/")),
+            {"train": {"train": texts}}, self.folder / "none" / draw.choice(WORDS).strip("/."),
         ])  # fmt: skip
         if isinstance(given, str):  # a name, which may be one of the hub, or all files here
             given = f"./none/{given}"
