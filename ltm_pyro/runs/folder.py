@@ -103,6 +103,7 @@ def manifest_of(path: Path) -> Manifest:
 
 def seal(path: Path) -> Manifest:
     """Write a run's manifest anew: its files are to hold what they hold now."""
+    files.check_plain(path)
     record = read_json(path / CONFIG)
     names = [name for name in FILES if name not in (MANIFEST, LOCK)]
     names += [STAGED, *(place.name for place in path.glob("source.*.py"))]
