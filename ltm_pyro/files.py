@@ -214,7 +214,7 @@ def json_lines(path: Path, data: bytes | None = None) -> list[dict[str, Any]]:
         try:
             line = json.loads(text)
             line["step"] = int(line["step"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise Damaged(
                 f"{path} is damaged in line {number}: expected a JSON object with a step; "
                 "delete that line to go on without it"

@@ -42,7 +42,7 @@ def check_tokenizer(text: str, name: str) -> None:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         return
     _check_growth(content, name)
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

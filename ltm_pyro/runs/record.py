@@ -16,6 +16,7 @@ import pyro
 import tokenizers
 import torch
 
+from ltm_pyro import files
 from ltm_pyro._version import __version__
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
@@ -127,7 +128,9 @@ def read_config(path: Path) -> tuple[Config, dict[str, Any]]:
 
 def config_from(path: Path) -> tuple[Config, dict[str, Any] | None]:
     """The configuration in a file: a run's config.json, with its record, or a plain one."""
-    path = path / CONFIG if path.is_dir() else path
+    if path.is_dir():
+        files.check_plain(path)
+        path = path / CONFIG
     if not path.exists():
         raise InputError(f"no configuration at {path}: expected the {CONFIG} of a run")
     content = read_json(path)
@@ -182,6 +185,7 @@ def check_parts(given: Any, kinds: Mapping[str, Any], where: str) -> None:
 
 def _read(place: Path) -> tuple[Config, dict[str, Any]]:
     """What a run's config.json holds, checked against the manifest beside it."""
+    files.check_plain(place.parent)
     content: dict[str, Any] = {}
     try:
         manifest = Manifest.read(place.parent)

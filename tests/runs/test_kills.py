@@ -1,6 +1,6 @@
 """SIGKILLs at random moments of training, saving, looking and resuming: the end stays the same.
 
-`python -m tests.runs.test_kills 200` tells how many kills hit what.
+`python -m tests.runs --kills 200` tells how many kills hit what.
 """
 
 import collections
@@ -8,8 +8,6 @@ import contextlib
 import os
 import random
 import signal
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -108,16 +106,3 @@ def test_killed_at_random_moments(text, tmp_path, count):
     whole = Undisturbed(["train", "--data", str(text), *SETTINGS, *BUSY], tmp_path / "whole")
     hits, _ = sweep(whole, tmp_path, count)
     assert sum(hits.values()) >= count
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        data = Path(name) / "documents.txt"
-        data.write_text("\n\n".join(f"{'sea' if i % 2 else 'wood'} {i}: " + "wave " * (i % 7)
-                                    for i in range(60)))  # fmt: skip
-        given = ["train", "--data", str(data), *SETTINGS, *BUSY]
-        whole = Undisturbed(given, Path(name) / "whole")
-        found, runs = sweep(whole, Path(name), int(sys.argv[1]), tell=print)
-        sys.stdout.write(f"{sum(found.values())} kills of {runs} runs, all ended the same: "
-                         f"{dict(found)}\n")  # fmt: skip
