@@ -31,7 +31,7 @@ slow: install  ## the statistical checks at full size
 	$(BIN)/python -m pytest -m slow
 
 fuzz: install  ## a million inputs of every kind: success or an error of ours, never a traceback
-	$(BIN)/python -m tests.test_fuzz 1000000
+	$(BIN)/python -m tests.fuzzing 1000000 --state build/fuzzing.json
 
 bench: install  ## what an iteration costs against plain torch (two minutes; then ltm-s, longer)
 	$(BIN)/python -m benchmarks --shape small

@@ -37,7 +37,7 @@ def printable(text: str) -> str:
 _DRIVES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line that says something: torch begins with a title, and ends with advice."""
     lines = [line.strip() for line in str(error).splitlines() if not line.endswith(":")]
     return lines[0].split(". ")[0] if lines and lines[0] else type(error).__name__

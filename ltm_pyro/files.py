@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -131,6 +132,21 @@ def sync(folder: Path) -> None:
                 os.close(place)
 
 
+def check_plain(folder: Path) -> None:
+    """Raises Damaged if a folder holds a device or a pipe, which might be read for ever.
+
+    Also where a symbolic link leads to one.
+    """
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # it is gone, or where its link leads is
+            mode = entry.stat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise Damaged(
+                    f"{entry} is a device or a pipe, neither a file nor a folder: remove it, or "
+                    "put back a whole copy"
+                )
+
+
 def settle(path: Path) -> None:
     """See to it that what was added to a file lasts."""
     with open(path, "rb") as file:
@@ -198,7 +214,7 @@ def json_lines(path: Path, data: bytes | None = None) -> list[dict[str, Any]]:
         try:
             line = json.loads(text)
             line["step"] = int(line["step"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise Damaged(
                 f"{path} is damaged in line {number}: expected a JSON object with a step; "
                 "delete that line to go on without it"

@@ -13,7 +13,7 @@ import numbers
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -143,7 +143,7 @@ def shown(value: Any) -> str:
         return f"a {type(value).__name__}"
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, a list within itself
+    except Exception:  # a number of thousands of digits, a list within itself, a class of a user's
         return f"a {type(value).__name__}, too long to show"
     return text if len(text) <= 60 else f"{text[:50]}... ({len(text):,} characters)"
 
@@ -200,7 +200,8 @@ def _fit(name: str, value: Any, kind: Any) -> Any:
             raise unknown(name, value, inner)
         return inner[inner.index(value)]
     if origin is tuple:
-        if not isinstance(value, Collection) or isinstance(value, str | bytes | Mapping):
+        others = str | bytes | Mapping | Set  # a set has no order of its own
+        if not isinstance(value, Collection) or isinstance(value, others):
             raise _Unfit
         return tuple(taken(f"{name}[{i}]", one, inner[0]) for i, one in enumerate(value))
     if origin is Sequence:
@@ -260,7 +261,10 @@ def _plain(value: Any, kind: type) -> Any:
         if kind is float and abs(value) > sys.float_info.max:
             raise _Unfit
     else:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:  # a fraction
+            raise _Unfit from None
         if not math.isfinite(value):
             raise _Unfit
     return value

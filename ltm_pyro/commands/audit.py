@@ -1,11 +1,12 @@
 """`ltm audit`."""
 
-import json
 from dataclasses import dataclass
 
 from tyro.conf import UseAppendAction
 
 from ltm_pyro.auditing import RECIPES, audit, explained, table
+from ltm_pyro.commands.text import as_json, show
+from ltm_pyro.options import Count, Whole
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,9 @@ class Audit:
     estimator: UseAppendAction[tuple[str, ...]] = ()
     """package.module:name, a function from model and rows to nats of each document; or the name of
     a recipe. May be given several times; without any, all recipes."""
-    documents: int = 64
+    documents: Count = 64
     """Documents of each case."""
-    seed: int = 0
+    seed: Whole = 0
     """Models, documents and draws follow from it."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
@@ -27,8 +28,8 @@ class Audit:
         names = self.estimator or tuple(RECIPES)
         found = {name: audit(name, documents=self.documents, seed=self.seed) for name in names}
         if self.json:
-            print(json.dumps({name: one.to_dict() for name, one in found.items()}, indent=2))
+            show(as_json({name: one.to_dict() for name, one in found.items()}))
         elif self.estimator:
-            print("\n\n".join(str(one) for one in found.values()))
+            show("\n\n".join(str(one) for one in found.values()))
         else:
-            print(f"{table(found)}\n\n{explained(found)}")
+            show(f"{table(found)}\n\n{explained(found)}")

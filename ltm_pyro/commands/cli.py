@@ -26,22 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings(), contextlib.redirect_stderr(cast(Any, Steady(sys.stderr))):
         warnings.simplefilter("always", Notice)
         warnings.showwarning = functools.partial(_show, warnings.showwarning)
-        return _run(arguments)
+        try:
+            return _run(arguments)
+        finally:
+            _let_output_go()
 
 
 def _run(arguments: list[str]) -> int:
     try:
-        if not arguments or arguments[0] in ("-h", "--help"):
-            print(usage())
-            return 0
-        if arguments[0] == "--version":
-            print(__version__)
-            return 0
-        chosen = parse(arguments)
-        from ltm_pyro.names import from_here
-
-        with from_here():  # --prior mymodule:MyPrior, from the folder one is in
-            return int(chosen.run() or 0)
+        try:
+            return _done(arguments)
+        finally:
+            _flush()
     except InputError as error:
         print(printable(f"ltm: error: {one_line(error)}"), file=sys.stderr)
         return 2
@@ -56,14 +52,46 @@ def _run(arguments: list[str]) -> int:
         print(f"ltm: error: {told}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader left, e.g. head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:  # a name that is too long, a disk that fails
         print(printable(f"ltm: error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print("ltm: interrupted", file=sys.stderr)
         return 128 + int(error.args[0] if error.args else signal.SIGINT)
-    return 0
+
+
+def _done(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    chosen = parse(arguments)
+    from ltm_pyro.names import from_here
+
+    with from_here():  # --prior mymodule:MyPrior, from the folder one is in
+        return int(chosen.run() or 0)
+
+
+def _flush() -> None:
+    """Raises InputError if standard output has not taken what was printed."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"standard output takes no more: {error.strerror or error}") from None
+
+
+def _let_output_go() -> None:
+    """What standard output does not take is let go, lest it be tried again when Python ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _hold_standard_files() -> None:
@@ -74,6 +102,8 @@ def _hold_standard_files() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    if hasattr(sys.stdout, "reconfigure"):  # letters that its encoding lacks are spelt out
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _show(others: Any, message: Warning | str, *rest: Any, **more: Any) -> None:

@@ -118,14 +118,14 @@ class Printer:
         """A text has grown."""
         self.waiting[index] += piece
         if len(self.waiting) == 1:
-            show(self.waiting[0], end="", flush=True)
+            show(self.waiting[0], end="")
             self.waiting[0] = ""
 
     def on_end(self, index: int) -> None:
         """A text has ended."""
         if self.ended:
-            print("-" * 72)
-        show(self.waiting[index], flush=True)
+            show("-" * 72)
+        show(self.waiting[index])
         self.ended += 1
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from ltm_pyro.commands.text import as_json
+from ltm_pyro.commands.text import as_json, show
 from ltm_pyro.errors import InputError, printable, unknown
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import folder
@@ -35,7 +35,7 @@ class Info:
             return
         if self.name is None:
             facts: dict[str, Any] = {name: info_preset(name) for name in PRESETS}
-            print(as_json(facts) if self.json else presets_table(facts))
+            show(as_json(facts) if self.json else presets_table(facts))
             return
         if self.name in PRESETS:
             facts = info_preset(self.name)
@@ -44,12 +44,12 @@ class Info:
         else:
             raise unknown("preset or run", self.name, PRESETS)
         if self.json:
-            print(as_json(facts))
+            show(as_json(facts))
         elif "run" in facts:
-            print(printable(run_text(facts)))
+            show(printable(run_text(facts)))
         else:
             width = max(map(len, facts))
-            print("\n".join(f"{key:<{width}}  {value}" for key, value in facts.items()))
+            show("\n".join(f"{key:<{width}}  {value}" for key, value in facts.items()))
 
     def check(self) -> None:
         """Verify a run's files, or seal them."""
@@ -62,5 +62,5 @@ class Info:
         found = verify(path)
         width = max(map(len, found))
         lines = (f"{name:<{width}}  {state}" for name, state in found.items())
-        print(as_json({"files": found}) if self.json else printable("\n".join(lines)))
+        show(as_json({"files": found}) if self.json else printable("\n".join(lines)))
         verified(path, found)

@@ -15,7 +15,7 @@ from tyro.conf import UseAppendAction
 from ltm_pyro.config import (
     Data,
 )
-from ltm_pyro.errors import printable
+from ltm_pyro.errors import InputError, printable
 from ltm_pyro.options import Count, take_fields
 
 
@@ -24,9 +24,22 @@ def say(text: str) -> None:
     tqdm.write(printable(text), file=sys.stderr)
 
 
-def show(text: str, end: str = "\n", flush: bool = False) -> None:
-    """Print a result. On a terminal, control characters in it are spelt out."""
-    print(printable(text) if sys.stdout.isatty() else text, end=end, flush=flush)
+def show(text: str, end: str = "\n") -> None:
+    """Print a result. On a terminal, control characters in it are spelt out.
+
+    Raises:
+        InputError: if standard output does not take it; then it stands on standard error.
+    """
+    try:
+        print(printable(text) if sys.stdout.isatty() else text, end=end, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(printable(text), file=sys.stderr)
+        raise InputError(
+            f"standard output takes no more ({error.strerror or error}): what it was to hold "
+            "stands on standard error"
+        ) from None
 
 
 def as_json(found: Any) -> str:

@@ -33,6 +33,7 @@ from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_decoder, build_guide, build_prior
 from ltm_pyro.runs.checks import check_density, check_fits
 from ltm_pyro.runs.devices import device_named
+from ltm_pyro.runs.record import config_from, read_config, versions
 from ltm_pyro.runs.training import for_corpus
 from ltm_pyro.runs.trust import check_code, check_data, explain
 
@@ -162,7 +163,7 @@ class Train:
 
     def repeated(self, file: Path) -> tuple[Config, ltm.Tokenizer | None, Mapping[str, Any] | None]:
         """The configuration in a file; of a run, its tokenizer and its record too."""
-        config, record = folder.config_from(file)
+        config, record = config_from(file)
         check_code(file, config, record or {}, self.trust)
         asked = {name: getattr(self.training, name) for name in ("steps", "seed")
                  if name in self.given}  # fmt: skip
@@ -187,7 +188,7 @@ class Train:
 
     def resumed(self) -> tuple[Config, ltm.Tokenizer]:
         """The run's own configuration; only the number of steps and the text's place may change."""
-        config, record = folder.read_config(self.out)
+        config, record = read_config(self.out)
         check_code(self.out, config, record, self.trust, self.names())
         say(f"resuming {self.out} with its own configuration")
         steps = (self if "steps" in self.given else config).training.steps
@@ -248,7 +249,7 @@ class Train:
         except InputError as error:
             if not self.resume:
                 raise
-            raise explain(error, self.out, folder.read_config(self.out)[1]) from None
+            raise explain(error, self.out, read_config(self.out)[1]) from None
 
     def _fast(self) -> Fast:
         """The fast loop, at the rate that suits the guide unless one was given."""
@@ -279,7 +280,7 @@ def unlike(record: Mapping[str, Any], corpus: ltm.Corpus) -> Iterator[str]:
             "rate follows the number; weights will differ"
         )
     before = {**record["versions"], "threads": record.get("threads")}
-    for name, now in {**folder.versions(), "threads": torch.get_num_threads()}.items():
+    for name, now in {**versions(), "threads": torch.get_num_threads()}.items():
         if before.get(name) != now:
             yield f"{name} was {before.get(name)}, now it is {now}; weights may differ"
 

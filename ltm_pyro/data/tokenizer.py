@@ -1,5 +1,6 @@
 """Byte-level BPE, trained here or brought along."""
 
+import contextlib
 import itertools
 import json
 import re
@@ -12,6 +13,7 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
+from ltm_pyro.data.tokenizer_trial import check_tokenizer
 from ltm_pyro.errors import InputError, first_line
 
 BEGIN, END = "<|begin|>", "<|end|>"
@@ -72,19 +74,26 @@ class Tokenizer:
         """From a `tokenizer.json`, a folder that holds one, or a name on the Hugging Face hub.
 
         Raises:
-            InputError: if there is none, or it cannot be read.
+            InputError: if there is none, it cannot be read, or its rules take too long or too
+                much room; see `tokenizer_trial`.
         """
         path = Path(source).expanduser()
         try:
             path = path / "tokenizer.json" if path.is_dir() else path
             if path.exists():
-                return cls(tokenizers.Tokenizer.from_file(str(path)))
+                text = path.read_text(encoding="utf-8")
+                check_tokenizer(text, str(path))
+                return cls(tokenizers.Tokenizer.from_str(text))
             if path.suffix == ".json" or str(source).startswith((".", "/", "~")):
                 raise InputError(f"no tokenizer at {source}: expected a tokenizer.json")
-            return cls(tokenizers.Tokenizer.from_pretrained(str(source)))
+            found = tokenizers.Tokenizer.from_pretrained(str(source))
+            check_tokenizer(found.to_str(), str(source))
+            return cls(found)
         except InputError as error:
             raise InputError(f"{error} (tokenizer {str(source)!r})") from None
-        except Exception as error:  # the library raises plain Exception
+        except BaseException as error:  # the library raises plain Exception, or panics
+            if not isinstance(error, Exception) and not _is_panic(error):
+                raise
             raise InputError(
                 f"cannot load tokenizer {str(source)!r}: {first_line(error)}"
             ) from None
@@ -100,7 +109,8 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, nothing added."""
-        return list(self.inner.encode(text, add_special_tokens=False).ids)
+        with _panics_told():
+            return list(self.inner.encode(text, add_special_tokens=False).ids)
 
     def encode_documents(self, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:
         """For each text its ids, end of text included, and the UTF-8 bytes each id stands for.
@@ -110,7 +120,15 @@ class Tokenizer:
         return [(ids.tolist(), sizes.tolist()) for ids, sizes in self.encode_arrays(texts)]
 
     def encode_arrays(self, texts: Sequence[str]) -> list[Encoded]:
-        """As `encode_documents`, as arrays; in parallel on all cores."""
+        """As `encode_documents`, as arrays; in parallel on all cores.
+
+        Raises:
+            InputError: if a rule of the tokenizer fails on a text.
+        """
+        with _panics_told():
+            return self._encoded(texts)
+
+    def _encoded(self, texts: Sequence[str]) -> list[Encoded]:
         if self._byte_lengths is None:
             encoded = self.inner.encode_batch(list(texts), add_special_tokens=False)
             return [
@@ -159,8 +177,9 @@ class Tokenizer:
         Where it cannot (unknown words, lower-casing), two texts have the same tokens, and bits per
         byte would be those of something less than the text.
         """
-        encoded = self.inner.encode_batch(list(texts), add_special_tokens=False)
-        back = self.inner.decode_batch([one.ids for one in encoded], skip_special_tokens=False)
+        with _panics_told():
+            encoded = self.inner.encode_batch(list(texts), add_special_tokens=False)
+            back = self.inner.decode_batch([one.ids for one in encoded], skip_special_tokens=False)
         return [a == b for a, b in zip(texts, back, strict=True)]
 
     @cached_property
@@ -178,11 +197,31 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """Text of token ids; special tokens are left out unless asked for."""
-        return str(self.inner.decode(list(ids), skip_special_tokens=not special))
+        with _panics_told():
+            return str(self.inner.decode(list(ids), skip_special_tokens=not special))
 
     def fingerprint(self) -> dict[str, Any]:
         """Its JSON form, for comparing two."""
         return dict(json.loads(self.inner.to_str()))
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether it is one of the library's own language, which is no Exception."""
+    return type(error).__name__ == "PanicException"
+
+
+@contextlib.contextmanager
+def _panics_told() -> Iterator[None]:
+    """A block in which the tokenizer's rules may fail on a text."""
+    try:
+        yield
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise InputError(
+            f"a rule of the tokenizer fails on this text ({first_line(error)}): take a tokenizer "
+            "without it, or train one here"
+        ) from None
 
 
 def _check_ids(inner: tokenizers.Tokenizer) -> None:

@@ -20,6 +20,7 @@ from ltm_pyro.inference.posterior import infer
 from ltm_pyro.presets import preset
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.checkpoint import Run
+from ltm_pyro.runs.record import read_config
 from ltm_pyro.runs.training import train
 
 DEMO = "demo"
@@ -84,7 +85,7 @@ def check_is_demo(out: Path) -> None:
     """Raises InputError if a folder holds a run, or what is left of one, that is not a demo."""
     if folder.holds_run(out):
         try:
-            _, record = folder.read_config(out)
+            _, record = read_config(out)
         except InputError:
             record = {}
         if not record.get(DEMO):

@@ -49,6 +49,7 @@ class Memory:
         self.folder = folder
         self.changed: dict[int, Row] = {}  # since the last checkpoint
         self.staged: dict[int, Row] = {}  # by the last checkpoint
+        self._under: dict[int, int] = {}  # what the array holds of those, as `_number` has it
         self._sum = 0
         self._array: NDArray[np.float32] | None = None  # a row for each document, zeros if unknown
         self._mode: Literal["r+", "c"] = "r+"
@@ -61,6 +62,7 @@ class Memory:
         made.keys = range(record["documents"])
         made._mode = "c"
         made.open(step, record)
+        made._check_under()
 
     def open(self, step: int, record: Mapping[str, Any] | None = None) -> None:
         """Go on from what the folder holds of the checkpoint of this step.
@@ -122,8 +124,10 @@ class Memory:
             array.flush()
         if self.folder is not None:
             self.staged = {}
+        self._under = {}
         for place, row in self.changed.items():
             before = self._before(place)
+            self._under[place] = 0 if before is None else _number(place, before)
             self._sum += _digest(place, row) - (0 if before is None else _digest(place, before))
         self.staged |= self.changed
         self.changed = {}
@@ -135,6 +139,7 @@ class Memory:
             step=np.array(step),
             places=np.array(places, dtype=np.int64),
             values=np.stack(values) if values else np.zeros((0, 0), np.float32),
+            under=np.array([self._under.get(place, 0) for place in places], dtype=np.uint64),
         )
         return data.getvalue()
 
@@ -152,6 +157,20 @@ class Memory:
             for place in np.flatnonzero(block.view(np.uint32).any(1)):
                 if start + int(place) not in self.staged:
                     yield start + int(place), block[place]
+
+    def _check_under(self) -> None:
+        """Raises Damaged for rows of the array that only a resume from the checkpoint before reads.
+
+        The last checkpoint changed them: they are as they were, or as it has them already.
+        """
+        for place, number in self._under.items():
+            row = b"" if self._array is None else np.asarray(self._array[place]).tobytes()
+            held = _number(place, np.frombuffer(row, np.float32)) if row.strip(b"\0") else 0
+            if held != number and row != self.staged[place].tobytes():
+                raise Damaged(
+                    f"row {place} of {self.folder}/{ARRAY} is damaged; only a resume from the "
+                    "checkpoint before the last reads it"
+                )
 
     def _array_in(self, path: Path) -> NDArray[np.float32]:
         """The array in a file, whose header is compared, not parsed."""
@@ -176,8 +195,10 @@ class Memory:
                 if int(file["step"]) != step:
                     return {}
                 places, values = file["places"], np.asarray(file["values"], np.float32)
+                under = file["under"] if "under" in file else np.zeros(0)  # of before 0.6.0
             if self._array is not None and len(places) and values.shape[1] != self._array.shape[1]:
                 raise ValueError("its rows are of another length than the array's")
+            self._under = dict(zip(places.tolist(), under.tolist(), strict=False))
             return dict(zip(places.tolist(), values, strict=True))
         except Exception:  # of zip files, of arrays, of numbers: then the digest is another
             return {}
@@ -253,6 +274,11 @@ def _header(shape: tuple[int, int]) -> bytes:
     facts = {"descr": "<f4", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, facts)
     return header.getvalue()
+
+
+def _number(place: int, row: Row) -> int:
+    """64 bits of a row's digest, and never 0."""
+    return _digest(place, row) % (1 << 64) or 1
 
 
 def _digest(place: int, row: Row) -> int:

@@ -14,8 +14,10 @@ from ltm_pyro.inference import DualRateSVI, StepReport
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.names import kebab
+from ltm_pyro.options import Whole
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.looks import BOUND, held_out, in_words, look
+from ltm_pyro.runs.record import check_parts
 from ltm_pyro.seeds import seeded
 
 if TYPE_CHECKING:
@@ -129,7 +131,10 @@ class Looks(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The best look so far."""
-        self.best = state["best"]
+        best = state["best"]
+        if best is not None:
+            check_parts(best, {"step": Whole, BOUND: float}, "best")
+        self.best = best
 
 
 class Log(Callback):

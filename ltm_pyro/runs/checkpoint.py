@@ -1,17 +1,15 @@
-"""Checkpoints: weights to load, and all that a run needs to go on. See `folder`."""
+"""Checkpoints: the weights of a run, to be loaded. See `folder`; `state` is what a resume reads."""
 
-import io
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import nn
 
-from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import Damaged, InputError, NotFinite, Notice, first_line, unknown
@@ -24,19 +22,18 @@ from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.folder import (
     BASELINE,
     BEST,
-    CONFIG,
     MODEL,
     PREVIOUS,
     SHARED,
     TOKENIZER,
     TRAINER,
     check,
-    read_config,
     read_log,
     resume_command,
 )
-from ltm_pyro.runs.manifest import Manifest
-from ltm_pyro.runs.trust import check_code, check_tokenizer, explain
+from ltm_pyro.runs.record import CONFIG, read_config
+from ltm_pyro.runs.state import load_trainer
+from ltm_pyro.runs.trust import check_code, explain
 
 CHECKPOINTS = {"last": MODEL, "best": BEST}
 
@@ -88,77 +85,6 @@ def weights(modules: Mapping[str, nn.Module | None], metadata: Mapping[str, Any]
     return safetensors.torch.save(tensors, facts)
 
 
-def packed(state: Mapping[str, Any]) -> memoryview:
-    """What a resumed run needs, as `trainer.pt` holds it."""
-    held = io.BytesIO()  # torch's own writer does not say when a disk is full
-    torch.save(dict(state), held)
-    return held.getbuffer()
-
-
-def read_back(state: Any) -> Any:
-    """A state as a resumed run would read it."""
-    held = io.BytesIO()
-    torch.save(state, held)
-    held.seek(0)
-    return torch.load(held, weights_only=True)
-
-
-T = TypeVar("T")
-
-
-def load_trainer(path: Path, take: Callable[[dict[str, Any], str], T]) -> T | None:
-    """What `take` makes of the last whole trainer state and the name of its file.
-
-    If that of the last checkpoint is damaged it is that of the one before, which is told. None
-    where a run was stopped before it saved anything. Only tensors and plain types are read.
-
-    Raises:
-        Damaged: if neither can be used.
-    """
-    if not any((path / name).exists() for name in (TRAINER, PREVIOUS)):
-        manifest = Manifest.read(path)
-        saved = manifest is not None and manifest.state(TRAINER) == "missing"
-        if saved or (path / MODEL).exists():
-            raise InputError(
-                f"{path} cannot be resumed: it has no {TRAINER}; copy that file here too, or train "
-                "into another folder"
-            )
-        return None
-    wrong: list[str] = []
-    for name in (TRAINER, PREVIOUS):
-        try:
-            taken = take(_read_trainer(path, name), name)
-        except Damaged as error:
-            wrong.append(str(error))
-            continue
-        if wrong:
-            told = f"{wrong[0]}; meanwhile the checkpoint before is used, from {PREVIOUS}"
-            warnings.warn(Notice(told), stacklevel=3)
-        return taken
-    raise Damaged(f"{wrong[0]}; or begin anew with --overwrite")
-
-
-def _read_trainer(path: Path, name: str) -> dict[str, Any]:
-    place = path / name
-    if not place.exists():
-        raise Damaged(f"{place} is missing: put it back")
-    check(path, name)
-    try:
-        if not files.is_stored(place):
-            raise ValueError("it is no archive, or a compressed one")
-        state = torch.load(place, map_location="cpu", weights_only=True)
-        state = {part: state[part] for part in ("model", "svi", "callbacks")} | state
-    except Exception as error:  # the unpickler raises many kinds
-        raise Damaged(
-            f"{place} is damaged or not a trainer state ({first_line(error)}): put back a whole "
-            "copy"
-        ) from None
-    manifest = Manifest.read(path)
-    if manifest is not None and state.get("run", manifest.run) != manifest.run:
-        raise Damaged(f"{place} is another run's: put back this run's own")
-    return state
-
-
 @checked
 def load(
     path: str | Path, checkpoint: str = "last", trust: bool = False, device: str = "cpu"
@@ -203,11 +129,11 @@ def load_own(path: Path, checkpoint: str = "last", device: str = "cpu") -> Run:
     beside, of_guide = (_part(state, prefix) for prefix in (BASELINE, SHARED))
     try:
         model.load_state_dict(state)
-        if beside:
+        if beside or config.training.baseline:
             baseline = AutoregressiveModel(config).to(place)
             baseline.load_state_dict(beside)
-        if of_guide:
-            shared_of(guide).load_state_dict(of_guide)
+        if of_guide or shared_of(guide) is not None:
+            (shared_of(guide) or nn.Module()).load_state_dict(of_guide)
     except RuntimeError as error:
         raise InputError(
             f"{path / CHECKPOINTS[checkpoint]} holds another model than {CONFIG} says "
@@ -255,7 +181,6 @@ def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a run's folder."""
     check(path, TOKENIZER)
-    check_tokenizer(path / TOKENIZER)
     try:
         return Tokenizer.load(path / TOKENIZER)
     except InputError as error:

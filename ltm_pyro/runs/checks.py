@@ -18,7 +18,7 @@ from ltm_pyro.models.decoders import Decoder
 from ltm_pyro.models.size import BYTES, MOMENTS, check_memory, check_training_fits, out_of_memory
 from ltm_pyro.names import find
 from ltm_pyro.runs.callbacks import Callback
-from ltm_pyro.runs.checkpoint import read_back
+from ltm_pyro.runs.state import read_back
 from ltm_pyro.seeds import seeded
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 from ltm_pyro.config import Config, Fast
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.inference.released import Released
-from ltm_pyro.options import Count, Whole, hints, shown, taken
+from ltm_pyro.options import hints, shown, taken
 
 T = TypeVar("T")
 
@@ -75,39 +75,3 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if value is None and type(None) in get_args(kind):
         return None
     return from_dict(inner, value, where)
-
-
-SPLIT = {"rows": Whole, "tokens": Whole, "bytes": Whole}
-RECORD: dict[str, Any] = {
-    "versions": Mapping[str, str],
-    "data": {
-        "source": str | tuple[str, ...],
-        "fingerprint": str,
-        "splits": {"train": {**SPLIT, "rows": Count}, "valid": SPLIT, "test": SPLIT},
-    },
-    "resumed": tuple[Mapping[str, Any], ...],
-}
-"""What a run's record holds beside its configuration, and of which kind."""
-LESS: dict[str, Any] = {"command": tuple[str, ...], "started": str, "of": Whole, "threads": Whole}
-"""What it may hold."""
-RESUMED: dict[str, Any] = {"step": Whole, "of": Whole, "at": str}
-
-
-def check_record(record: Mapping[str, Any], where: str) -> None:
-    """Raises InputError for a part of a run's record that is missing or of another kind."""
-    _check_parts(record, RECORD, where)
-    _check_parts(record, {name: kind for name, kind in LESS.items() if name in record}, where)
-    taken(f"{where}.versions.ltm_pyro", record["versions"].get("ltm_pyro"), str)
-    for i, one in enumerate(record["resumed"]):
-        _check_parts(one, RESUMED, f"{where}.resumed[{i}]")
-
-
-def _check_parts(given: Any, kinds: Mapping[str, Any], where: str) -> None:
-    taken(where, given, Mapping[str, Any])
-    for name, kind in kinds.items():
-        if name not in given:
-            raise InputError(f"{where} has no {name!r}: put back a whole copy")
-        if isinstance(kind, dict):
-            _check_parts(given[name], kind, f"{where}.{name}")
-        else:
-            taken(f"{where}.{name}", given[name], kind)

@@ -13,8 +13,8 @@ def device_named(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
+        torch.empty(0, device=device).cpu()  # "meta" has no numbers
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         found = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise InputError(
             f"device {name!r} cannot be used ({first_line(error)}): here there is "

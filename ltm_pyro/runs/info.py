@@ -16,6 +16,7 @@ from ltm_pyro.options import shown
 from ltm_pyro.presets import preset
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.looks import BOUND
+from ltm_pyro.runs.record import CONFIG, read_config
 from ltm_pyro.runs.trust import foreign
 
 SOFTWARE = "ltm_pyro: latent-thought language models as Pyro programs"
@@ -55,7 +56,7 @@ def info_run(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if it is no run, or a file of it is damaged.
     """
-    config, record = folder.read_config(path)
+    config, record = read_config(path)
     saved = (path / folder.MODEL).exists()
     step = int(checkpoint.read_weights(path, facts_only=True)[0]["step"]) if saved else 0
     best = None
@@ -107,7 +108,7 @@ def info_run(path: Path) -> dict[str, Any]:
         "resumed": record["resumed"],
         "versions": record["versions"],
         "resume": folder.resume_command(path),
-        "repeat": f"ltm train --config {shlex.quote(str(path / folder.CONFIG))} "
+        "repeat": f"ltm train --config {shlex.quote(str(path / CONFIG))} "
         f"--out {shlex.quote(str(path) + '-again')}",
         "cite": [
             f"The ltm_pyro developers. {SOFTWARE}, version {record['versions']['ltm_pyro']}.",

@@ -21,7 +21,7 @@ LOCK = ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 """What file systems say that have no locks."""
 _held: dict[tuple[Path, int], int] = {}
-"""The folders that this process writes into, and how often it has said so."""
+"""The locks of this process, open files by folder and thread."""
 
 
 @contextmanager
@@ -40,17 +40,18 @@ def alone(path: Path) -> Iterator[None]:
         yield
         return
     files.make_folder(path)
-    place = _open(path / LOCK)
+    place, process = _open(path / LOCK), os.getpid()
     try:
         _take(place, path)
         _held[key] = place
         yield
     finally:
-        _held.pop(key, None)
-        if fcntl is not None:
-            with suppress(OSError):
-                fcntl.flock(place, fcntl.LOCK_UN)
-        os.close(place)
+        if os.getpid() == process:  # else a forked child leaves the block, which has closed it
+            _held.pop(key, None)
+            if fcntl is not None:
+                with suppress(OSError):
+                    fcntl.flock(place, fcntl.LOCK_UN)
+            os.close(place)
 
 
 def check_alone(path: Path) -> None:

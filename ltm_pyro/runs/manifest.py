@@ -16,6 +16,7 @@ from typing import Any
 
 from ltm_pyro import files
 from ltm_pyro.errors import Damaged, InputError
+from ltm_pyro.options import Whole, take_fields
 
 MANIFEST, LOG = "manifest.json", "log.jsonl"
 """The log is the one file that grows."""
@@ -31,9 +32,12 @@ def seal_command(path: Path) -> str:
 class Seal:
     """Size and SHA-256 of a file; of its beginning, if the file `grows`."""
 
-    size: int
+    size: Whole
     sha256: str
     grows: bool = False
+
+    def __post_init__(self) -> None:
+        take_fields(self)
 
     @classmethod
     def of(cls, data: bytes | memoryview) -> "Seal":
@@ -51,6 +55,11 @@ class Seal:
                 digest.update(block)
                 left -= len(block)
         return not left and digest.hexdigest() == self.sha256
+
+
+def _is_name(name: str) -> bool:
+    """Whether it names a file of a folder, and nothing elsewhere."""
+    return name == Path(name).name and name != ".." and name.isprintable()
 
 
 Contents = Iterable[tuple[str, bytes | memoryview]]
@@ -78,8 +87,9 @@ class Manifest:
         """That of a run's folder, or None where there is none.
 
         Raises:
-            Damaged: if it is not as it was written.
+            Damaged: if it is not as it was written, or the folder holds what can be read for ever.
         """
+        files.check_plain(path)
         place = path / MANIFEST
         try:
             data = place.read_bytes()
@@ -88,14 +98,14 @@ class Manifest:
         try:
             content = json.loads(data)
             found = {
-                str(name): tuple(seal and Seal(**seal) for seal in may)
+                name: tuple(None if seal is None else Seal(**seal) for seal in may)
                 for name, may in content["files"].items()
             }
             made = cls(path, str(content["run"]), found)
             whole = made._render(found) == data
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             whole = False
-        if not whole or any(".." in Path(name).parts or Path(name).is_absolute() for name in found):
+        if not whole or not all(_is_name(name) and may for name, may in found.items()):
             raise Damaged(
                 f"{place} is damaged, so no file of {path} can be checked: put back a whole copy, "
                 f"or seal the files as they are with {seal_command(path)}"
@@ -136,6 +146,8 @@ class Manifest:
                     return "whole"
             except FileNotFoundError:
                 return "absent" if not may or None in may else "missing"
+            except OSError as error:
+                return f"not to be read ({error.strerror or error})"
             now = Manifest.read(self.path)
             if now is None or now._written == known._written:
                 break

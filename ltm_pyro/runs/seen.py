@@ -27,13 +27,15 @@ def seen(path: Path) -> NDArray[np.uint64] | None:
     manifest = Manifest.read(path)
     if manifest is not None:
         manifest.check(SEEN)
-    try:
-        found = np.load(io.BytesIO((path / SEEN).read_bytes()), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    try:  # mapped, so that a file takes no more room than it has
+        found = np.load(path / SEEN, mmap_mode="r", allow_pickle=False)
+        if found.dtype != np.uint64 or found.ndim != 1:
+            raise ValueError(f"expected a list of numbers of 64 bits, not {found.dtype}")
+    except Exception as error:  # of a header that numpy parses, too
         raise Damaged(
             f"{path / SEEN} is damaged ({first_line(error)}): put back a whole copy"
         ) from None
-    return np.asarray(found, np.uint64)
+    return np.array(found)
 
 
 def without_seen(rows: StoredRows, known: NDArray[np.uint64] | None) -> tuple[StoredRows, int]:

@@ -33,7 +33,9 @@ from ltm_pyro.runs.failures import LOWER_MEMORY, LOWER_RATES
 from ltm_pyro.runs.finite import not_finite
 from ltm_pyro.runs.lock import alone
 from ltm_pyro.runs.manifest import Manifest
+from ltm_pyro.runs.record import CONFIG, read_config
 from ltm_pyro.runs.signals import stop_signals
+from ltm_pyro.runs.state import load_trainer, packed
 from ltm_pyro.runs.trust import sources_of
 from ltm_pyro.seeds import repeatable
 
@@ -115,14 +117,14 @@ class Trainer:
             InputError: if it is damaged, or the text or the configuration are not those of the run.
         """
         with alone(self.out) if self.svi.world.first else nullcontext():
-            _, record = folder.read_config(self.out)
+            _, record = read_config(self.out)
             if record["data"]["fingerprint"] != self.corpus.fingerprint:
                 raise InputError(
                     f"{self.out} was trained on other text than {self.corpus.name}: resume with "
                     f"the data it began with ({record['data']['source']}), or train into another "
                     "folder"
                 )
-            state = checkpoint.load_trainer(self.out, self._whole)
+            state = load_trainer(self.out, self._whole)
             if state is None:
                 self._remember(None)
             else:
@@ -145,7 +147,7 @@ class Trainer:
         if self._from != folder.TRAINER:
             if self.svi.memory is not None:
                 yield STAGED, self.svi.memory.stage(self.svi.done)
-            yield folder.TRAINER, checkpoint.packed(state)
+            yield folder.TRAINER, packed(state)
 
     def _whole(self, state: dict[str, Any], name: str) -> dict[str, Any]:
         """A trainer's state, if the memory that belongs to it is there."""
@@ -177,10 +179,10 @@ class Trainer:
             for callback in self.callbacks:
                 if callback.name in kept:
                     callback.load_state_dict(kept[callback.name])
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # of torch, of an optimizer, of a callback: many kinds
             raise InputError(
                 f"{self.out} was trained with another configuration ({first_line(error)}): resume "
-                f"with that of its {folder.CONFIG}"
+                f"with that of its {CONFIG}"
             ) from None
         if self.svi.done > self.config.training.steps:
             raise InputError(
@@ -279,7 +281,7 @@ class Trainer:
         if self.svi.memory is not None:
             yield STAGED, self.svi.memory.stage(self.svi.done)
             state["memory"] = self.svi.memory.record()
-        yield folder.TRAINER, checkpoint.packed(state)
+        yield folder.TRAINER, packed(state)
         yield from self._weights()
 
     def _weights(self) -> Iterator[tuple[str, bytes]]:

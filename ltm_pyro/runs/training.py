@@ -14,6 +14,7 @@ from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.lock import alone, check_alone
+from ltm_pyro.runs.record import CONFIG, read_config
 from ltm_pyro.runs.trainer import Trainer
 
 
@@ -51,7 +52,7 @@ def train(
     check_folder(out, resume, overwrite)
     if corpus is None:
         corpus = load_data(config)
-    if resume and folder.read_config(out)[0].data.columns != corpus.columns:
+    if resume and read_config(out)[0].data.columns != corpus.columns:
         raise InputError(
             f"{out} was trained with other columns, or other values of them, than {corpus.name} "
             "has here: resume with ltm.load_data(config) of the run's own configuration"
@@ -73,7 +74,7 @@ def train(
 def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
     """Raises InputError if a run cannot go into this folder."""
     files.check_is_folder(out)
-    if resume and not (out / folder.CONFIG).exists():
+    if resume and not (out / CONFIG).exists():
         raise InputError(f"{out} holds no run to resume: leave --resume out to begin one")
     if folder.holds_run(out) and not (resume or overwrite):
         raise InputError(

@@ -6,7 +6,6 @@ class that this process has imported already, a text that lies where the run lef
 """
 
 import inspect
-import json
 import shlex
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -22,11 +21,10 @@ from ltm_pyro.models.decoders.base import Decoder
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.names import imported, loaded
 from ltm_pyro.runs.callbacks import Callback
-from ltm_pyro.runs.folder import place_of
+from ltm_pyro.runs.record import place_of
 
 KINDS = (Prior, Guide, Decoder, Callback, Optimizer)
 EMBEDDED = "python-docs"
-GROWTH = 64
 
 
 def outside(config: Config) -> dict[str, str]:
@@ -129,44 +127,6 @@ def check_data(
             f"{path} splits text at the regular expression {pattern!r}, which may take for ever on "
             "other text: say --separator, or --trust to use that"
         )
-
-
-def check_tokenizer(place: Path) -> None:
-    """Raises InputError for a tokenizer whose rules make a text more than `GROWTH` times as long.
-
-    So that a text takes no more room than that. What the rules replace is found by what is written
-    there; a rule with a regular expression is taken to replace every character.
-    """
-    if not place.exists():
-        return
-    try:
-        content = json.loads(place.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return  # which whoever loads it tells
-    growth = 1.0
-    for part in ("normalizer", "pre_tokenizer", "decoder"):
-        for rule in _rules(content.get(part) if isinstance(content, dict) else None):
-            pattern = rule.get("pattern")
-            literal = pattern.get("String") if isinstance(pattern, Mapping) else None
-            growth *= max(1, len(str(rule.get("content", ""))) / max(1, len(literal or "")))
-    if growth > GROWTH:
-        raise InputError(
-            f"{place} has rules that make a text {growth:.3g} times as long: at most {GROWTH} "
-            "times is expected"
-        )
-
-
-def _rules(part: Any) -> Iterator[Mapping[str, Any]]:
-    """What a part of a tokenizer replaces, in order."""
-    left = [part]
-    while left:
-        one = left.pop(0)
-        if isinstance(one, Mapping):
-            if one.get("type") == "Replace":
-                yield one
-            left = [*one.values(), *left]
-        elif isinstance(one, list):
-            left = [*one, *left]
 
 
 def is_own(data: Data, record: Mapping[str, Any]) -> bool:

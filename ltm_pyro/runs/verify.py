@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import torch
-
 from ltm_pyro.errors import Damaged, InputError, first_line
 from ltm_pyro.inference.memory import ARRAY, Memory
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.manifest import MANIFEST, Manifest, seal_command
+from ltm_pyro.runs.record import read_config
+from ltm_pyro.runs.state import read_trainer
 
 WHOLE = "whole"
 
@@ -20,7 +20,7 @@ def verify(path: Path) -> dict[str, str]:
     """
     manifest = Manifest.read(path)
     if manifest is None:
-        folder.read_config(path)  # says what is amiss if it is not only old
+        read_config(path)  # says what is amiss if it is not only old
         raise InputError(
             f"{path} was written before runs had a {MANIFEST}, so there is nothing to check its "
             f"files against: {seal_command(path)} writes one of what they hold now"
@@ -41,7 +41,7 @@ def _memory(path: Path, found: dict[str, str]) -> str:
     if found.get(folder.TRAINER) != WHOLE:
         return f"not checked: that needs {folder.TRAINER}"
     try:
-        state = torch.load(path / folder.TRAINER, weights_only=True)
+        state = read_trainer(path, folder.TRAINER)
         if "memory" not in state:
             return f"not a file of this run ({folder.TRAINER} says nothing of it)"
         record = {"documents": int(state["memory"]["documents"]), **state["memory"]}

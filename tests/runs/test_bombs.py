@@ -1,7 +1,9 @@
 """Files of a run that would take for ever, or all memory, end with one line within seconds."""
 
+import hashlib
 import io
 import json
+import os
 import resource
 import time
 import zipfile
@@ -14,10 +16,12 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro import files
 from ltm_pyro.config import Warm
+from ltm_pyro.data.tokenizer_trial import GROWTH, check_tokenizer
 from ltm_pyro.errors import Damaged, InputError
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.runs import folder
-from ltm_pyro.runs.trust import GROWTH, check_tokenizer
+from ltm_pyro.runs.info import info_run
+from ltm_pyro.runs.seen import seen
 from ltm_pyro.runs.verify import verify
 
 from .helpers import train, with_training
@@ -36,8 +40,8 @@ def _quickly_and_in_little_room():
 
 
 @pytest.fixture
-def run(run_config, tmp_path):
-    return train(run_config, tmp_path / "run")
+def run(trained):
+    return trained()
 
 
 @pytest.mark.parametrize("depth", [100, 900, 100_000])
@@ -122,7 +126,7 @@ def test_a_tokenizer_whose_rules_grow_a_text(run):
     grows([{"type": "Replace", "pattern": {"String": " "}, "content": "▁"}])
     assert ltm.load(run.path).tokenizer.encode("a b")
     place.write_text("[" * 100_000)
-    check_tokenizer(place)  # is not its affair
+    check_tokenizer(place.read_text(), "tokenizer.json")  # is not its affair
     folder.seal(run.path)
     with pytest.raises(InputError, match="cannot load tokenizer"):
         ltm.load(run.path)
@@ -138,3 +142,101 @@ def test_a_tensor_of_many_numbers_in_one(run, run_config):
     folder.seal(run.path)
     with pytest.raises(InputError, match="was trained with another configuration"):
         train(with_training(run_config, steps=5), run.path, resume=True)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "config.json", "trainer.pt", "of another kind"])
+@pytest.mark.parametrize("what", ["pipe", "device"])
+def test_a_pipe_or_a_device_is_not_read(run, run_config, what, name):
+    """It would be read for ever, or into all memory."""
+    place = run.path / name
+    place.unlink(missing_ok=True)
+    os.mkfifo(place) if what == "pipe" else place.symlink_to("/dev/zero")
+    told = f"{name} is a device or a pipe, neither a file nor a folder"
+    for use in (ltm.load, verify, folder.seal, info_run):
+        with pytest.raises(Damaged, match=told):
+            use(run.path)
+    with pytest.raises(Damaged, match=told):
+        train(with_training(run_config, steps=5), run.path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [np.zeros(3), np.zeros((2, 2), "<u8"), np.array(["a"]), np.array(3, "<u8"), "a header alone"],
+    ids=str,
+)
+def test_numbers_of_documents_that_are_none(run, held):
+    if isinstance(held, str):
+        whole = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            whole, {"descr": "<u8", "fortran_order": False, "shape": (10**12,)}
+        )
+        (run.path / "seen.npy").write_bytes(whole.getvalue())
+    else:
+        np.save(run.path / "seen.npy", held)
+    folder.seal(run.path)
+    with pytest.raises(Damaged, match=r"seen.npy is damaged"):
+        seen(run.path)
+
+
+SEALS = [{"size": "3"}, {"size": -1}, {"size": None}, {"sha256": 3}, {"grows": 1}, {"more": 1}]
+
+
+@pytest.mark.parametrize("change", [*SEALS, False, [], "names"], ids=str)
+def test_a_manifest_with_seals_of_other_kinds(run, change):
+    """Its own checksum is right, as a stranger would make it."""
+    content = json.loads((run.path / "manifest.json").read_text())
+    seals = content["files"]["config.json"]
+    if isinstance(change, dict):
+        seals[0] |= change
+    elif change == "names":
+        content["files"] = {f"{name}\0": seals for name in content["files"]}
+    else:
+        content["files"]["config.json"] = change if change == [] else [change]
+    kept = {"run": content["run"], "files": content["files"]}
+    digest = hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+    (run.path / "manifest.json").write_text(json.dumps({**kept, "sha256": digest}, indent=2) + "\n")
+    for use in (ltm.load, verify):
+        with pytest.raises(Damaged, match=r"manifest.json is damaged, so no file"):
+            use(run.path)
+
+
+STATES = {
+    "no weights": ("model", None), "a number for weights": ("model", {"decoder.norm.weight": 3}),
+    "a step of text": ("svi", {"done": "4"}), "a negative step": ("svi", {"done": -1}),
+    "a step of tensors": ("svi", {"done": torch.zeros(3)}), "a list": ("callbacks", []),
+    "a look of a tensor": ("callbacks", {"looks": {"best": torch.zeros(3)}}),
+    "a look without a step": ("callbacks", {"looks": {"best": {"held_out_elbo": 1.0}}}),
+    "a memory of tensors": ("memory", {"documents": torch.zeros(2), "digest": "0"}),
+    "a run of a number": ("run", 3), "an optimizer of text": ("svi", {"optimizer": "Adam"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_trainer_s_state_with_parts_of_other_kinds(run, run_config, state):
+    part, held = STATES[state]
+    whole = torch.load(run.path / "trainer.pt", weights_only=True)
+    before = whole.get(part)
+    merged = isinstance(held, dict) and isinstance(before, dict) and part != "memory"
+    whole[part] = {**before, **held} if merged else held
+    for name in ("trainer.pt", "trainer.previous.pt"):
+        torch.save(whole, run.path / name)
+    folder.seal(run.path)
+    with pytest.raises(InputError, match=r"trainer.pt is damaged|another configuration"):
+        train(with_training(run_config, steps=5), run.path, resume=True)
+
+
+def test_a_log_whose_step_is_infinite(run):
+    with open(run.path / "log.jsonl", "a") as file:
+        file.write('{"step": Infinity}\n')
+    folder.seal(run.path)
+    with pytest.raises(Damaged, match=r"log.jsonl is damaged in line 5: expected a JSON object"):
+        info_run(run.path)
+
+
+@pytest.mark.parametrize("sources", [3, {"a:B": 3}, {"a:B": {"copy": 3}}, {"a:B": {}}])
+def test_a_record_whose_sources_are_none(run, sources):
+    place = run.path / "config.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "sources": sources}))
+    folder.seal(run.path)
+    with pytest.raises(InputError, match=r"config.json.sources"):
+        info_run(run.path)

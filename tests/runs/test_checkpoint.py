@@ -11,7 +11,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro import files
 from ltm_pyro.errors import Damaged, InputError, Notice
-from ltm_pyro.runs import checkpoint, folder
+from ltm_pyro.runs import folder, trainer
 from ltm_pyro.runs.trainer import Trainer
 
 from .helpers import equal, train, weights, with_training
@@ -98,7 +98,7 @@ def test_a_best_checkpoint_is_never_of_a_future_that_is_not_reached(
     forced(monkeypatch, [5.0, 4.0])
     config = with_training(run_config, steps=8, save_every=100)
     calls = []
-    packed = checkpoint.packed
+    packed = trainer.packed
 
     def killed(state):
         calls.append(state["callbacks"]["looks"]["best"])
@@ -106,7 +106,7 @@ def test_a_best_checkpoint_is_never_of_a_future_that_is_not_reached(
             raise KeyboardInterrupt
         return packed(state)
 
-    monkeypatch.setattr(checkpoint, "packed", killed)
+    monkeypatch.setattr(trainer, "packed", killed)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "run")
     assert ltm.load(tmp_path / "run", "best").step == ltm.load(tmp_path / "run").step == 2
@@ -167,8 +167,8 @@ def test_what_a_killed_process_left_is_cleaned(run_config, tmp_path):
     assert {p.name for p in out.iterdir()} == {*folder.FILES, *(p.name for p in keep)}
 
 
-def test_a_run_is_told_from_what_is_left_of_one(run_config, tmp_path):
-    run = train(run_config, tmp_path / "run")
+def test_a_run_is_told_from_what_is_left_of_one(run_config, trained):
+    run = trained()
     (run.path / "config.json").unlink()  # as a killed --overwrite leaves it
     with pytest.raises(InputError, match="already holds a run"):
         train(run_config, run.path)
@@ -230,12 +230,12 @@ def test_a_torn_end_is_passed_over_and_a_damaged_line_named(tmp_path):
             files.json_lines(path)
 
 
-def test_a_pickle_is_not_run(run_config, tmp_path):
+def test_a_pickle_is_not_run(run_config, tmp_path, trained):
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "pwned"), "w"))
 
-    run = train(run_config, tmp_path / "run")
+    run = trained()
     for name in ("trainer.pt", "trainer.previous.pt"):
         torch.save({"model": Evil()}, run.path / name)
     with pytest.raises(Damaged, match=r"trainer.pt is damaged, or another run's \(its SHA-256"):
@@ -248,8 +248,8 @@ def test_a_pickle_is_not_run(run_config, tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors",
                                   "best.safetensors", "trainer.pt"])  # fmt: skip
-def test_a_file_cut_anywhere_is_named(run_config, tmp_path, name):
-    run = train(run_config, tmp_path / "run")
+def test_a_file_cut_anywhere_is_named(run_config, name, trained):
+    run = trained()
     path = run.path / name
     whole = path.read_bytes()
 
@@ -277,8 +277,8 @@ def test_a_file_cut_anywhere_is_named(run_config, tmp_path, name):
     assert ltm.load(run.path).step == 4
 
 
-def test_missing_weights_are_written_anew_by_a_resume(run_config, tmp_path):
-    run = train(run_config, tmp_path / "run")
+def test_missing_weights_are_written_anew_by_a_resume(run_config, trained):
+    run = trained()
     before = {name: weights(ltm.load(run.path, name).model) for name in ("last", "best")}
     (run.path / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"model.safetensors is missing: .*--resume .* writes it"):
@@ -296,8 +296,8 @@ def test_missing_weights_are_written_anew_by_a_resume(run_config, tmp_path):
         ("old", None, r"old; .*reads formats 3 and 4: load it with an earlier one"),
     ],
 )
-def test_another_format_is_named_with_what_reads_it(run_config, tmp_path, written, by, mend):
-    run = train(run_config, tmp_path / "run")
+def test_another_format_is_named_with_what_reads_it(trained, written, by, mend):
+    run = trained()
     path = run.path / "config.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "format": written, "versions": by and {"ltm_pyro": by}}))

@@ -141,8 +141,8 @@ def test_json_has_no_bare_nan():
     }  # fmt: skip
 
 
-def test_one_document_has_no_standard_error_in_json(run_config, tmp_path, capsys):
-    run = train(run_config, tmp_path / "run")
+def test_one_document_has_no_standard_error_in_json(trained, tmp_path, capsys):
+    run = trained()
     one = tmp_path / "one.jsonl"
     one.write_text('{"text": "sea 1: wave"}\n')
     capsys.readouterr()

@@ -75,7 +75,7 @@ def test_the_text_has_all_that_a_reader_asks(run, capsys):
     for part in (
         "6 of 6 iterations saved", "documents.jsonl, document rows of up to 12 tokens", "train ",
         "SHA-256 ", "epochs", parameters, "standard-normal", "mean-field",
-        "3 steps of Adam, lr 0.3",
+        "1 step of Adam, lr 0.3",
         "1 step of AdamW, lr 0.0004 to 4e-05 on each batch of 4", "± s.e.", "no latents",
         "bits/byte", "minutes", "  best", f"ltm train --resume --out {run.path}",
         f"ltm train --config {run.path}/config.json --out {run.path}-again", "Kong, D.",

@@ -12,7 +12,6 @@ import os
 import re
 import resource
 import signal
-import subprocess
 import sys
 import time
 
@@ -23,13 +22,15 @@ import ltm_pyro as ltm
 from ltm_pyro import files
 from ltm_pyro.commands import cli
 from ltm_pyro.runs import checkpoint, folder
+from ltm_pyro.runs.record import CONFIG, read_config
 from ltm_pyro.runs.trainer import Trainer
 
 SETTINGS = [
     "--batch", "4", "--length", "12", "--vocabulary", "300", "--baseline", "--quiet",
-    "--architecture.width", "16", "--architecture.heads", "2", "--architecture.feedforward", "24",
-    "--architecture.window", "4", "--thoughts.slots", "2", "--thoughts.dim", "3",
-    "--fast.steps", "2", "--slow.lr", "0.02", "--slow.warmup", "1",
+    "--architecture.layers", "1", "--architecture.width", "8", "--architecture.heads", "2",
+    "--architecture.feedforward", "8", "--architecture.window", "4", "--thoughts.layers", "1",
+    "--thoughts.slots", "1", "--thoughts.dim", "2", "--fast.steps", "1",
+    "--slow.lr", "0.02", "--slow.warmup", "1",
 ]  # fmt: skip
 SHORT = ["--steps", "6", "--check-every", "2", "--save-every", "3"]
 LONG = ["--steps", "40", "--check-every", "15", "--save-every", "10"]
@@ -164,7 +165,7 @@ def ending(out):
     for line in log:
         del line["seconds"]
     weights = [contents((out / name).read_bytes()) for name in checkpoint.CHECKPOINTS.values()]
-    return log, weights, folder.read_config(out)[0]
+    return log, weights, read_config(out)[0]
 
 
 def contents(data):
@@ -192,7 +193,7 @@ def goes_on(whole, out):
     if (out / folder.MODEL).exists():
         step = ltm.load(out).step
         assert (out / folder.MODEL).read_bytes() == whole.models[step]
-    begun = (out / folder.CONFIG).exists()
+    begun = (out / CONFIG).exists()
     assert cli.main(
         ["train", "--out", str(out), "--resume", "--quiet"]
         if begun
@@ -200,7 +201,7 @@ def goes_on(whole, out):
     ) == 0  # fmt: skip
     assert ending(out) == whole.ending
     assert {p.name for p in out.iterdir()} == set(folder.FILES)
-    assert len(folder.read_config(out)[1]["resumed"]) >= begun
+    assert len(read_config(out)[1]["resumed"]) >= begun
 
 
 def test_the_undisturbed_run_writes_what_the_sweep_goes_over(short):
@@ -261,14 +262,16 @@ def test_killed_while_it_logs(short, tmp_path, line, how):
 )
 def test_killed_between_saves_by_another_process(long, tmp_path, after):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "ltm_pyro", *long.arguments, "--out", str(out)]
-    one = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in the undisturbed run
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=one)
+    command = [*long.arguments, "--out", str(out)]
+    never = (command, tmp_path / "told", 0, "before")
+    process = processes.Process(target=child, args=(*never, False))
+    process.start()
     log = out / folder.LOG
-    while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= after):
+    while process.is_alive() and not (log.exists() and log.read_bytes().count(b"\n") >= after):
         time.sleep(0.001)
     process.kill()
-    assert process.wait(60) == -signal.SIGKILL
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     assert after <= len(files.json_lines(log)) < 40
     goes_on(long, out)
 
@@ -280,7 +283,7 @@ def test_killed_several_times(short, tmp_path):
     for number in (6, 14, 23, 16):
         assert strike(again, told, number, "before") == -9
     goes_on(short, out)
-    _, record = folder.read_config(out)
+    _, record = read_config(out)
     assert record["resumed"][0]["step"] == 0  # it began anew
 
 

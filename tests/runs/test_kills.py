@@ -1,6 +1,6 @@
 """SIGKILLs at random moments of training, saving, looking and resuming: the end stays the same.
 
-`python -m tests.runs.test_kills 200` tells how many kills hit what.
+`python -m tests.runs --kills 200` tells how many kills hit what.
 """
 
 import collections
@@ -8,8 +8,6 @@ import contextlib
 import os
 import random
 import signal
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -19,9 +17,9 @@ import torch
 
 from ltm_pyro.commands import cli
 from ltm_pyro.inference import DualRateSVI
-from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Looks
 from ltm_pyro.runs.manifest import Manifest
+from ltm_pyro.runs.record import CONFIG
 from ltm_pyro.runs.trainer import Trainer
 from ltm_pyro.runs.verify import verify
 
@@ -85,16 +83,16 @@ def sweep(whole, place, count, seed=0, tell=lambda text: None):
         number += 1
         out, told = place / f"run{number}", place / "told"
         for _ in range(source.randint(1, 3)):
-            begun = (out / folder.CONFIG).exists()
+            begun = (out / CONFIG).exists()
             stage = source.choice(list(STAGES) if begun else [s for s in STAGES if s != "resuming"])
             command = [*RESUME, str(out)] if begun else [*whole.arguments, "--out", str(out)]
             if not killed(command, told, source.expovariate(1 / 0.02), stage):
                 break
             hits[stage] += 1
             tell(f"{sum(hits.values())} kills: {dict(hits)}")
-            if (out / folder.CONFIG).exists():
+            if (out / CONFIG).exists():
                 assert set(verify(out).values()) == {"whole"}
-        begun = (out / folder.CONFIG).exists()
+        begun = (out / CONFIG).exists()
         command = [*RESUME, str(out)] if begun else [*whole.arguments, "--out", str(out)]
         with open(told, "w") as stream, contextlib.redirect_stderr(stream):
             assert cli.main(command) == 0
@@ -108,16 +106,3 @@ def test_killed_at_random_moments(text, tmp_path, count):
     whole = Undisturbed(["train", "--data", str(text), *SETTINGS, *BUSY], tmp_path / "whole")
     hits, _ = sweep(whole, tmp_path, count)
     assert sum(hits.values()) >= count
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        data = Path(name) / "documents.txt"
-        data.write_text("\n\n".join(f"{'sea' if i % 2 else 'wood'} {i}: " + "wave " * (i % 7)
-                                    for i in range(60)))  # fmt: skip
-        given = ["train", "--data", str(data), *SETTINGS, *BUSY]
-        whole = Undisturbed(given, Path(name) / "whole")
-        found, runs = sweep(whole, Path(name), int(sys.argv[1]), tell=print)
-        sys.stdout.write(f"{sum(found.values())} kills of {runs} runs, all ended the same: "
-                         f"{dict(found)}\n")  # fmt: skip

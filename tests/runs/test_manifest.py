@@ -5,7 +5,6 @@ import json
 import random
 import shutil
 
-import numpy as np
 import pytest
 
 import ltm_pyro as ltm
@@ -18,6 +17,7 @@ from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.manifest import Manifest, Seal
 from ltm_pyro.runs.verify import verify
 
+from . import damage
 from .helpers import equal, flip, train, weights, with_training
 
 WARM = ("memory.npy", "memory.staged.npz")
@@ -50,47 +50,21 @@ def test_a_whole_run_is_told_so(warm, capsys):
             )  # fmt: skip
 
 
-def flips(run, each, seed=0):
-    """Some bits of every file, the same number of each."""
-    source = random.Random(seed)
-    for name in (*SEALED, *WARM):
-        bits = 8 * (run / name).stat().st_size
-        for bit in sorted({0, bits - 1, *(source.randrange(bits) for _ in range(each - 2))}):
-            yield name, bit
-
-
-@pytest.mark.parametrize("each", [3, pytest.param(60, marks=pytest.mark.slow)])
-def test_every_flipped_bit_is_found(warm, each):
-    count = 0
-    for name, bit in flips(warm.path, each):
-        place = warm.path / name
-        anew = name == "memory.npy" and staged_row(warm, bit // 8)
-        flip(place, bit)
-        if name == folder.MANIFEST:
-            with pytest.raises(Damaged, match=r"manifest.json is damaged, so no file"):
-                verify(warm.path)
-        elif anew:
-            pass  # the last checkpoint wrote this row anew, beside the array
-        else:
-            assert name in {one for one, state in verify(warm.path).items() if state != "whole"}
-        flip(place, bit)
-        count += 1
-    assert count >= (each - 1) * len((*SEALED, *WARM))
-    assert set(verify(warm.path).values()) == {"whole"}
-
-
-def staged_row(run, byte):
-    """Whether a byte of the array belongs to a row that is staged."""
-    array = np.load(run.path / "memory.npy", mmap_mode="r")
-    offset = byte - (run.path / "memory.npy").stat().st_size + array.nbytes
-    with np.load(run.path / "memory.staged.npz") as staged:
-        return offset // (array.nbytes // len(array)) in staged["places"]
+@pytest.mark.parametrize("count", [26, pytest.param(500, marks=pytest.mark.slow)])
+def test_every_flipped_bit_is_found(warm, tmp_path, count):
+    """By whoever verifies the run, and by what reads the file."""
+    (tmp_path / "damaged").mkdir()
+    found, unnoticed = damage.sweep(warm.path, tmp_path / "damaged", count)
+    assert set(found) == {*SEALED, *WARM}
+    assert sum(counter["flips"] for counter in found.values()) >= count
+    assert unnoticed == []
+    assert all(counter["readers"] for name, counter in found.items() if name != "memory.npy")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt", "config.json", "manifest.json",
                                   "tokenizer.json", "log.jsonl", "best.safetensors"])  # fmt: skip
-def test_a_flipped_bit_is_found_by_whatever_reads_it(run_config, tmp_path, name):
-    run = train(run_config, tmp_path / "run")
+def test_a_flipped_bit_is_found_by_whatever_reads_it(run_config, tmp_path, name, trained):
+    run = trained()
     source = random.Random(1)
     for _ in range(3):
         path = copied(run.path, tmp_path)
@@ -168,8 +142,8 @@ def test_a_missing_cut_or_foreign_memory_is_named(warm, run_config, tmp_path):
 @pytest.mark.parametrize(
     "name", ["model.safetensors", "trainer.pt", "config.json", "manifest.json"]
 )
-def test_a_file_of_another_run_of_the_same_shape_is_named(run_config, tmp_path, name):
-    run = train(run_config, tmp_path / "run")
+def test_a_file_of_another_run_of_the_same_shape_is_named(run_config, tmp_path, name, trained):
+    run = trained()
     other = train(with_training(run_config, seed=3), tmp_path / "other")
     shutil.copy(other.path / name, run.path / name)
     found = verify(run.path)
@@ -177,9 +151,9 @@ def test_a_file_of_another_run_of_the_same_shape_is_named(run_config, tmp_path, 
     assert wrong == ({name} if name != "manifest.json" else set(SEALED) - {name, *TEXT})
 
 
-def test_a_trainer_state_says_whose_it_is(run_config, tmp_path):
+def test_a_trainer_state_says_whose_it_is(run_config, tmp_path, trained):
     """Also where its file was accepted as it is."""
-    run = train(run_config, tmp_path / "run")
+    run = trained()
     other = train(with_training(run_config, seed=3), tmp_path / "other")
     for name in ("trainer.pt", "trainer.previous.pt"):
         shutil.copy(other.path / name, run.path / name)
@@ -200,8 +174,8 @@ def test_a_file_system_without_second_names_will_do(run_config, tmp_path, monkey
         assert train(with_training(run_config, steps=6), run.path, resume=True).step == 6
 
 
-def test_what_was_changed_on_purpose_can_be_sealed(run_config, tmp_path, capsys):
-    run = train(run_config, tmp_path / "run")
+def test_what_was_changed_on_purpose_can_be_sealed(trained, capsys):
+    run = trained()
     place = run.path / "config.json"
     place.write_text(place.read_text().replace('"threads"', '"cores"'))
     capsys.readouterr()
@@ -224,9 +198,9 @@ def test_what_was_changed_on_purpose_can_be_sealed(run_config, tmp_path, capsys)
 
 
 def test_a_run_of_the_format_before_is_read_with_a_word_and_sealed_by_a_resume(
-    run_config, tmp_path, capsys
+    run_config, capsys, trained
 ):
-    run = train(run_config, tmp_path / "run")
+    run = trained()
     place = run.path / "config.json"
     record = json.loads(place.read_text()) | {"format": 3}
     del record["id"]
@@ -269,8 +243,8 @@ def test_a_reader_sees_no_damage_while_a_run_is_written(run_config, tmp_path, mo
     assert set(seen) == {5, 6, 7, 8, 9}
 
 
-def test_a_reader_whose_manifest_is_old_reads_the_new_one(run_config, tmp_path):
-    run = train(run_config, tmp_path / "run")
+def test_a_reader_whose_manifest_is_old_reads_the_new_one(run_config, trained):
+    run = trained()
     old = Manifest.read(run.path)
     train(with_training(run_config, steps=6), run.path, resume=True)
     assert old.state("model.safetensors") == "whole"
@@ -278,8 +252,8 @@ def test_a_reader_whose_manifest_is_old_reads_the_new_one(run_config, tmp_path):
     assert old.state("model.safetensors").startswith("damaged")
 
 
-def test_another_writer_is_noticed_without_locks(run_config, tmp_path):
-    run = train(run_config, tmp_path / "run")
+def test_another_writer_is_noticed_without_locks(trained):
+    run = trained()
     one, other = Manifest.read(run.path), Manifest.read(run.path)
     one.replace([("config.json", (run.path / "config.json").read_bytes() + b"\n")])
     with pytest.raises(InputError, match=r"another process writes into .*run: this one stops"):

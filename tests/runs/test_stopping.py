@@ -20,9 +20,9 @@ from .helpers import train, with_training
 
 SMALL = [
     "--steps", "6", "--batch", "4", "--length", "12", "--vocabulary", "300", "--check-every", "2",
-    "--architecture.width", "16", "--architecture.heads", "2", "--architecture.feedforward", "24",
-    "--architecture.window", "4", "--thoughts.slots", "2", "--thoughts.dim", "3",
-    "--fast.steps", "2",
+    "--architecture.layers", "1", "--architecture.width", "8", "--architecture.heads", "2",
+    "--architecture.feedforward", "8", "--architecture.window", "4", "--thoughts.layers", "1",
+    "--thoughts.slots", "1", "--thoughts.dim", "2", "--fast.steps", "1",
 ]  # fmt: skip
 
 

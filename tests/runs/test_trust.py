@@ -150,9 +150,9 @@ def test_every_place_of_a_name_is_seen(run_config):
     assert outside(run_config) == {}
 
 
-def test_something_else_that_is_imported_already_is_no_class_of_a_run(run_config, tmp_path):
+def test_something_else_that_is_imported_already_is_no_class_of_a_run(trained):
     """`shutil:rmtree` is there in any process: it needs trust like the rest."""
-    run = train(run_config, tmp_path / "run")
+    run = trained()
     for name in ("shutil:rmtree", "subprocess:Popen", "builtins:exec", "os:system"):
         change(run.path, fast={"optimizer": name})
         with pytest.raises(InputError, match=f"fast optimizer {name}; it is imported, and so"):

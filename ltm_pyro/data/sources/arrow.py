@@ -6,7 +6,7 @@ from typing import Any
 from ltm_pyro.data.sources.base import Found, Wanted
 from ltm_pyro.data.sources.records import Record, documents_of
 from ltm_pyro.data.sources.splits import split_named
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, first_line
 
 
 def splits_of(loaded: Any, wanted: Wanted, where: str) -> dict[str, Found]:
@@ -43,14 +43,16 @@ def records_of(data_set: Any, wanted: Wanted, where: str) -> Found:
         return documents_of(lambda: iter(data_set), wanted, where)
     schema = features.arrow_schema
     texts = text_columns(schema)
+    kept = data_set.select_columns(_needed(schema, texts, wanted))
     if not hasattr(data_set, "num_rows"):
-        kept = data_set.select_columns(_needed(schema, texts, wanted))
         return documents_of(lambda: iter(kept), wanted, where, schema.names, texts)
-    raw = data_set.select_columns(_needed(schema, texts, wanted)).with_format("arrow")
 
     def records() -> Iterator[Record]:
-        for table in raw.iter(batch_size=512):  # as stored: nothing is decoded
-            yield from table.to_pylist()
+        try:
+            for table in kept.with_format("arrow").iter(batch_size=512):  # nothing is decoded
+                yield from table.to_pylist()
+        except Exception as error:  # pyarrow's own, and those of Python's types
+            raise InputError(f"cannot read {where}: {first_line(error)}") from None
 
     return documents_of(records, wanted, where, schema.names, texts)
 

@@ -86,13 +86,15 @@ def _listed(folder: Path) -> tuple[list[Path], list[str]]:
     """What is to be read (files, and folders of saved data sets), and what is left out."""
     files: list[Path] = []
     left_out: list[str] = []
-    waiting = [folder]
+    waiting, met = [folder], set()
     while waiting:
         here = waiting.pop()
         try:
-            entries = sorted(here.iterdir())
+            real = here.resolve()
+            entries = sorted(here.iterdir()) if real not in met else []
         except OSError as error:
             raise InputError(f"cannot read {here}: {error.strerror or error}") from None
+        met.add(real)  # a link may lead back to where it is
         for entry in entries:
             reason = _reason(entry)
             if reason is not None:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from ltm_pyro.data.sources.base import Again, Document, Found, Wanted
 from ltm_pyro.data.sources.opening import open_text
+from ltm_pyro.data.sources.patience import within
 from ltm_pyro.errors import InputError
 
 SUFFIXES = (".txt",)
+SECONDS = 10
+"""What the search for a separator may take, beside a second for each million letters."""
 LINE, BLANK_LINE = "line", "blank-line"
 
 
@@ -28,7 +31,7 @@ def read(path: Path, wanted: Wanted) -> Found:
         raise InputError(
             f"separator {wanted.separator!r} is no regular expression: {error}"
         ) from None
-    return Found(Again(lambda: _split(_whole(path), between)))
+    return Found(Again(lambda: _split(_whole(path), between, path)))
 
 
 def _whole(path: Path) -> str:
@@ -56,10 +59,19 @@ def _paragraphs(path: Path) -> Iterator[Document]:
             yield Document("".join(held).removesuffix("\n"))
 
 
-def _split(content: str, between: re.Pattern[str]) -> Iterator[Document]:
+def _split(content: str, between: re.Pattern[str], path: Path) -> Iterator[Document]:
     """What stands between matches, whatever groups the expression has."""
-    start = 0
-    for match in between.finditer(content):
+    start, matches = 0, between.finditer(content)
+    seconds = SECONDS + len(content) // 10**6
+    told = (
+        f"separator {between.pattern!r} was looked for in {path} for {seconds} s, and not found: "
+        "give one without repetitions inside repetitions, or line, or blank-line"
+    )
+    while True:
+        with within(seconds, told):
+            match = next(matches, None)
+        if match is None:
+            break
         yield Document(content[start : match.start()])
         start = match.end()
     yield Document(content[start:])
