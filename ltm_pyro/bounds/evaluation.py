@@ -126,15 +126,15 @@ def evaluate(
 def blocks_of(rows: Rows) -> Array | None:
     """Which block each document counts in, (documents,), where rows are windows of one stream.
 
-    In the packed layout neighbouring windows share a document, and are alike. Its rows are known
-    by filling the window, all but the last, each a document of its own. Blocks are of as many
-    neighbours as there are blocks (batch means, Flegal & Jones 2010), with ten of them or more.
+    In the packed layout neighbouring windows share a document, and are alike. Blocks are of as many
+    neighbours as there are blocks (batch means, Flegal & Jones 2010), with ten of them or more
+    where there are windows enough, and of two at least.
     """
-    documents, full = rows.document.cpu().unique(), rows.lengths == rows.lengths.max()
-    if len(documents) < len(rows) or int(full.sum()) < len(rows) - 1:
+    number = len(rows.document.unique())
+    if not rows.packed or number < 4:
         return None
-    size = min(round(math.sqrt(len(rows))), len(rows) // 10)
-    return None if size < 2 else np.arange(len(rows), dtype=np.float64) // size
+    size = max(2, min(round(math.sqrt(number)), number // 10))
+    return np.minimum(np.arange(number) // size, number // size - 1).astype(np.float64)
 
 
 def by_document(values: Tensor, rows: Rows) -> Array:
