@@ -32,6 +32,11 @@ class Estimate:
         holds_prior_density: whether log p(z) stands in it, and so the error of that density's
             constant, if it has one.
         log_weights: of the draws, (draws, rows), where `nats` is -log of the mean of weights.
+        shared_weights: log weights of draws that all rows share, (draws, rows), where -log of their
+            mean is a part of `nats`: its error does not average out over rows, and is not in
+            `variance`.
+        row_perplexities: whether the mean over rows of each one's perplexity is to be told too,
+            which is no corpus's perplexity but what the released code reports.
     """
 
     nats: Tensor
@@ -42,6 +47,8 @@ class Estimate:
     is_bound: bool = True
     holds_prior_density: bool = True
     log_weights: Tensor | None = None
+    shared_weights: Tensor | None = None
+    row_perplexities: bool = False
 
 
 Estimator = Callable[..., Estimate]

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ltm_pyro.bounds.estimate import BOUNDS, Estimate, Estimator, Task
-from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds
+from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds, shared_error
 from ltm_pyro.bounds.report import Array, Figure, Report
 from ltm_pyro.bounds.tails import FEWEST, pareto_khat
 from ltm_pyro.bounds.weights import effective_sample_size
@@ -209,6 +209,11 @@ def _figure(
                 "discrete text cannot be negative: what the prior or the guide calls a log density "
                 "is none (ltm_pyro.testing.check_prior and check_guide find out)"
             )
+    shared = [e.shared_weights for e in estimates if e.shared_weights is not None]
+    mean_perplexity = None
+    if first.row_perplexities:
+        each = torch.cat([e.nats.cpu() for e in estimates]).double() / rows.lengths.cpu()
+        mean_perplexity = float(each.exp().mean())
     return Figure(
         name=name,
         protocol=first.protocol,
@@ -220,10 +225,12 @@ def _figure(
         parts={part: documents(e.parts[part] for e in estimates) for part in first.parts},
         monte_carlo_variance=None if variance is None else by_document(variance, rows),
         monte_carlo_freedom=freedom,
+        shared_error=shared_error(torch.cat(shared, 1)) if shared else 0.0,
         repeated=len(chosen) if repetitions else 0,
         draws=first.draws,
         khat=khat,
         ess=ess,
+        mean_perplexity=mean_perplexity,
         seconds=seconds,
         text=hashlib.sha256(rows.key.cpu().numpy().tobytes()).hexdigest()[:16],
     )

@@ -49,3 +49,18 @@ def over_repetitions(
     # Satterthwaite's, with an unbiased estimate of each fourth power.
     fourth = spread.square().sum() / (freedom + 2)
     return variance, float(total.square() / fourth) if fourth > 0 else math.inf
+
+
+def shared_error(log_weights: Tensor) -> float:
+    """Standard error of the sum over rows of a log mean weight whose draws all rows share, nats.
+
+    By the jackknife over draws, (draws, rows): what a draw does to one row it may do to all.
+    """
+    log_w = log_weights.double()
+    draws = len(log_w)
+    if draws < 2:
+        return math.nan
+    share = log_w.softmax(0).clamp(max=1 - 1e-12)
+    # The log mean without a draw, less that of all, is log(1 - share) and the same for every draw.
+    without = torch.log1p(-share).sum(1)
+    return math.sqrt((draws - 1) * float(without.var(correction=0)))
