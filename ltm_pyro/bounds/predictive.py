@@ -39,10 +39,15 @@ def predictive(task: Task, block: int = 16) -> Estimate:
             fitted = infer(task.model, prefix, task.guide, task.fast, seed, len(prefix))
             program = fitted.chunks[0][0]
         seen, scores = part.first(start + block), []
-        noise = Noise(derive(seed, Stream.DRAW), prefix.key)
+        # What a prior draws, by rejection say, need not be one document's own: it is drawn for one.
+        drawn = prefix if start or prefix.columns else prefix[:1]
+        noise = Noise(derive(seed, Stream.DRAW), drawn.key)
         for draws in pieces(DRAWS if start else FIRST):
             with torch.no_grad(), noise.draw():
-                latents = draw_latents(program, prefix, draws)
+                latents = {
+                    site: z.expand(-1, len(part), *z.shape[2:])
+                    for site, z in draw_latents(program, drawn, draws).items()
+                }
                 scores.append(token_log_prob(task.model, latents, seen)[..., start:].sum(-1))
         log_p = torch.cat(scores)
         mean, its_variance = log_mean_exp(log_p)

@@ -36,6 +36,11 @@ def test_one_printed_code_is_a_code(block, chunk, seed):
     assert np.exp(-nats).sum() == pytest.approx(1.0, abs=1e-4)
 
 
+def test_with_a_prior_that_draws_by_rejection():
+    nats = predicted(model_of("energy-tilt"), all_texts(), 2).nats
+    assert np.exp(-nats).sum() == pytest.approx(1.0, abs=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES)
 def test_with_every_guide(guide):
