@@ -8,6 +8,7 @@ from torch import Tensor
 from ltm_pyro.bounds.estimate import Estimate, Task, figure
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
+from ltm_pyro.inference.operations import training_flops
 from ltm_pyro.inference.posterior import pieces
 from ltm_pyro.inference.released import RATE, released_fit
 from ltm_pyro.programs.densities import draw_latents, log_joint, prior_of
@@ -47,13 +48,25 @@ def prior(task: Task, draws: int = 16) -> Estimate:
 
 @figure
 def baseline(task: Task) -> Estimate:
-    """-log p(x) of the decoder without latents: exact, no draws."""
+    """-log p(x) of the decoder without latents: exact, no draws.
+
+    The protocol says how large both sides are, and what an iteration of training costs each for a
+    token of the text: trained on the same tokens, they have not had the same arithmetic.
+    """
     if task.baseline is None:
         raise InputError("no baseline to score: this model was trained without one")
     with torch.no_grad():
         terms = elbo_terms(task.baseline, NoGuide(), task.rows)
     sizes = " beside ".join(f"{m.parameter_count():,}" for m in (task.baseline, task.model))
-    protocol = f"exact: the same decoder without latents ({sizes} parameters)"
+    row = task.rows[:1]
+    spent = (
+        training_flops(task.baseline, row), training_flops(task.model, row, task.guide, task.fast)
+    )  # fmt: skip
+    flops = " beside ".join(f"{one / 1e6:,.3g}" for one in spent)
+    protocol = (
+        f"exact: the same decoder without latents ({sizes} parameters, {flops} million FLOPs a "
+        "token in training)"
+    )
     return Estimate(-terms.log_likelihood[0], protocol, holds_prior_density=False)
 
 
