@@ -5,24 +5,30 @@ import math
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from ltm_pyro.bounds.enclosed import Ends, Setup, enclose
 from ltm_pyro.bounds.evaluation import by_document
 from ltm_pyro.bounds.gate import Misses
 from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.tails import FEWEST
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
-from ltm_pyro.options import Count, Whole, taken
+from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import simulate
+from ltm_pyro.programs.elbo import check_weights
+from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.seeds import Stream, derive
 
 CHAINS = 256
@@ -38,6 +44,8 @@ class Certificate:
         upper: in expectation at least log p(x), for what the guide's draws can reach; to be
             believed where `reason` is "".
         error: standard deviation of each end over draws, by the gate's weights.
+        constant_error: nats by which all of a document's rows may be off together, (documents,),
+            from the constant of an energy-based prior: of one number that all documents share.
         reason: why a document is not certified; "" where it is.
         temperatures, spread, khat: the most, over a document's rows, of what its gate saw.
         tokens, bytes: of each document.
@@ -58,6 +66,7 @@ class Certificate:
     misses: Misses
     protocol: str
     seconds: float
+    constant_error: Array
 
     @property
     def certified(self) -> NDArray[np.bool_]:
@@ -77,9 +86,11 @@ class Certificate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The same, each end moved outwards by 1.96 times the error."""
+        """The same, each end moved outwards by 1.96 times the error, a constant's included."""
         least, most = self.nats
-        return least - SURE * self.monte_carlo_error, most + SURE * self.monte_carlo_error
+        shared = float(self.constant_error[self.certified].sum())
+        reach = SURE * math.hypot(self.monte_carlo_error, shared)
+        return least - reach, most + reach
 
     @property
     def monte_carlo_error(self) -> float:
@@ -117,6 +128,7 @@ class Certificate:
             **(self.units(self.nats) if known else {}),
             "width_per_document": width if math.isfinite(width) else None,
             "monte_carlo_error_nats": self.monte_carlo_error if known else None,
+            "constant_error_nats": float(self.constant_error[here].sum()),
             "interval_95": self.units(self.interval) if known else None,
             "all_documents_at_most": {
                 "nats_per_token": float(-self.lower.sum() / self.tokens.sum()),
@@ -136,8 +148,8 @@ class Certificate:
         columns: dict[str, Any] = {
             "tokens": self.tokens.astype(int),
             "bytes": self.bytes.astype(int),
-            "lower": self.lower,
-            "upper": self.upper,
+            "at_least": -self.upper,
+            "at_most": -self.lower,
             "width": self.width,
             "error": self.error,
             "certified": self.certified,
@@ -170,6 +182,12 @@ class Certificate:
                 cells = ("" if v is None else f"{v:.4f}" for v in values)
                 lines.append(f"{label:<15}" + "".join(f"{cell:>15}" for cell in cells))
             lines.append(f"width: {self.width[here].mean():.4f} nats per document")
+            if self.constant_error.any():
+                lines.append(
+                    "both ends may be off together by "
+                    f"{self.constant_error[here].mean():.4f} nats per document (standard error of "
+                    "the prior's constant, which is in the 95% interval)"
+                )
         if not here.all():
             reasons = Counter(_kind(reason) for reason in self.reason if reason)
             lines += [f"refused, {n}: {reason}" for reason, n in reasons.most_common()]
@@ -180,18 +198,20 @@ class Certificate:
         return "\n".join(lines)
 
 
+@checked
+@with_gradients
 def certify(
     model: TextModel,
-    rows: Rows,
+    rows: AnyRows,
     *,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
-    temperatures: int = 16,
-    chains: int = CHAINS,
-    particles: int = 1,
-    simulated: int = 32,
-    seed: int = 0,
-    chunk: int = 64,
+    temperatures: Count = 16,
+    chains: Annotated[int, Ge(FEWEST)] = CHAINS,
+    particles: Count = 1,
+    simulated: Whole = 32,
+    seed: Whole = 0,
+    chunk: Count = 64,
     progress: bool = True,
 ) -> Certificate:
     """Enclose log p(x) of each document from both sides (see `bounds.enclosed`).
@@ -206,7 +226,7 @@ def certify(
         rows: the text.
         guide, fast: what is fitted to each row, and how.
         temperatures: the most that a document is annealed over.
-        chains: weights of each of the three runs; half of it where they are annealed.
+        chains: weights of each of the three runs, 25 or more; half of it where they are annealed.
         particles: chains behind each weight, resampled where that helps (sequential Monte Carlo).
         simulated: documents that the model writes.
         seed: where every draw comes from.
@@ -214,22 +234,32 @@ def certify(
         progress: whether to show progress bars.
 
     Raises:
-        InputError: for numbers that make no sense, no rows, or a guide without density.
+        InputError: for numbers that make no sense, no rows, a prior or a guide without a density on
+            the reals, or ends that say that text is more probable than certain.
     """
-    taken("temperatures", temperatures, Count)
-    taken("chains", chains, Count)
-    taken("particles", particles, Count)
-    taken("simulated", simulated, Whole)
+    check_model(model)
+    check_weights(model)
     if not len(rows):
         raise InputError("there are no rows to score: is the split empty?")
     begun = time.perf_counter()
     fast = fast or Fast()
     setup = Setup(guide, fast, temperatures, chains, particles, chunk, progress)
-    rows = rows.to(next(model.parameters()).device)
+    rows = rows[:].to(next(model.parameters()).device)
+    check_prior_proper(model, rows)
     seed = derive(seed, Stream.CERTIFICATE)
     misses = _misses(model, rows, setup, simulated, seed)
     ends = enclose(model, rows, setup, seed)
-    return _certificate(rows, ends, misses, setup, time.perf_counter() - begun)
+    found = _certificate(model, rows, ends, misses, setup, time.perf_counter() - begun)
+    if not rows.tokens.is_floating_point():
+        for label, end in (("at least", found.upper), ("at most", found.lower)):
+            nats = -float(end[found.certified].sum())
+            if nats < -5 * found.monte_carlo_error - 1e-4 * rows.token_count:
+                raise InputError(
+                    f"the certificate says {label} {nats:.1f} nats, but -log p(x) of discrete text "
+                    "cannot be negative: what the prior or the guide calls a log density is none "
+                    "(ltm_pyro.testing.check_prior and check_guide find out)"
+                )
+    return found
 
 
 def _misses(model: TextModel, rows: Rows, setup: Setup, number: int, seed: int) -> Misses:
@@ -245,10 +275,14 @@ def _misses(model: TextModel, rows: Rows, setup: Setup, number: int, seed: int) 
 
 
 def _certificate(
-    rows: Rows, ends: Ends, misses: Misses, setup: Setup, seconds: float
+    model: TextModel, rows: Rows, ends: Ends, misses: Misses, setup: Setup, seconds: float
 ) -> Certificate:
     _, place = torch.unique(rows.document.cpu(), return_inverse=True)
     place = place.numpy()
+    prior: Any = getattr(model, "prior", None)
+    gap, error = (0.0, 0.0) if prior is None else prior.constant_gap()
+    error = max(error, 0.0 if prior is None else prior.constant_error())
+    rows_each = by_document(torch.ones(len(rows)), rows)
 
     def most(values: Array) -> Array:
         found = np.full(place.max() + 1, -np.inf)
@@ -262,7 +296,7 @@ def _certificate(
         reason = [misses.verdict] * len(reason)
     return Certificate(
         lower=by_document(torch.from_numpy(ends.lower), rows),
-        upper=by_document(torch.from_numpy(ends.upper), rows),
+        upper=by_document(torch.from_numpy(ends.upper), rows) + gap * rows_each,
         error=np.sqrt(by_document(torch.from_numpy(ends.variance), rows)),
         reason=reason,
         temperatures=most(ends.temperatures),
@@ -271,12 +305,9 @@ def _certificate(
         tokens=by_document(rows.lengths, rows),
         bytes=by_document(rows.bytes, rows),
         misses=misses,
-        protocol=(
-            f"{setup.fast.steps} fast steps, two runs of {setup.chains} weights and a third that "
-            f"chooses, at most {setup.temperatures} temperatures"
-            + (f", {setup.particles} particles a weight" if setup.particles > 1 else "")
-        ),
+        protocol=setup.protocol,
         seconds=seconds,
+        constant_error=error * rows_each,
     )
 
 

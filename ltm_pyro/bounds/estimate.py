@@ -96,15 +96,8 @@ class Task:
 
     @property
     def how(self) -> str:
-        """The guide and the loop that fits it: "MeanField, 16 fast steps of Adam at 0.3"."""
-        cls: Any = getattr(self.guide, "func", self.guide)
-        bound = getattr(self.guide, "keywords", {})
-        options = [f"{k}={v}" for k, v in bound.items() if isinstance(v, int | float | str | bool)]
-        name = getattr(cls, "__name__", str(cls)) + (f"({', '.join(options)})" if options else "")
-        named = self.fast.optimizer
-        optimizer = named if isinstance(named, str) else getattr(named, "__name__", str(named))
-        fit = f"{self.fast.steps} fast steps of {optimizer} at {self.fast.lr:g}"
-        return f"{name}, {fit}" if self.fast.steps else f"{name}, no fast steps"
+        """The guide and the loop that fits it; see `how`."""
+        return how(self.guide, self.fast)
 
     def fitted(self) -> tuple[Guide, Rows]:
         """The chunk's fitted guide, and its rows.
@@ -114,3 +107,15 @@ class Task:
         """
         guide, rows = self.posterior.chunks[0]
         return with_density(guide, rows), rows
+
+
+def how(guide: MakeGuide, fast: Fast) -> str:
+    """A guide and the loop that fits it, in words: "MeanField, 16 fast steps of Adam at 0.3"."""
+    cls: Any = getattr(guide, "func", guide)
+    bound = getattr(guide, "keywords", {})
+    options = [f"{k}={v}" for k, v in bound.items() if isinstance(v, int | float | str | bool)]
+    name = getattr(cls, "__name__", str(cls)) + (f"({', '.join(options)})" if options else "")
+    named = fast.optimizer
+    optimizer = named if isinstance(named, str) else getattr(named, "__name__", str(named))
+    fit = f"{fast.steps} fast steps of {optimizer} at {fast.lr:g}"
+    return f"{name}, {fit}" if fast.steps else f"{name}, no fast steps"

@@ -28,9 +28,8 @@ from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
 from ltm_pyro.options import Count, Whole, checked, taken
-from ltm_pyro.programs.densities import prior_of
 from ltm_pyro.programs.elbo import check_weights
-from ltm_pyro.programs.proper import check_proper
+from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.seeds import Stream, derive
 
 Scored = dict[str, list[tuple[Estimate, float]]]
@@ -84,9 +83,7 @@ def evaluate(
     wanted = _wanted(bounds)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
-    if getattr(model, "prior", None) is not None:
-        first_row = rows[:1].to(next(model.parameters()).device)
-        check_proper(prior_of(model), first_row, f"prior {type(model.prior).__name__}")
+    check_prior_proper(model, rows[:1])
     chosen = repeated_rows(len(rows), repeat, seed)
     times = rounds(len(chosen))
     device = next(model.parameters()).device

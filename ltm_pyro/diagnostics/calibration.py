@@ -27,7 +27,8 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Share, Whole, checked
-from ltm_pyro.programs.densities import draw_latents, needs_thoughts, simulate
+from ltm_pyro.programs.densities import blank, draw_latents, needs_thoughts, simulate
+from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.seeds import Stream, derive
 
 
@@ -180,6 +181,7 @@ def calibrate(
         raise InputError("functionals is empty: name at least one, or leave it out")
     fast = fast or Fast()
     lengths = lengths.to(next(model.parameters()).device)
+    check_prior_proper(model, blank(lengths, columns))
     rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS), columns)
     if functionals is None:
         functionals = default_functionals(tuple(Draws(model, latents, rows).z.shape[2:]))

@@ -12,13 +12,25 @@ from torch import Tensor
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
-from ltm_pyro.programs.densities import Program, sites, with_particles
+from ltm_pyro.programs.densities import Program, prior_of, sites, with_particles
 from ltm_pyro.programs.support import flat, is_real, support_of, unwrapped
 from ltm_pyro.seeds import seeded
 
 NEAR, FAR = 1e3, 1e5
 """How far out a density is looked at, in spreads of its draws."""
 PARTICLES = 8
+
+
+def check_prior_proper(model: Any, rows: Rows) -> None:
+    """`check_proper` for a model's prior, if it has one, on the first of the rows.
+
+    Raises:
+        InputError: naming the prior, its site and what is wrong.
+    """
+    prior = getattr(model, "prior", None)
+    if prior is not None:
+        first = rows[:1].to(next(model.parameters()).device)
+        check_proper(prior_of(model), first, f"prior {type(prior).__name__}")
 
 
 @torch.no_grad()
