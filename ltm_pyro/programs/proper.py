@@ -18,7 +18,8 @@ from ltm_pyro.seeds import seeded
 
 NEAR, FAR = 1e3, 1e5
 """How far out a density is looked at, in spreads of its draws."""
-PARTICLES = 8
+PARTICLES, SINGLE = 8, 8
+"""Draws that it is looked at from, and single dimensions along which it is, chosen by lot."""
 
 
 def check_prior_proper(model: Any, rows: Rows) -> None:
@@ -131,11 +132,12 @@ def _falls_off(law: Any, value: Tensor) -> bool:
     spread = (value - value.mean(0)).abs().mean((0, 1)).clamp(min=1e-6)
     flat_spread = spread.flatten()
     size = flat_spread.numel()
-    directions = torch.zeros(min(4, 1 + size), size, dtype=value.dtype, device=value.device)
+    directions = torch.zeros(1 + min(SINGLE, size), size, dtype=value.dtype, device=value.device)
     directions[0] = torch.randn(size, dtype=value.dtype, device=value.device)
-    for direction in directions[1:]:
-        direction[int(torch.randint(size, ()))] = 1.0
-    for direction, dimensions in zip(directions, [size, 1, 1, 1], strict=False):
+    for direction, place in zip(directions[1:], torch.randperm(size).tolist(), strict=False):
+        direction[place] = 1.0
+    for number, direction in enumerate(directions):
+        dimensions = 1 if number else size
         away = (direction * flat_spread).reshape((1, 1, *spread.shape[-event:]))
         try:
             near, far = (law.log_prob(value + t * away) for t in (NEAR, FAR))
