@@ -33,8 +33,7 @@ class Estimate:
             constant, if it has one.
         log_weights: of the draws, (draws, rows), where `nats` is -log of the mean of weights.
         shared_weights: log weights of draws that all rows share, (draws, rows), where -log of their
-            mean is a part of `nats`: its error does not average out over rows, and is not in
-            `variance`.
+            mean is a part of `nats`: its error does not average out over rows.
         row_perplexities: whether the mean over rows of each one's perplexity is to be told too,
             which is no corpus's perplexity but what the released code reports.
     """

@@ -52,10 +52,9 @@ def predictive(task: Task, block: int = 16) -> Estimate:
         log_p = torch.cat(scores)
         mean, its_variance = log_mean_exp(log_p)
         nats[there] -= mean
-        if start:
-            assert its_variance is not None  # there are several draws
-            variance[there] += its_variance
-        else:
+        assert its_variance is not None  # there are several draws
+        variance[there] += its_variance
+        if not start:
             shared = log_p
     protocol = (
         f"bound (predictive): blocks of {block}, {task.how} on the prefix alone, "

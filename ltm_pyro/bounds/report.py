@@ -33,7 +33,8 @@ class Figure:
         monte_carlo_freedom: degrees of freedom of that estimate, summed over documents.
         constant_error: of the sum of `nats`, from a constant that all documents share (that of an
             energy-based prior); it is part of both errors.
-        shared_error: of the sum of `nats`, from draws that all documents share; in both errors too.
+        shared_error: of the sum of `nats`, what draws that all documents share add to the error of
+            each; in both errors too.
         repeated: rows that were fitted and scored again to learn it.
         draws: draws of z for each row.
         khat, ess: Pareto k-hat and effective sample size of each row's importance weights, (rows,),
