@@ -46,6 +46,7 @@ class Certificate:
         error: standard deviation of each end over draws, by the gate's weights.
         constant_error: nats by which all of a document's rows may be off together, (documents,),
             from the constant of an energy-based prior: of one number that all documents share.
+        constant_gap: nats of `upper` that are for that constant alone, (documents,).
         reason: why a document is not certified; "" where it is.
         temperatures, spread, khat: the most, over a document's rows, of what its gate saw.
         tokens, bytes: of each document.
@@ -67,6 +68,7 @@ class Certificate:
     protocol: str
     seconds: float
     constant_error: Array
+    constant_gap: Array
 
     @property
     def certified(self) -> NDArray[np.bool_]:
@@ -96,7 +98,8 @@ class Certificate:
     def monte_carlo_error(self) -> float:
         """Of the ends of all certified documents, nats: as the gates' weights tell, or as far as
         the two runs lie apart, whichever is more."""
-        apart = np.arccosh(1 + np.maximum(self.width[self.certified], 0))  # |log w1 - log w2|
+        width = (self.width - self.constant_gap)[self.certified]
+        apart = np.arccosh(1 + np.maximum(width, 0))  # |log w1 - log w2|
         return math.sqrt(max((self.error[self.certified] ** 2).sum(), (apart**2).sum() / 4))
 
     def units(self, nats: tuple[float, float]) -> dict[str, list[float | None]]:
@@ -308,6 +311,7 @@ def _certificate(
         protocol=setup.protocol,
         seconds=seconds,
         constant_error=error * rows_each,
+        constant_gap=gap * rows_each,
     )
 
 

@@ -335,6 +335,7 @@ def test_both_ends_hold_the_constant_of_an_energy(monkeypatch):
         known.append(certify(model, rows, **options))
     assert known[1].upper - known[0].upper == pytest.approx(2 * gap)
     assert known[1].lower == pytest.approx(known[0].lower)
+    assert known[1].monte_carlo_error == pytest.approx(known[0].monte_carlo_error)
 
 
 def test_ends_of_a_sandwich_move_together():
