@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ltm_pyro.bounds.annealed import CHAINS, Path
-from ltm_pyro.bounds.estimate import Task
+from ltm_pyro.bounds.estimate import Task, how
 from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.bounds.report import Array, Report
@@ -181,6 +181,7 @@ def sandwich(
     if start == "guide":  # from the prior both ends of the path hold its density, and it cancels
         gap, error = model.prior.constant_gap()  # type: ignore[union-attr, operator]
         upper, constant_error = upper + gap, max(model.prior.constant_error(), error)  # type: ignore
+    where = "the prior" if start == "prior" else f"the guide ({how(guide, fast)})"
     seconds = time.perf_counter() - begun
     report = evaluate(
         model,
@@ -196,7 +197,7 @@ def sandwich(
         upper=upper,
         report=report,
         tokens=_array(rows.lengths),
-        protocol=f"annealed from the {start} over {temperatures} temperatures, {chains} chains",
+        protocol=f"annealed from {where} over {temperatures} temperatures, {chains} chains",
         seconds=seconds,
         constant_error=constant_error,
     )

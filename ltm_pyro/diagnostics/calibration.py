@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ltm_pyro.bounds.estimate import how
 from ltm_pyro.bounds.importance import AT_ONCE
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.config import Fast
@@ -204,7 +205,7 @@ def calibrate(
         derive(seed, Stream.TIES)
     )  # a true value among equals has a random place
     ranks = {name: below[name] + ties.integers(0, equal[name] + 1) for name in functionals}
-    protocol = f"{fast.steps} fast steps, {len(rows)} simulated documents, {draws} draws"
+    protocol = f"{how(guide, fast)}; {len(rows)} simulated documents, {draws} draws"
     return Calibration.from_ranks(ranks, draws, level, derive(seed, Stream.BANDS), protocol)
 
 

@@ -94,4 +94,4 @@ def released_fit(
             optimizer.zero_grad()
             (-terms.elbo.mean(0).sum()).backward()
             optimizer.step()
-    return guide  # type: ignore[no-any-return]
+    return guide

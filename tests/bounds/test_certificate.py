@@ -348,6 +348,8 @@ def test_ends_of_a_sandwich_move_together():
     assert fitted.constant_error >= error > 0
     assert "both ends may be off together" in str(fitted)
     assert "together" not in str(prior)
+    assert prior.protocol.startswith("annealed from the prior over 4 temperatures")
+    assert "the guide (MeanField, 20 fast steps of NaturalGradient at 0.5)" in fitted.protocol
     assert fitted.to_dict()["constant_error_per_document"] == fitted.constant_error
     # What holds the constant has its error in its slack, and so has all beside ends that hold it.
     own, its = error, fitted.constant_error
