@@ -11,7 +11,8 @@ import argparse
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,26 +91,27 @@ def _error(values: Array) -> float | None:
     return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
 
 
-def study(
-    run: ltm.Run, rows: Rows, fast: Fast, tried: list[Way], note: Callable[[str], None] = print
-) -> dict[str, Any]:
-    """All ways on the same rows of a run's text."""
-    found = []
-    for way in tried:
-        one = enclosed(run.model, rows, run.guide, fast, way)
-        found.append(one)
-        note(
-            f"{way!s:<60}{one['seconds_per_document']:9.1f} s{one['width']:12.4f} nats "
-            f"(allowed {one['allowed']:.0%})"
-        )
-    sizes = run.config.architecture
-    return {
+def study(run: ltm.Run, rows: Rows, fast: Fast, tried: list[Way]) -> Iterator[dict[str, Any]]:
+    """All ways on the same rows of a run's text: what is known after each of them."""
+    sizes, found = run.config.architecture, []
+    about = {
         "run": run.path.name, "parameters": run.model.parameter_count(), "iterations": run.step,
         "layers": sizes.layers, "model_width": sizes.width, "vocabulary": sizes.vocabulary,
         "latent_dimensions": run.config.thoughts.count * run.config.thoughts.dim,
         "documents": len(rows), "tokens": rows.token_count, "fast_steps": fast.steps,
-        "ways": found,
     }  # fmt: skip
+    for way in tried:
+        found.append(enclosed(run.model, rows, run.guide, fast, way))
+        yield {**about, "ways": list(found)}
+
+
+def line(one: dict[str, Any]) -> str:
+    """A way in words."""
+    way = Way(one["chains"], one["temperatures"], one["particles"])
+    return (
+        f"{way!s:<60}{one['seconds_per_document']:9.1f} s{one['width']:12.4f} nats "
+        f"(allowed {one['allowed']:.0%})"
+    )
 
 
 def plot(studies: list[dict[str, Any]], path: Path) -> None:
@@ -159,13 +161,15 @@ def main(arguments: list[str] | None = None) -> None:
     rows = (corpus.test if len(corpus.test) >= given.documents else corpus.valid)[: given.documents]
     fast = Fast(given.fast_steps, lr=given.lr, optimizer="NaturalGradient", particles=2)
     tried = ways(given.chains, given.temperatures, given.particles)
-    found = study(run, rows, fast, tried, lambda text: print(text, flush=True))
-    typed = ["python", "-m", "ltm_pyro.experiments.width", *(arguments or [])]
-    found["command"] = shlex.join(typed) if arguments else "python -m ltm_pyro.experiments.width"
+    typed = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", "ltm_pyro.experiments.width", *typed])
+    for found in study(run, rows, fast, tried):
+        print(line(found["ways"][-1]), flush=True)
+        if given.out is not None:
+            make_folder(given.out)
+            text = json.dumps({**found, "command": command}, indent=1) + "\n"
+            write(given.out / f"width-{run.path.name}.json", text.encode())
     if given.out is not None:
-        make_folder(given.out)
-        name = f"width-{run.path.name}.json"
-        write(given.out / name, (json.dumps(found, indent=1) + "\n").encode())
         saved = sorted(given.out.glob("width-*.json"))
         plot([json.loads(path.read_text()) for path in saved], given.out / "width.png")
 
