@@ -14,8 +14,8 @@ import ltm_pyro as ltm
 from ltm_pyro import seeds
 from ltm_pyro.bounds import certify, sandwich
 from ltm_pyro.bounds.annealed import Path
-from ltm_pyro.bounds.enclosed import Ends, Setup, ends_of
-from ltm_pyro.bounds.gate import Misses, gate
+from ltm_pyro.bounds.enclosed import Ends, Setup, enclose, ends_of
+from ltm_pyro.bounds.gate import Gate, Misses, gate
 from ltm_pyro.bounds.importance import grid
 from ltm_pyro.bounds.schedule import EvenPath
 from ltm_pyro.config import Fast, Thoughts
@@ -389,6 +389,40 @@ def test_a_certificate_of_more_than_certain_is_refused(config, monkeypatch):
     whole = {name: np.full(4, value) for name, value in (("lower", 30.0), ("upper", 30.1))}
     zeros = {name: np.zeros(4) for name in ("variance", "temperatures", "spread", "khat", "missed")}
     ends = Ends(**whole, **zeros, reason=[""] * 4, light={})
-    monkeypatch.setattr("ltm_pyro.bounds.certificate.enclose", lambda *_: ends)
+    monkeypatch.setattr("ltm_pyro.bounds.enclosed._enclose", lambda *_: ends)
     with pytest.raises(InputError, match=r"-120\.4 nats, but -log p\(x\) of discrete text"):
         certify(model, some_rows(4), simulated=0, progress=False)
+
+
+def test_limits_of_the_gate_by_hand():
+    spread, khat = np.array([1.0, 2 * 1.6832, 1.6833, 1.0]), np.array([0.3, 0.1, 0.1, 0.40])
+    seen = Gate(spread, khat, spread, 256)
+    assert seen.limit == pytest.approx(math.sqrt(math.log(17)), abs=1e-6)  # 1 + 256 / 4^2
+    assert seen.khat_limit == pytest.approx(0.5 - 0.75 / math.sqrt(48), abs=1e-6)  # a tail of 48
+    assert Gate(spread, khat, spread, 100).khat_limit == pytest.approx(0.5 - 0.75 / math.sqrt(20))
+    assert seen.narrow.tolist() == [True, False, False, True]
+    assert seen.allowed.tolist() == [True, False, False, False]
+    # log-normal weights: the spread falls with the root of the temperatures; one more at least
+    assert seen.needed(4) == pytest.approx([5, 16, 5, 5], abs=1e-2)
+    assert "about 16 temperatures needed" in seen.reason(1, 4)
+    assert seen.reason(3, 1) == "k-hat 0.40, more than 0.39"
+
+
+@pytest.mark.parametrize("light", [[(3, 0), (3, 2)], [(3, 0), (3, 1)]])
+def test_where_most_tails_are_heavy_the_light_ones_may_be_so_by_chance(monkeypatch, light):
+    """Over all chunks together, at each number of temperatures."""
+    parts = []
+    for number, seen in enumerate(light):
+        arrays = {name: np.zeros(3) for name in ("lower", "upper", "variance", "spread", "khat")}
+        levels = {1: seen} if number else {1: seen, 2: (1, 1)}  # one chunk went on, one did not
+        parts.append(Ends(**arrays, temperatures=np.array([1.0, 1.0, 2.0 - number]),
+                          reason=["", "k-hat", ""], missed=np.zeros(3), light=levels))  # fmt: skip
+    monkeypatch.setattr("ltm_pyro.bounds.enclosed._enclose", lambda *_: parts.pop(0))
+    model, rows, _ = gentle(6)
+    found = enclose(model, rows, Setup(MeanField, FITTED, 2, 64, 1, 3, False), 0)
+    believed = light[1][1] >= 2  # a third of six
+    chance = "" if believed else f"only {light[1][1]} of 6 pass by k-hat: they may do so by chance"
+    assert found.light == {1: (6, light[1][1]), 2: (1, 1)}
+    assert [reason.removeprefix("at 1 temperature(s) ") for reason in found.reason] == [
+        chance, "k-hat", "", chance, "k-hat", chance,
+    ]  # fmt: skip
