@@ -13,17 +13,17 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro import seeds
 from ltm_pyro.bounds import certify, sandwich
-from ltm_pyro.bounds.annealed import Path
+from ltm_pyro.bounds.annealed import Path, State
 from ltm_pyro.bounds.enclosed import Ends, Setup, enclose, ends_of
 from ltm_pyro.bounds.gate import Gate, Misses, gate
 from ltm_pyro.bounds.importance import grid
-from ltm_pyro.bounds.schedule import EvenPath
+from ltm_pyro.bounds.schedule import EvenPath, _between
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.models import LatentThoughtModel, LinearGaussianModel, priors
 from ltm_pyro.programs.densities import prior_of, simulate
-from ltm_pyro.seeds import generator
+from ltm_pyro.seeds import Noise, generator
 
 from ..conftest import some_rows
 from ..exact import linear_gaussian, task, tiny_decoder, z_score
@@ -426,3 +426,40 @@ def test_where_most_tails_are_heavy_the_light_ones_may_be_so_by_chance(monkeypat
     assert [reason.removeprefix("at 1 temperature(s) ") for reason in found.reason] == [
         chance, "k-hat", "", chance, "k-hat", chance,
     ]  # fmt: skip
+
+
+def test_lines_are_followed_document_by_document():
+    known = torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])
+    values = torch.tensor([[5.0, 0.0], [15.0, 8.0], [25.0, 0.0]])
+    x = torch.tensor([[0.0, 1.0], [0.5, 2.0], [1.0, 3.0], [2.0, 4.0], [3.0, 5.0]])
+    wanted = [[5.0, 4.0], [10.0, 8.0], [15.0, 4.0], [20.0, 0.0], [25.0, 0.0]]  # not beyond an end
+    assert _between(x, known, values).tolist() == wanted
+
+
+def test_populations_are_drawn_anew_from_themselves_alone():
+    """Four particles of two populations and two documents, each known by its number."""
+    model, rows = linear_gaussian(0, documents=2)
+    path = EvenPath(model, prior_of(model), rows, 2, 0, particles=4)
+    number = torch.arange(16.0).reshape(8, 2)
+    z = {"z": number[..., None, None, None].expand(8, 2, 2, 1, 3).clone()}
+    state = State(z, number + 100, number + 200, z, z)
+    log_w = torch.zeros(8, 2)
+    log_w[:4, 0] = torch.tensor([-torch.inf, -torch.inf, 1.0, -torch.inf])  # one carries all
+    log_w[4:, 1] = torch.tensor([0.0, 0.0, -torch.inf, -torch.inf])  # two of four are enough
+    drawn, log_after = path._resampled(state, log_w, Noise(0, rows.key))
+    found = drawn.z["z"][..., 0, 0, 0]
+    assert found[:4, 0].tolist() == [4.0] * 4  # the third of the first population
+    assert torch.equal(found[4:, 0], number[4:, 0])
+    assert torch.equal(found[:, 1], number[:, 1])
+    assert torch.equal(drawn.start, found + 100)
+    assert torch.equal(drawn.end, found + 200)
+    # each population's mean weight stays
+    assert log_after[:4, 0].tolist() == pytest.approx([1 - math.log(4)] * 4)
+    assert torch.equal(log_after[4:], log_w[4:])
+    # three to one: systematic, so three or four of four, whatever is drawn
+    log_w[:4, 0] = torch.tensor([0.0, math.log(15), -torch.inf, -torch.inf])
+    for seed in range(20):
+        drawn, _ = path._resampled(state, log_w, Noise(seed, rows.key))
+        ours = drawn.z["z"][:4, 0, 0, 0, 0].tolist()
+        assert ours.count(2.0) in (3, 4)
+        assert set(ours) <= {0.0, 2.0}

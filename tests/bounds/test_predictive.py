@@ -85,6 +85,14 @@ def test_what_shared_draws_do_to_a_sum():
     assert np.mean(alone) < 0.2 * np.var(sums)
     own = torch.randn(512, 20, generator=source)  # each row's by itself
     assert shared_error(own) ** 2 < 0.5 * float(log_mean_exp(own)[1].sum())
+    # The jackknife by hand: variance of the sum, less that of each row.
+    few = torch.randn(3, 2, generator=source).double()[:, [0, 0, 1]]
+    without = torch.stack([log_mean_exp(few[[i for i in range(3) if i != j]])[0] for j in range(3)])
+    whole, own = (
+        2 / 3 * float((left - left.mean(0)).square().sum()) for left in (without.sum(1), without)
+    )
+    assert shared_error(few) == pytest.approx(math.sqrt(whole - own))
+    assert shared_error(few[:2]) > 0
     assert math.isnan(shared_error(torch.zeros(1, 3)))
     assert shared_error(torch.zeros(8, 3)) == pytest.approx(0.0, abs=1e-9)
 
