@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo zoo test slow fuzz bench check format lint types clean
+.PHONY: help install demo zoo test slow fuzz mutants bench check format lint types clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -32,6 +32,9 @@ slow: install  ## the statistical checks at full size
 
 fuzz: install  ## a million inputs of every kind: success or an error of ours, never a traceback
 	$(BIN)/python -m tests.fuzzing 1000000 --state build/fuzzing.json
+
+mutants: install  ## what tests would not notice in bounds, programs and diagnostics (hours; goes on)
+	$(BIN)/python -m tests.mutate --minutes 600
 
 bench: install  ## what an iteration costs against plain torch (two minutes; then ltm-s, longer)
 	$(BIN)/python -m benchmarks --shape small

@@ -35,7 +35,7 @@ class Stream:
     SAME_NOISE, IMPORTANCE, PREDICTIVE, FORWARD, PILOT, REVERSE, PRIOR_SCORE = 2, 3, 4, 5, 6, 7, 10
     CERTIFICATE = 11
     # A certificate: documents that the model writes, and three runs that share no draw.
-    WRITTEN, GATE, FIRST, SECOND = 0, 1, 2, 3
+    WRITTEN, GATE, FIRST, SECOND = 12, 1, 2, 3
     # `generate`.
     PRIOR_THOUGHTS, POSTERIOR_THOUGHTS, TOKENS = 0, 1, 2
     # Documents that the model writes (sandwich, calibration), and what is done with them.

@@ -1,7 +1,8 @@
 """A short run of every protocol ends with the numbers that were recorded.
 
 Recorded at 0.3.0, and once more when the order of batches became that of `data.order`; with the
-order of before, they still were those of 0.3.0.
+order of before, they still were those of 0.3.0. Two figures are of later: `same_noise`, which is
+the released code's own fit since then, and `predictive`, whose draws are those of a prefix alone.
 """
 
 import json

@@ -17,13 +17,14 @@ class Draws(TorchDispatchMode):
     Attributes:
         before, after: of draws before the last `backward()`, and after it.
         fitted: whether there was one.
+        differentiated: whether `torch.autograd.grad` was called.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.before: list[bytes] = []
         self.after: list[bytes] = []
-        self.fitted = False
+        self.fitted = self.differentiated = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -51,11 +52,19 @@ class Draws(TorchDispatchMode):
 @contextmanager
 def watched() -> Iterator[Draws]:
     """A block whose draws are watched."""
-    draws, backward = Draws(), torch.autograd.backward
+    draws, backward, grad = Draws(), torch.autograd.backward, torch.autograd.grad
 
     def seen(*arguments: Any, **options: Any) -> Any:
         draws.backward()
         return backward(*arguments, **options)
 
-    with patch("torch.autograd.backward", seen), draws:
+    def differentiated(*arguments: Any, **options: Any) -> Any:
+        draws.differentiated = True
+        return grad(*arguments, **options)
+
+    with (
+        patch("torch.autograd.backward", seen),
+        patch("torch.autograd.grad", differentiated),
+        draws,
+    ):
         yield draws

@@ -6,7 +6,8 @@ A figure is a function under `@figure` in a file of this folder.
 import importlib
 import pkgutil
 
-from ltm_pyro.bounds.certificate import Certificate, certify
+from ltm_pyro.bounds.certificate import Certificate
+from ltm_pyro.bounds.certify import certify
 from ltm_pyro.bounds.estimate import BOUNDS
 from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.report import Figure, Report, differences, paired_difference

@@ -156,16 +156,19 @@ class Path:
             uniform = torch.rand_like(state.end)
         kinetic = _energy(momentum)
         new, p = state, momentum
+        lost = torch.zeros_like(uniform, dtype=torch.bool)
         for _ in range(LEAPFROGS):
             p = self._kick(p, new.force(beta), step)
             z = {
                 site: value + _like(step, value) * self.scale[site] * p[site]
                 for site, value in new.z.items()
             }
-            new = self._state(z)
+            for value in z.values():  # a trajectory that leaves the numbers is rejected
+                lost = lost | ~torch.isfinite(value).flatten(2).all(-1)
+            new = self._state(_chosen(lost, state.z, z))
             p = self._kick(p, new.force(beta), step)
         log_accept = new.log_f(beta) - _energy(p) - state.log_f(beta) + kinetic
-        log_accept = torch.where(torch.isfinite(log_accept), log_accept, -torch.inf)
+        log_accept = torch.where(torch.isfinite(log_accept) & ~lost, log_accept, -torch.inf)
         accept = uniform.log() < log_accept
         return _where(accept, new, state), log_accept.clamp(max=0.0).exp()
 
@@ -236,15 +239,17 @@ def _like(step: Tensor, value: Tensor) -> Tensor:
     return step.reshape(1, -1, *[1] * (value.dim() - 2))
 
 
-def _where(accept: Tensor, new: State, old: State) -> State:
-    def choose(a: Latents, b: Latents) -> Latents:
-        return {s: torch.where(accept.reshape(*accept.shape, *[1] * (a[s].dim() - 2)), a[s], b[s])
-                for s in a}  # fmt: skip
+def _chosen(which: Tensor, a: Latents, b: Latents) -> Latents:
+    """`a` where `which`, (chains, documents), holds, else `b`."""
+    return {s: torch.where(which.reshape(*which.shape, *[1] * (a[s].dim() - 2)), a[s], b[s])
+            for s in a}  # fmt: skip
 
+
+def _where(accept: Tensor, new: State, old: State) -> State:
     return State(
-        choose(new.z, old.z),
+        _chosen(accept, new.z, old.z),
         torch.where(accept, new.start, old.start),
         torch.where(accept, new.end, old.end),
-        choose(new.start_gradient, old.start_gradient),
-        choose(new.end_gradient, old.end_gradient),
+        _chosen(accept, new.start_gradient, old.start_gradient),
+        _chosen(accept, new.end_gradient, old.end_gradient),
     )

@@ -2,30 +2,16 @@
 
 import dataclasses
 import math
-import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ltm_pyro.bounds.enclosed import Ends, Setup, enclose
-from ltm_pyro.bounds.evaluation import by_document
 from ltm_pyro.bounds.gate import Misses
 from ltm_pyro.bounds.report import Array
-from ltm_pyro.config import Fast
-from ltm_pyro.data.rows import Rows
-from ltm_pyro.errors import InputError
-from ltm_pyro.guides import MeanField
-from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.models.base import TextModel
-from ltm_pyro.options import Count, Whole, taken
-from ltm_pyro.programs.densities import simulate
-from ltm_pyro.seeds import Stream, derive
 
-CHAINS = 256
 SURE = 1.96
 
 
@@ -38,6 +24,9 @@ class Certificate:
         upper: in expectation at least log p(x), for what the guide's draws can reach; to be
             believed where `reason` is "".
         error: standard deviation of each end over draws, by the gate's weights.
+        constant_error: nats by which all of a document's rows may be off together, (documents,),
+            from the constant of an energy-based prior: of one number that all documents share.
+        constant_gap: nats of `upper` that are for that constant alone, (documents,).
         reason: why a document is not certified; "" where it is.
         temperatures, spread, khat: the most, over a document's rows, of what its gate saw.
         tokens, bytes: of each document.
@@ -58,6 +47,8 @@ class Certificate:
     misses: Misses
     protocol: str
     seconds: float
+    constant_error: Array
+    constant_gap: Array
 
     @property
     def certified(self) -> NDArray[np.bool_]:
@@ -77,15 +68,18 @@ class Certificate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The same, each end moved outwards by 1.96 times the error."""
+        """The same, each end moved outwards by 1.96 times the error, a constant's included."""
         least, most = self.nats
-        return least - SURE * self.monte_carlo_error, most + SURE * self.monte_carlo_error
+        shared = float(self.constant_error[self.certified].sum())
+        reach = SURE * math.hypot(self.monte_carlo_error, shared)
+        return least - reach, most + reach
 
     @property
     def monte_carlo_error(self) -> float:
         """Of the ends of all certified documents, nats: as the gates' weights tell, or as far as
         the two runs lie apart, whichever is more."""
-        apart = np.arccosh(1 + np.maximum(self.width[self.certified], 0))  # |log w1 - log w2|
+        width = (self.width - self.constant_gap)[self.certified]
+        apart = np.arccosh(1 + np.maximum(width, 0))  # |log w1 - log w2|
         return math.sqrt(max((self.error[self.certified] ** 2).sum(), (apart**2).sum() / 4))
 
     def units(self, nats: tuple[float, float]) -> dict[str, list[float | None]]:
@@ -117,6 +111,7 @@ class Certificate:
             **(self.units(self.nats) if known else {}),
             "width_per_document": width if math.isfinite(width) else None,
             "monte_carlo_error_nats": self.monte_carlo_error if known else None,
+            "constant_error_nats": float(self.constant_error[here].sum()),
             "interval_95": self.units(self.interval) if known else None,
             "all_documents_at_most": {
                 "nats_per_token": float(-self.lower.sum() / self.tokens.sum()),
@@ -136,8 +131,8 @@ class Certificate:
         columns: dict[str, Any] = {
             "tokens": self.tokens.astype(int),
             "bytes": self.bytes.astype(int),
-            "lower": self.lower,
-            "upper": self.upper,
+            "at_least": -self.upper,
+            "at_most": -self.lower,
             "width": self.width,
             "error": self.error,
             "certified": self.certified,
@@ -170,6 +165,12 @@ class Certificate:
                 cells = ("" if v is None else f"{v:.4f}" for v in values)
                 lines.append(f"{label:<15}" + "".join(f"{cell:>15}" for cell in cells))
             lines.append(f"width: {self.width[here].mean():.4f} nats per document")
+            if self.constant_error.any():
+                lines.append(
+                    "both ends may be off together by "
+                    f"{self.constant_error[here].mean():.4f} nats per document (standard error of "
+                    "the prior's constant, which is in the 95% interval)"
+                )
         if not here.all():
             reasons = Counter(_kind(reason) for reason in self.reason if reason)
             lines += [f"refused, {n}: {reason}" for reason, n in reasons.most_common()]
@@ -178,106 +179,6 @@ class Certificate:
                 f"{-self.lower.sum() / self.tokens.sum():.4f} nats/token"
             )
         return "\n".join(lines)
-
-
-def certify(
-    model: TextModel,
-    rows: Rows,
-    *,
-    guide: MakeGuide = MeanField,
-    fast: Fast | None = None,
-    temperatures: int = 16,
-    chains: int = CHAINS,
-    particles: int = 1,
-    simulated: int = 32,
-    seed: int = 0,
-    chunk: int = 64,
-    progress: bool = True,
-) -> Certificate:
-    """Enclose log p(x) of each document from both sides (see `bounds.enclosed`).
-
-    Each document is first scored by importance weights of its fitted guide, and annealed over 4,
-    16, ... temperatures, up to `temperatures`, where those weights spread too much. Whether they
-    do is told by a run of its own. Documents that the model writes, as long as those given, tell
-    whether the guide's draws find the posterior at all: if not, nothing is certified.
-
-    Args:
-        model: what is scored.
-        rows: the text.
-        guide, fast: what is fitted to each row, and how.
-        temperatures: the most that a document is annealed over.
-        chains: weights of each of the three runs; half of it where they are annealed.
-        particles: chains behind each weight, resampled where that helps (sequential Monte Carlo).
-        simulated: documents that the model writes.
-        seed: where every draw comes from.
-        chunk: rows handled at once; bounds the memory.
-        progress: whether to show progress bars.
-
-    Raises:
-        InputError: for numbers that make no sense, no rows, or a guide without density.
-    """
-    taken("temperatures", temperatures, Count)
-    taken("chains", chains, Count)
-    taken("particles", particles, Count)
-    taken("simulated", simulated, Whole)
-    if not len(rows):
-        raise InputError("there are no rows to score: is the split empty?")
-    begun = time.perf_counter()
-    fast = fast or Fast()
-    setup = Setup(guide, fast, temperatures, chains, particles, chunk, progress)
-    rows = rows.to(next(model.parameters()).device)
-    seed = derive(seed, Stream.CERTIFICATE)
-    misses = _misses(model, rows, setup, simulated, seed)
-    ends = enclose(model, rows, setup, seed)
-    return _certificate(rows, ends, misses, setup, time.perf_counter() - begun)
-
-
-def _misses(model: TextModel, rows: Rows, setup: Setup, number: int, seed: int) -> Misses:
-    """What as many documents of the model's own tell, as long as some of the rows."""
-    if not number:
-        return Misses(0, 0, 0)
-    seed = derive(seed, Stream.WRITTEN)
-    like = rows[torch.arange(number) * len(rows) // number]
-    written, exact = simulate(model, like.lengths, seed, like.columns)
-    ends = enclose(model, written, setup, seed, exact)
-    passed = np.array([not reason for reason in ends.reason])
-    return Misses(number, int(passed.sum()), int((passed & ends.missed.astype(bool)).sum()))
-
-
-def _certificate(
-    rows: Rows, ends: Ends, misses: Misses, setup: Setup, seconds: float
-) -> Certificate:
-    _, place = torch.unique(rows.document.cpu(), return_inverse=True)
-    place = place.numpy()
-
-    def most(values: Array) -> Array:
-        found = np.full(place.max() + 1, -np.inf)
-        np.maximum.at(found, place, values)
-        return found
-
-    reason = [""] * int(place.max() + 1)
-    for row, document in enumerate(place):
-        reason[document] = reason[document] or ends.reason[row]
-    if misses.verdict:
-        reason = [misses.verdict] * len(reason)
-    return Certificate(
-        lower=by_document(torch.from_numpy(ends.lower), rows),
-        upper=by_document(torch.from_numpy(ends.upper), rows),
-        error=np.sqrt(by_document(torch.from_numpy(ends.variance), rows)),
-        reason=reason,
-        temperatures=most(ends.temperatures),
-        spread=most(ends.spread),
-        khat=most(ends.khat),
-        tokens=by_document(rows.lengths, rows),
-        bytes=by_document(rows.bytes, rows),
-        misses=misses,
-        protocol=(
-            f"{setup.fast.steps} fast steps, two runs of {setup.chains} weights and a third that "
-            f"chooses, at most {setup.temperatures} temperatures"
-            + (f", {setup.particles} particles a weight" if setup.particles > 1 else "")
-        ),
-        seconds=seconds,
-    )
 
 
 def _kind(reason: str) -> str:

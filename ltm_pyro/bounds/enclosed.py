@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ltm_pyro.bounds.estimate import Task
+from ltm_pyro.bounds.estimate import Task, how
 from ltm_pyro.bounds.gate import LIGHT, Gate, gate
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.bounds.report import Array
@@ -59,6 +59,16 @@ class Setup:
     particles: int
     chunk: int
     progress: bool
+
+    @property
+    def protocol(self) -> str:
+        """In words: the guide and its loop, the runs, and what is annealed."""
+        number, annealed = self.chains, self.weights(2)
+        words = f"{how(self.guide, self.fast)}; two runs of {number} weights"
+        if self.temperatures > 1:
+            words += f" ({annealed} where annealed, over at most {self.temperatures} temperatures"
+            words += f", {self.particles} particles a weight)" if self.particles > 1 else ")"
+        return words + ", and a third run that chooses"
 
     def weights(self, temperatures: int) -> int:
         """How many weights a run has."""

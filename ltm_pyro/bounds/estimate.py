@@ -32,6 +32,10 @@ class Estimate:
         holds_prior_density: whether log p(z) stands in it, and so the error of that density's
             constant, if it has one.
         log_weights: of the draws, (draws, rows), where `nats` is -log of the mean of weights.
+        shared_weights: log weights of draws that all rows share, (draws, rows), where -log of their
+            mean is a part of `nats`: its error does not average out over rows.
+        row_perplexities: whether the mean over rows of each one's perplexity is to be told too,
+            which is no corpus's perplexity but what the released code reports.
     """
 
     nats: Tensor
@@ -42,6 +46,8 @@ class Estimate:
     is_bound: bool = True
     holds_prior_density: bool = True
     log_weights: Tensor | None = None
+    shared_weights: Tensor | None = None
+    row_perplexities: bool = False
 
 
 Estimator = Callable[..., Estimate]
@@ -89,15 +95,8 @@ class Task:
 
     @property
     def how(self) -> str:
-        """The guide and the loop that fits it: "MeanField, 16 fast steps of Adam at 0.3"."""
-        cls: Any = getattr(self.guide, "func", self.guide)
-        bound = getattr(self.guide, "keywords", {})
-        options = [f"{k}={v}" for k, v in bound.items() if isinstance(v, int | float | str | bool)]
-        name = getattr(cls, "__name__", str(cls)) + (f"({', '.join(options)})" if options else "")
-        named = self.fast.optimizer
-        optimizer = named if isinstance(named, str) else getattr(named, "__name__", str(named))
-        fit = f"{self.fast.steps} fast steps of {optimizer} at {self.fast.lr:g}"
-        return f"{name}, {fit}" if self.fast.steps else f"{name}, no fast steps"
+        """The guide and the loop that fits it; see `how`."""
+        return how(self.guide, self.fast)
 
     def fitted(self) -> tuple[Guide, Rows]:
         """The chunk's fitted guide, and its rows.
@@ -107,3 +106,15 @@ class Task:
         """
         guide, rows = self.posterior.chunks[0]
         return with_density(guide, rows), rows
+
+
+def how(guide: MakeGuide, fast: Fast) -> str:
+    """A guide and the loop that fits it, in words: "MeanField, 16 fast steps of Adam at 0.3"."""
+    cls: Any = getattr(guide, "func", guide)
+    bound = getattr(guide, "keywords", {})
+    options = [f"{k}={v}" for k, v in bound.items() if isinstance(v, int | float | str | bool)]
+    name = getattr(cls, "__name__", str(cls)) + (f"({', '.join(options)})" if options else "")
+    named = fast.optimizer
+    optimizer = named if isinstance(named, str) else getattr(named, "__name__", str(named))
+    fit = f"{fast.steps} fast steps of {optimizer} at {fast.lr:g}"
+    return f"{name}, {fit}" if fast.steps else f"{name}, no fast steps"

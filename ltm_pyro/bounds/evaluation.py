@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ltm_pyro.bounds.estimate import BOUNDS, Estimate, Estimator, Task
-from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds
+from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds, shared_error
 from ltm_pyro.bounds.report import Array, Figure, Report
 from ltm_pyro.bounds.tails import FEWEST, pareto_khat
 from ltm_pyro.bounds.weights import effective_sample_size
@@ -28,9 +28,8 @@ from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
 from ltm_pyro.options import Count, Whole, checked, taken
-from ltm_pyro.programs.densities import prior_of
 from ltm_pyro.programs.elbo import check_weights
-from ltm_pyro.programs.proper import check_proper
+from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.seeds import Stream, derive
 
 Scored = dict[str, list[tuple[Estimate, float]]]
@@ -84,9 +83,7 @@ def evaluate(
     wanted = _wanted(bounds)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
-    if getattr(model, "prior", None) is not None:
-        first_row = rows[:1].to(next(model.parameters()).device)
-        check_proper(prior_of(model), first_row, f"prior {type(model.prior).__name__}")
+    check_prior_proper(model, rows[:1])
     chosen = repeated_rows(len(rows), repeat, seed)
     times = rounds(len(chosen))
     device = next(model.parameters()).device
@@ -126,15 +123,15 @@ def evaluate(
 def blocks_of(rows: Rows) -> Array | None:
     """Which block each document counts in, (documents,), where rows are windows of one stream.
 
-    In the packed layout neighbouring windows share a document, and are alike. Its rows are known
-    by filling the window, all but the last, each a document of its own. Blocks are of as many
-    neighbours as there are blocks (batch means, Flegal & Jones 2010), with ten of them or more.
+    In the packed layout neighbouring windows share a document, and are alike. Blocks are of as many
+    neighbours as there are blocks (batch means, Flegal & Jones 2010), with ten of them or more
+    where there are windows enough, and of two at least.
     """
-    documents, full = rows.document.cpu().unique(), rows.lengths == rows.lengths.max()
-    if len(documents) < len(rows) or int(full.sum()) < len(rows) - 1:
+    number = len(rows.document.unique())
+    if not rows.packed or number < 4:
         return None
-    size = min(round(math.sqrt(len(rows))), len(rows) // 10)
-    return None if size < 2 else np.arange(len(rows), dtype=np.float64) // size
+    size = max(2, min(round(math.sqrt(number)), number // 10))
+    return np.minimum(np.arange(number) // size, number // size - 1).astype(np.float64)
 
 
 def by_document(values: Tensor, rows: Rows) -> Array:
@@ -209,6 +206,11 @@ def _figure(
                 "discrete text cannot be negative: what the prior or the guide calls a log density "
                 "is none (ltm_pyro.testing.check_prior and check_guide find out)"
             )
+    shared = [e.shared_weights for e in estimates if e.shared_weights is not None]
+    mean_perplexity = None
+    if first.row_perplexities:
+        each = torch.cat([e.nats.cpu() for e in estimates]).double() / rows.lengths.cpu()
+        mean_perplexity = float(each.exp().mean())
     return Figure(
         name=name,
         protocol=first.protocol,
@@ -220,10 +222,12 @@ def _figure(
         parts={part: documents(e.parts[part] for e in estimates) for part in first.parts},
         monte_carlo_variance=None if variance is None else by_document(variance, rows),
         monte_carlo_freedom=freedom,
+        shared_error=shared_error(torch.cat(shared, 1)) if shared else 0.0,
         repeated=len(chosen) if repetitions else 0,
         draws=first.draws,
         khat=khat,
         ess=ess,
+        mean_perplexity=mean_perplexity,
         seconds=seconds,
         text=hashlib.sha256(rows.key.cpu().numpy().tobytes()).hexdigest()[:16],
     )

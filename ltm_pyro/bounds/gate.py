@@ -19,6 +19,9 @@ TOLERANCE = 0.25
 MISSES = 0.05
 """The share of exact posterior draws that a guide may miss on documents that the model wrote."""
 
+TRIED = 8
+"""Of fewer such draws none missed says too little: even so a third of all might be."""
+
 LIGHT = 1 / 3
 """The least share of rows of small spread that must pass by k-hat, or none is believed: it is too
 noisy to pick out a light tail where most are heavy."""
@@ -143,6 +146,11 @@ class Misses:
             return (
                 "of the documents that the model wrote none passed the gate, so nothing tells "
                 "whether posteriors are missed"
+            )
+        if self.tried < min(TRIED, self.simulated):
+            return (
+                f"of the documents that the model wrote only {self.tried} passed the gate, too few "
+                "to tell whether posteriors are missed: ask for more (simulated)"
             )
         if self.missed > MISSES * self.tried:
             return (

@@ -49,3 +49,20 @@ def over_repetitions(
     # Satterthwaite's, with an unbiased estimate of each fourth power.
     fourth = spread.square().sum() / (freedom + 2)
     return variance, float(total.square() / fourth) if fourth > 0 else math.inf
+
+
+def shared_error(log_weights: Tensor) -> float:
+    """What shared draws add to the standard error of a sum over rows of log mean weights, nats.
+
+    By the jackknife over draws, (draws, rows): what a draw does to one row it may do to all, so the
+    variance of the sum is more than that of each row, of which this is the square root of the rest.
+    """
+    log_w = log_weights.double()
+    draws = len(log_w)
+    if draws < 2:
+        return math.nan
+    share = log_w.softmax(0).clamp(max=1 - 1e-12)
+    # The log mean without a draw, less that of all, is log(1 - share) and the same for every draw.
+    without = torch.log1p(-share)
+    whole, own = without.sum(1).var(correction=0), without.var(0, correction=0).sum()
+    return math.sqrt((draws - 1) * max(float(whole - own), 0.0))

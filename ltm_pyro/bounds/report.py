@@ -33,10 +33,13 @@ class Figure:
         monte_carlo_freedom: degrees of freedom of that estimate, summed over documents.
         constant_error: of the sum of `nats`, from a constant that all documents share (that of an
             energy-based prior); it is part of both errors.
+        shared_error: of the sum of `nats`, what draws that all documents share add to the error of
+            each; in both errors too.
         repeated: rows that were fitted and scored again to learn it.
         draws: draws of z for each row.
         khat, ess: Pareto k-hat and effective sample size of each row's importance weights, (rows,),
             where the figure is -log of their mean (k-hat of 25 draws or more).
+        mean_perplexity: the mean over rows of each one's perplexity, where a protocol reports it.
         seconds: time spent, the fitting included, without repetitions.
         text: a digest of the rows that were scored; "" where it is not known.
     """
@@ -55,9 +58,11 @@ class Figure:
     block: Array | None = None
     monte_carlo_freedom: float = math.inf
     constant_error: float = 0.0
+    shared_error: float = 0.0
     repeated: int = 0
     khat: Array | None = None
     ess: Array | None = None
+    mean_perplexity: float | None = None
 
     @property
     def nats_per_token(self) -> float:
@@ -83,15 +88,20 @@ class Figure:
         In the packed layout over blocks of windows, since neighbours share a document.
         """
         error = ratio_error(self.nats, self.tokens, self.block)
-        return math.hypot(error, self.constant_error / float(self.tokens.sum()))
+        return math.hypot(error, self.common_error)
 
     @property
     def monte_carlo_error(self) -> float:
         """Of `nats_per_token`, over repetitions, these documents given; nan if not known."""
         if self.monte_carlo_variance is None:
             return math.nan
-        variance = float(self.monte_carlo_variance.sum()) + self.constant_error**2
-        return math.sqrt(variance) / float(self.tokens.sum())
+        own = math.sqrt(float(self.monte_carlo_variance.sum())) / float(self.tokens.sum())
+        return math.hypot(own, self.common_error)
+
+    @property
+    def common_error(self) -> float:
+        """The part of both errors, of `nats_per_token`, that no spread over documents shows."""
+        return math.hypot(self.constant_error, self.shared_error) / float(self.tokens.sum())
 
     @property
     def interval(self) -> Interval:
@@ -127,9 +137,11 @@ class Figure:
             "monte_carlo_error": _finite(self.monte_carlo_error),
             "monte_carlo_interval": list(map(_finite, self.monte_carlo_interval)),
             "constant_error": self.constant_error / float(self.tokens.sum()),
+            "shared_error": self.shared_error / float(self.tokens.sum()),
             "repeated_rows": self.repeated,
             "perplexity": _finite(self.perplexity),
             "bits_per_byte": _finite(self.bits_per_byte),
+            **_mean_perplexity(self),
             "nats_per_document": float(self.nats.mean()),
             **{f"{k}_per_token": float(v.sum() / self.tokens.sum()) for k, v in self.parts.items()},
             "is_bound": self.is_bound,
@@ -166,7 +178,7 @@ class Report:
 
     def difference(self, worse: str, better: str) -> tuple[float, float]:
         """Nats per token by which `better` is lower than `worse`, and its paired standard error."""
-        return paired_difference(self[worse], self[better])
+        return paired_difference(self[worse], self[better], one_model=True)
 
     def __str__(self) -> str:
         one = next(iter(self.figures.values()))
@@ -182,6 +194,11 @@ class Report:
             )
             for name, part in figure.parts.items():
                 lines.append(f"  {name:<12}{part.sum() / figure.tokens.sum():>12.4f}")
+            if figure.mean_perplexity is not None:
+                lines.append(
+                    f"  mean over rows of exp(nats/token), which this protocol calls perplexity: "
+                    f"{figure.mean_perplexity:.2f}"
+                )
             if figure.weights:
                 lines.append(f"  {figure.weights}")
         over = f" (errors over {one.units} blocks of windows)" if one.block is not None else ""
@@ -218,15 +235,23 @@ def _weights(figure: Figure) -> dict[str, Any]:
     }
 
 
+def _mean_perplexity(figure: Figure) -> dict[str, Any]:
+    value = figure.mean_perplexity
+    return {} if value is None else {"mean_of_row_perplexities": _finite(value)}
+
+
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def paired_difference(worse: Figure, better: Figure) -> tuple[float, float]:
+def paired_difference(
+    worse: Figure, better: Figure, one_model: bool = False
+) -> tuple[float, float]:
     """Nats per token by which `better` is below `worse`, and the standard error of that.
 
     The error is of the difference document by document, so what makes a document hard for both
-    cancels.
+    cancels; so does the error of a prior's constant, where both figures hold that of `one_model`.
+    What else documents share stays.
 
     Raises:
         ValueError: if the two were not computed on the same documents.
@@ -234,8 +259,12 @@ def paired_difference(worse: Figure, better: Figure) -> tuple[float, float]:
     other_text = worse.text and better.text and worse.text != better.text
     if other_text or not np.array_equal(worse.tokens, better.tokens):
         raise ValueError(f"{worse.name} and {better.name} were not scored on the same documents")
-    gap = worse.nats - better.nats
-    return float(gap.sum() / worse.tokens.sum()), ratio_error(gap, worse.tokens, worse.block)
+    gap, tokens = worse.nats - better.nats, float(worse.tokens.sum())
+    constants = (worse.constant_error, better.constant_error)
+    constant = abs(constants[0] - constants[1]) if one_model else math.hypot(*constants)
+    shared = math.hypot(constant, worse.shared_error, better.shared_error) / tokens
+    own = ratio_error(gap, worse.tokens, worse.block)
+    return float(gap.sum()) / tokens, math.hypot(own, shared)
 
 
 def differences(better: Report, worse: Report) -> dict[str, dict[str, Any]]:

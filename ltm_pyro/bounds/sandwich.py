@@ -1,5 +1,6 @@
 """How tight the bounds are: log p(x) enclosed from both sides on documents the model wrote."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,24 +11,25 @@ import torch
 from torch import Tensor
 
 from ltm_pyro.bounds.annealed import CHAINS, Path
-from ltm_pyro.bounds.estimate import Task
+from ltm_pyro.bounds.estimate import Task, how
 from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.bounds.report import Array, Report
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
-from ltm_pyro.inference.checks import with_gradients
+from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
-from ltm_pyro.programs.densities import prior_of, simulate
-from ltm_pyro.programs.elbo import frozen
+from ltm_pyro.programs.densities import blank, prior_of, simulate
+from ltm_pyro.programs.elbo import check_weights, frozen
+from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.seeds import Stream, derive
 
 CROSSED = (
-    "  the ends cross: the lower one lies above the upper one, by Monte Carlo error or because "
-    "chains miss a mode; nothing is enclosed"
+    "  the ends cross: the most lies below the least, by Monte Carlo error or because chains miss "
+    "a mode; nothing is enclosed"
 )
 
 
@@ -42,6 +44,8 @@ class Sandwich:
         tokens: tokens of each document, shape (documents,).
         protocol: in words, how it was made.
         seconds: time spent on the two chains.
+        constant_error: nats per document by which both ends may be off together, from the constant
+            of an energy-based prior; 0 from the prior, where it cancels.
     """
 
     lower: Array
@@ -50,32 +54,44 @@ class Sandwich:
     tokens: Array
     protocol: str
     seconds: float = 0.0
+    constant_error: float = 0.0
 
     @property
     def gap(self) -> tuple[float, float]:
         """Mean of upper - lower in nats per document, and its standard error."""
         return _mean(self.upper - self.lower)
 
-    def slack(self, name: str) -> tuple[float, float]:
-        """By how many nats per document a figure's bound lies below `upper`, and its error.
+    @property
+    def nats_per_token(self) -> tuple[float, float]:
+        """-log p(x): at least, and at most (in expectation)."""
+        total = self.tokens.sum()
+        return -float(self.upper.sum() / total), -float(self.lower.sum() / total)
 
-        An upper limit, in expectation, of what the bound gives away.
+    def slack(self, name: str) -> tuple[float, float]:
+        """By how many nats per document a figure lies above the least end, and its error.
+
+        An upper limit, in expectation, of what the bound gives away. The errors of a constant in
+        either, which the spread over documents does not show, are in it.
         """
-        return _mean(self.upper + self.report[name].nats)
+        figure = self.report[name]
+        above, error = _mean(self.upper + figure.nats)
+        own = figure.constant_error / len(self.lower)
+        return above, math.hypot(error, own, self.constant_error)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: both ends and the gap, and how far below each figure lies."""
+        """Plain JSON types, all of -log p(x): both ends, and how far above the least one figures
+        lie."""
         gap, error = self.gap
         slack = {name: self.slack(name) for name in self.report.figures}
         return {
             "documents": len(self.lower),
             "tokens": int(self.tokens.sum()),
-            "log_p_lower_per_token": float(self.lower.sum() / self.tokens.sum()),
-            "log_p_upper_per_token": float(self.upper.sum() / self.tokens.sum()),
+            "nats_per_token": list(self.nats_per_token),
             "gap_per_document": gap,
             "standard_error": error,
             "ends_cross": gap < 0,
-            "below_upper_per_document": {
+            "constant_error_per_document": self.constant_error,
+            "above_least_per_document": {
                 name: {"nats": nats, "standard_error": its} for name, (nats, its) in slack.items()
             },
             "seconds": round(self.seconds, 3),
@@ -83,23 +99,26 @@ class Sandwich:
         }
 
     def __str__(self) -> str:
-        total = self.tokens.sum()
+        least, most = self.nats_per_token
         lines = [
-            f"{len(self.lower)} simulated documents, {int(total)} tokens; {self.protocol}, "
-            f"{self.seconds:.1f} seconds",
-            f"{'':<14}{'log p(x), nats/token':>22}{'below the upper end, nats/document':>38}",
-            f"{'reverse AIS':<14}{self.upper.sum() / total:>22.4f}{'(upper end)':>38}",
+            f"{len(self.lower)} simulated documents, {int(self.tokens.sum())} tokens; "
+            f"{self.protocol}, {self.seconds:.1f} seconds",
+            f"{'':<14}{'-log p(x), nats/token':>22}{'above the least, nats/document':>38}",
+            f"{'reverse AIS':<14}{least:>22.4f}{'(at least)':>38}",
         ]
         gap, error = self.gap
-        lines.append(
-            f"{'forward AIS':<14}{self.lower.sum() / total:>22.4f}{f'{gap:.3f} ± {error:.3f}':>38}"
-        )
+        lines.append(f"{'forward AIS':<14}{most:>22.4f}{f'{gap:.3f} ± {error:.3f}':>38}")
         if self.gap[0] < 0:
             lines.append(CROSSED)
         for name, figure in self.report.figures.items():
             gap, error = self.slack(name)
             lines.append(
-                f"{name:<14}{-figure.nats_per_token:>22.4f}{f'{gap:.3f} ± {error:.3f}':>38}"
+                f"{name:<14}{figure.nats_per_token:>22.4f}{f'{gap:.3f} ± {error:.3f}':>38}"
+            )
+        if self.constant_error:
+            lines.append(
+                f"both ends may be off together by {self.constant_error:.3f} nats per document "
+                "(standard error of the prior's constant)"
             )
         return "\n".join(lines)
 
@@ -138,8 +157,10 @@ def sandwich(
         progress: whether to show a progress bar.
 
     Raises:
-        InputError: for an unknown start or figure.
+        InputError: for an unknown start or figure, or a prior without a density on the reals.
     """
+    check_model(model)
+    check_weights(model)
     if len(lengths) < 2:
         raise InputError(
             f"lengths has {len(lengths)} documents: a sandwich needs at least 2 for its "
@@ -147,6 +168,7 @@ def sandwich(
         )
     fast = fast or Fast()
     begun = time.perf_counter()
+    check_prior_proper(model, blank(lengths, columns))
     rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS), columns)
     program = prior_of(model)
     if start == "guide":
@@ -155,6 +177,11 @@ def sandwich(
         path = Path(model, program, rows, temperatures, derive(seed, Stream.CHAINS), progress)
         lower, _ = log_mean_exp(path.forward(chains))
         minus_upper, _ = log_mean_exp(-path.reverse(latents, chains))
+    upper, constant_error = -_array(minus_upper), 0.0
+    if start == "guide":  # from the prior both ends of the path hold its density, and it cancels
+        gap, error = model.prior.constant_gap()  # type: ignore[union-attr, operator]
+        upper, constant_error = upper + gap, max(model.prior.constant_error(), error)  # type: ignore
+    where = "the prior" if start == "prior" else f"the guide ({how(guide, fast)})"
     seconds = time.perf_counter() - begun
     report = evaluate(
         model,
@@ -167,11 +194,12 @@ def sandwich(
     )
     return Sandwich(
         lower=_array(lower),
-        upper=_array(-minus_upper),
+        upper=upper,
         report=report,
         tokens=_array(rows.lengths),
-        protocol=f"annealed from the {start} over {temperatures} temperatures, {chains} chains",
+        protocol=f"annealed from {where} over {temperatures} temperatures, {chains} chains",
         seconds=seconds,
+        constant_error=constant_error,
     )
 
 

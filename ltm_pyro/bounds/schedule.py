@@ -72,7 +72,7 @@ class EvenPath(Path):
             steps.append(step)
         ladder = torch.tensor(self.betas, device=step.device)[:, None].expand(-1, len(step))
         spread = torch.stack(spreads)
-        spread = spread.clamp(min=1e-3 * float(spread.max()) + 1e-6)
+        spread = torch.maximum(spread, 1e-3 * spread.amax(0) + 1e-6)  # each document's own
         pieces = 0.5 * (spread[1:] + spread[:-1]) * (ladder[1:] - ladder[:-1])
         travelled = torch.cat([torch.zeros_like(step)[None], pieces.cumsum(0)])
         self.length = travelled[-1]

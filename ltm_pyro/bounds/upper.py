@@ -4,7 +4,7 @@ import dataclasses
 
 import torch
 
-from ltm_pyro.bounds.certificate import CHAINS, certify
+from ltm_pyro.bounds.certify import CHAINS, certify
 from ltm_pyro.bounds.estimate import Estimate, Task, figure
 
 SIMULATED = 16

@@ -85,10 +85,14 @@ class Evaluate:
             say(f"data: {note}")
         fast = self.fast(run)
         report, own_rows = self.score(run, rows), rows
+        trained = sum(line.get("tokens", 0) for line in run.log() if line["step"] <= run.step)
+        if run.baseline is not None:
+            say(f"baseline: trained on the same {trained:,} tokens, in {run.step:,} iterations")
         found, texts = report.to_dict(), [str(report)]
         found["data"] = {
             "source": corpus.name, "split": split, "rows": len(rows),
             "documents": len(rows.document.unique()), "left_out_as_trained_on": met,
+            "trained_tokens": trained,
             "notes": list(corpus.notes),
         }  # fmt: skip
         if other is not None:

@@ -20,7 +20,7 @@ from ltm_pyro.data.store import ROW, StoredRows
 
 FROM_BYTES = 2**23
 """Smaller texts are not kept: to read them again takes a moment."""
-FORMAT = 1
+FORMAT = 2
 FACTS, TOKENS, TOKENIZER = "facts.json", "tokens.bin", "tokenizer.json"
 
 
@@ -66,7 +66,8 @@ def keep(
         for column, codes in enumerate(rows.codes.values()):
             np.save(folder / f"{split}.{column}.npy", codes)
     sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
-    (folder / FACTS).write_text(json.dumps({**facts, "sizes": sizes}))
+    packed = any(rows.packed for rows in splits.values())
+    (folder / FACTS).write_text(json.dumps({**facts, "sizes": sizes, "packed": packed}))
     target = place() / name
     try:
         folder.rename(target)
@@ -101,4 +102,5 @@ def _rows(folder: Path, split: str, facts: Mapping[str, Any], flat: Any) -> Stor
         column: np.load(folder / f"{split}.{number}.npy", mmap_mode="r")
         for number, column in enumerate(facts["columns"])
     }
-    return StoredRows(flat, index, codes, np.load(folder / f"{split}.digests.npy", mmap_mode="r"))
+    digests = np.load(folder / f"{split}.digests.npy", mmap_mode="r")
+    return StoredRows(flat, index, codes, digests, bool(facts["packed"]))

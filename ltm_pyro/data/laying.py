@@ -125,7 +125,7 @@ class Laying:
         index["start"] = begin + np.cumsum(index["length"], dtype=np.int64) - index["length"]
         index["key"] = row_keys(flat, index["start"], index["length"])
         codes = {name: np.array(values, np.int64) for name, values in self._codes.items()}
-        return StoredRows(flat, index, codes, np.array(self._digests, np.uint64))
+        return StoredRows(flat, index, codes, np.array(self._digests, np.uint64), self.packed)
 
 
 def lay_end_to_end(

@@ -31,6 +31,8 @@ class Rows:
         columns: what is known of each row's document besides its text, by name, each of shape
             (R, ...), for priors that read it. From a corpus they are codes: the index of the
             document's value among `Corpus.columns`, -1 for one that is not there, or missing.
+        packed: whether rows are windows of one stream, in the order of their document numbers: then
+            neighbours share a document of the text, and are alike.
     """
 
     tokens: Tensor
@@ -39,6 +41,7 @@ class Rows:
     bytes: Tensor
     key: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+    packed: bool = False
 
     def __post_init__(self) -> None:
         if len(self.key) != len(self.lengths):
@@ -83,6 +86,13 @@ class Rows:
         lengths = self.lengths.clamp(max=tokens)
         return dataclasses.replace(self, tokens=self.tokens[:, : max(tokens, 1)], lengths=lengths)
 
+    def keyed_by_text(self) -> "Rows":
+        """The same rows, each one's key made of its tokens alone: copies have the same."""
+        tokens = self.tokens.cpu().numpy().astype(np.int64)
+        pairs = zip(tokens, self.lengths.tolist(), strict=True)
+        keys = [_key(row[:length].tobytes(), 0) for row, length in pairs]
+        return dataclasses.replace(self, key=torch.tensor(keys, dtype=torch.long))
+
     def split(self, size: int) -> Iterator["Rows"]:
         """Batches of `size` rows in order, the last one perhaps smaller."""
         for start in range(0, len(self), size):
@@ -113,6 +123,7 @@ class Rows:
             torch.cat(numbers),
             torch.cat([part.bytes for part in parts]),
             columns={n: torch.cat([p.columns[n] for p in parts]) for n in parts[0].columns},
+            packed=any(part.packed for part in parts),
         )
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Rows":
@@ -124,6 +135,7 @@ class Rows:
             change(self.bytes),
             change(self.key),
             {name: change(column) for name, column in self.columns.items()},
+            self.packed,
         )
 
 

@@ -29,12 +29,14 @@ class StoredRows:
         index: a `ROW` for each row, shape (R,).
         codes: of each column, shape (R,); see `Rows.columns`.
         digests: a number for each document from its text, shape (documents,).
+        packed: whether rows are windows of one stream; see `Rows`.
     """
 
     flat: NDArray[Any]
     index: NDArray[Any]
     codes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     digests: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    packed: bool = False
 
     def __len__(self) -> int:
         return len(self.index)
@@ -55,6 +57,7 @@ class StoredRows:
             _tensor(rows["bytes"]),
             _tensor(rows["key"]),
             {name: _tensor(codes[places]) for name, codes in self.codes.items()},
+            self.packed,
         )
 
     def batch(self, step: int, size: int, seed: int) -> Rows:
@@ -83,7 +86,7 @@ class StoredRows:
         """Some of the rows, kept as they are."""
         places = self._places(which)
         codes = {name: codes[places] for name, codes in self.codes.items()}
-        return StoredRows(self.flat, self.index[places], codes, self.digests)
+        return StoredRows(self.flat, self.index[places], codes, self.digests, self.packed)
 
     @property
     def tokens(self) -> Tensor:
@@ -139,9 +142,8 @@ class StoredRows:
             shift += len(part.digests)
         index["key"] = row_keys(parts[0].flat, index["start"], index["length"])
         codes = {n: np.concatenate([p.codes[n] for p in parts]) for n in parts[0].codes}
-        return StoredRows(
-            parts[0].flat, index, codes, np.concatenate([part.digests for part in parts])
-        )
+        digests = np.concatenate([part.digests for part in parts])
+        return StoredRows(parts[0].flat, index, codes, digests, parts[0].packed)
 
     def _places(self, which: Which) -> NDArray[np.int64]:
         if isinstance(which, slice):

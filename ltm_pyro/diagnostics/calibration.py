@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ltm_pyro.bounds.estimate import how
 from ltm_pyro.bounds.importance import AT_ONCE
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.config import Fast
@@ -27,7 +28,8 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Share, Whole, checked
-from ltm_pyro.programs.densities import draw_latents, needs_thoughts, simulate
+from ltm_pyro.programs.densities import blank, draw_latents, needs_thoughts, simulate
+from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.seeds import Stream, derive
 
 
@@ -180,6 +182,7 @@ def calibrate(
         raise InputError("functionals is empty: name at least one, or leave it out")
     fast = fast or Fast()
     lengths = lengths.to(next(model.parameters()).device)
+    check_prior_proper(model, blank(lengths, columns))
     rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS), columns)
     if functionals is None:
         functionals = default_functionals(tuple(Draws(model, latents, rows).z.shape[2:]))
@@ -202,7 +205,7 @@ def calibrate(
         derive(seed, Stream.TIES)
     )  # a true value among equals has a random place
     ranks = {name: below[name] + ties.integers(0, equal[name] + 1) for name in functionals}
-    protocol = f"{fast.steps} fast steps, {len(rows)} simulated documents, {draws} draws"
+    protocol = f"{how(guide, fast)}; {len(rows)} simulated documents, {draws} draws"
     return Calibration.from_ranks(ranks, draws, level, derive(seed, Stream.BANDS), protocol)
 
 

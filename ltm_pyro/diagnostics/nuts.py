@@ -16,6 +16,7 @@ from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from scipy import stats
 from torch import Tensor
 
+from ltm_pyro.bounds.estimate import how
 from ltm_pyro.bounds.report import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
@@ -202,7 +203,7 @@ def compare_with_nuts(
         shapes={s: tuple(guided[0][s].shape[2:]) for s in sites},
         document=rows.document.cpu().numpy(),
         divergences=divergences,
-        protocol=f"{fast.steps} fast steps; NUTS, {chains} chains of {draws} after {warmup}",
+        protocol=f"{how(guide, fast)}; NUTS, {chains} chains of {draws} after {warmup}",
     )
 
 

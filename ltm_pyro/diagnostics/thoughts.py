@@ -37,12 +37,13 @@ class ThoughtUse:
         total_kl: mean KL(q || p) over rows, and its standard error.
         mutual_information: I(x; z) under q, an estimate from below that cannot exceed log(rows);
             see `information`.
-        marginal_kl: KL of the aggregated posterior to the prior; the KL is the sum of the two
-            (Hoffman & Johnson 2016). From above, since the other is from below.
+        marginal_kl: KL of the aggregated posterior to the prior: the rest of the KL, which is the
+            sum of the two (Hoffman & Johnson 2016). From above, since the other is from below.
         ceiling: log(rows), the most the mutual information estimate can be.
         ablation: what the bound gains over prior thoughts with posterior ones in layers 1..l and
-            prior ones above, for l = 0..L: mean over rows and paired error, (layers + 1, 2). NaN
-            between the ends where guide or prior is no product over dimensions.
+            prior ones above, for l = 0..L: mean over rows and paired error, (layers + 1, 2), the
+            last the same as `earned`. NaN between the ends where guide or prior is no product over
+            dimensions.
         earned: prior score minus bound, mean over rows and standard error.
         ahead: exact score of a baseline without latents minus bound, likewise; None without one.
         leftover: how much the bound improves when the fast loop runs four times as long, mean and
@@ -154,9 +155,10 @@ def thought_use(
     terms = posterior.elbo(draws, seed)
     bound = -terms.elbo.mean(0)
     ablation = torch.cat([part.ablation for part in parts], dim=1)
-    carried, marginal = information(posterior, draws, seed)
+    carried, total_kl = information(posterior, draws, seed), _mean(terms.kl.mean(0))
+    ablation[-1] = bound  # all layers' thoughts, whose score is known already
     if not all(part.factorised for part in parts):  # layers' KLs do not add up to the document's
-        ablation[1:-1], ablation[-1] = torch.nan, bound
+        ablation[1:-1] = torch.nan
     earned = ablation[0] - bound
     ahead = leftover = leftover_kl = None
     if baseline is not None:
@@ -170,9 +172,9 @@ def thought_use(
         kl=_array(torch.cat([part.kl for part in parts]).mean(0)),
         factorised=all(part.factorised for part in parts),
         active=active_units(parts),
-        total_kl=_mean(terms.kl.mean(0)),
+        total_kl=total_kl,
         mutual_information=carried,
-        marginal_kl=marginal,
+        marginal_kl=total_kl[0] - carried,
         ceiling=math.log(len(posterior.rows)),
         ablation=np.array([_mean(ablation[0] - score) for score in ablation]),
         earned=_mean(earned),

@@ -103,16 +103,15 @@ def _factors(fn: Any) -> Any:
 
 
 @torch.no_grad()
-def information(posterior: Posterior, draws: int, seed: int) -> tuple[float, float]:
-    """I(x; z) and KL(aggregated q || p), with the aggregate over these rows."""
-    log_q_own, log_q_all, log_p = [], [], []
+def information(posterior: Posterior, draws: int, seed: int) -> float:
+    """I(x; z) under q, nats, with the aggregate over these rows."""
+    log_q_own, log_q_all = [], []
     total = len(posterior.rows)
     for guide, rows in posterior.chunks:
         with posterior.noise(rows, seed, stream=9).draw():
             values = as_one(draw_latents(guide, rows, draws))
         z = {"z": values}  # (draws, rows, layers, slots, dim)
         log_q_own.append(log_density(guide, z, rows))
-        log_p.append(log_density(prior_of(posterior.model), z, rows))
         flat = values.reshape(-1, 1, *values.shape[2:])
         against = [
             log_density(other, {"z": flat.expand(-1, len(its), *flat.shape[2:])}, its)
@@ -120,5 +119,5 @@ def information(posterior: Posterior, draws: int, seed: int) -> tuple[float, flo
         ]
         mixture = torch.logsumexp(torch.cat(against, dim=1), 1) - math.log(total)
         log_q_all.append(mixture.reshape(values.shape[:2]))
-    own, aggregate, prior = (torch.cat(x, dim=1) for x in (log_q_own, log_q_all, log_p))
-    return float((own - aggregate).mean()), float((aggregate - prior).mean())
+    own, aggregate = (torch.cat(x, dim=1) for x in (log_q_own, log_q_all))
+    return float((own - aggregate).mean())

@@ -40,6 +40,7 @@ from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.names import new_optimizer
 from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.elbo import assert_finite, elbo_terms, frozen
+from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.seeds import Noise, Stream, derive
 
 PAPER_OPTIONS: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
@@ -95,7 +96,7 @@ class DualRateSVI:
         self.model, self.guide, self.seed = model, guide, seed
         self.fast, self.slow = fast or Fast(), slow or Slow()
         self.objective = objective or Objective()
-        self.done = 0
+        self.done, self._looked = 0, False
         self.shared: nn.Module | None = getattr(guide, "keywords", {}).get("shared")
         trained = [p for p in self.global_parameters() if p.requires_grad]
         matrices = [p for p in trained if p.dim() >= 2]
@@ -143,6 +144,9 @@ class DualRateSVI:
                 "a warm start has to know its documents: call svi.remember(rows) with all of them "
                 "before svi.step(batch), or train with svi.fit(rows, steps)"
             )
+        if not self._looked:
+            check_prior_proper(self.model, batch)
+            self._looked = True
         visit, memory = self.fast, None
         if self.warm is not None:
             visit, memory = dataclasses.replace(visit, steps=self.warm.steps), self.memory

@@ -77,15 +77,20 @@ def simulate(
     Those latents are exact draws from p(z | x). Each row is a document of its own. A prior that
     reads columns needs them, each with an entry for each document.
     """
-    places = torch.arange(len(lengths), device=lengths.device)
-    blank = torch.zeros(len(lengths), int(lengths.max()), dtype=torch.long, device=lengths.device)
-    empty = Rows(blank, lengths, places, torch.zeros_like(lengths), columns=columns or {})
+    empty = blank(lengths, columns)
     with torch.no_grad(), seeds.seeded(seed):
         free = with_particles(poutine.uncondition(model), 1)
         nodes = sites(poutine.trace(free).get_trace(empty))
     tokens = nodes.pop("tokens")["value"][0]
     latents = {name: node["value"] for name, node in nodes.items()}
-    return Rows(tokens, lengths, places, empty.bytes, columns=empty.columns), latents
+    return Rows(tokens, lengths, empty.document, empty.bytes, columns=empty.columns), latents
+
+
+def blank(lengths: Tensor, columns: Mapping[str, Tensor] | None = None) -> Rows:
+    """Rows of given lengths without text, for programs that write it."""
+    places = torch.arange(len(lengths), device=lengths.device)
+    tokens = torch.zeros(len(lengths), int(lengths.max()), dtype=torch.long, device=lengths.device)
+    return Rows(tokens, lengths, places, torch.zeros_like(lengths), columns=columns or {})
 
 
 def site_distributions(program: Program, batch: Rows) -> dict[str, Any]:

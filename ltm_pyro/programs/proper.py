@@ -12,13 +12,26 @@ from torch import Tensor
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
-from ltm_pyro.programs.densities import Program, sites, with_particles
+from ltm_pyro.programs.densities import Program, prior_of, sites, with_particles
 from ltm_pyro.programs.support import flat, is_real, support_of, unwrapped
 from ltm_pyro.seeds import seeded
 
 NEAR, FAR = 1e3, 1e5
 """How far out a density is looked at, in spreads of its draws."""
-PARTICLES = 8
+PARTICLES, SINGLE = 8, 8
+"""Draws that it is looked at from, and single dimensions along which it is, chosen by lot."""
+
+
+def check_prior_proper(model: Any, rows: Rows) -> None:
+    """`check_proper` for a model's prior, if it has one, on the first of the rows.
+
+    Raises:
+        InputError: naming the prior, its site and what is wrong.
+    """
+    prior = getattr(model, "prior", None)
+    if prior is not None:
+        first = rows[:1].to(next(model.parameters()).device)
+        check_proper(prior_of(model), first, f"prior {type(prior).__name__}")
 
 
 @torch.no_grad()
@@ -119,11 +132,12 @@ def _falls_off(law: Any, value: Tensor) -> bool:
     spread = (value - value.mean(0)).abs().mean((0, 1)).clamp(min=1e-6)
     flat_spread = spread.flatten()
     size = flat_spread.numel()
-    directions = torch.zeros(min(4, 1 + size), size, dtype=value.dtype, device=value.device)
+    directions = torch.zeros(1 + min(SINGLE, size), size, dtype=value.dtype, device=value.device)
     directions[0] = torch.randn(size, dtype=value.dtype, device=value.device)
-    for direction in directions[1:]:
-        direction[int(torch.randint(size, ()))] = 1.0
-    for direction, dimensions in zip(directions, [size, 1, 1, 1], strict=False):
+    for direction, place in zip(directions[1:], torch.randperm(size).tolist(), strict=False):
+        direction[place] = 1.0
+    for number, direction in enumerate(directions):
+        dimensions = 1 if number else size
         away = (direction * flat_spread).reshape((1, 1, *spread.shape[-event:]))
         try:
             near, far = (law.log_prob(value + t * away) for t in (NEAR, FAR))

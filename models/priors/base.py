@@ -63,6 +63,13 @@ class Prior(nn.Module):
         """What the prior is also to descend in the slow step, nats a row: () or (documents,)."""
         return None
 
+    def constant_gap(self) -> tuple[float, float]:
+        """By how much `log_prob` may be too low in expectation, nats, and its error at that end.
+
+        (0, 0) where the constant is known. What bounds log p(x) from above has to hold it.
+        """
+        return 0.0, 0.0
+
     def constant_error(self) -> float:
         """Standard error, in nats, of a constant that `log_prob` holds an estimate of; 0 if exact.
 

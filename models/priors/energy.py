@@ -124,6 +124,11 @@ class EnergyTilt(Prior):
         """Standard error of `log_constant`, nats; figures that hold log p(z) add it to theirs."""
         return self._normaliser().upper_error
 
+    def constant_gap(self) -> tuple[float, float]:
+        """From the lower end of log C to the upper one, which `log_prob` uses."""
+        ends = self._normaliser()
+        return max(ends.upper - ends.lower, 0.0), ends.lower_error
+
     def _normaliser(self) -> Normaliser:
         # The weights are compared, not their version counters: those miss edits through `.data`.
         weights = [p.detach() for p in self.parameters()]

@@ -10,6 +10,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.auditing import CHECKS, RECIPES, audit, explained, table
 from ltm_pyro.auditing.cases import every_text, linear_model, small_decoder
+from ltm_pyro.auditing.checks import _above
 from ltm_pyro.auditing.watch import watched
 from ltm_pyro.errors import InputError
 from ltm_pyro.programs.densities import draw_latents, log_joint, prior_of
@@ -72,7 +73,9 @@ def test_a_kl_that_is_not_charged_is_missed(name):
 
 def test_noise_of_the_fit_is_recognised():
     assert judged("same-noise", "noise").faults[0].text.endswith("those that the fit has seen")
-    assert "nothing is drawn after the fit" in judged("fitted-thoughts", "noise").faults[0].text
+    told = judged("fitted-thoughts", "noise", "padding").findings["noise"]
+    assert told.passed is None  # nor could a valid score that draws nothing after its fit be told
+    assert "nothing is drawn after the fit" in told.text
     assert "none of them the fit's" in judged("elbo", "noise").findings["noise"].text
     assert "nothing is fitted" in judged(cheap, "noise").findings["noise"].text
 
@@ -106,6 +109,39 @@ def test_a_noisy_bound_is_not_condemned_by_the_sum():
 
     found = judged(noisy, "kraft").findings["kraft"]
     assert found.passed, found
+
+
+def test_a_fit_by_other_gradients_is_not_taken_for_none():
+    def by_grad(model, rows):
+        latents = draw_latents(prior_of(model), rows, 1)
+        z = latents["z"].detach().requires_grad_()
+        likelihood = log_joint(model, {"z": z}, rows)[1]
+        (slope,) = torch.autograd.grad(likelihood.sum(), z)
+        return -log_joint(model, {"z": z + 0.1 * slope}, rows)[1][0].detach()
+
+    found = judged(by_grad, "noise", "padding")
+    assert found.findings["noise"].passed is None
+    assert found.is_bound is None
+
+
+@pytest.mark.parametrize(("scale", "seeds"), [(0.5, 300), (5.0, 300)])
+def test_draws_that_documents_share_do_not_condemn_a_bound(scale, seeds):
+    """The truth and noise of mean zero, one number for all documents of a call."""
+    source = np.random.default_rng(0)
+    below = 0
+    for _ in range(seeds):
+        shared = scale * source.normal(size=(3, 2, 1))
+        mean, _, reach = _above(shared + 0.5 * source.normal(size=(3, 2, 64)))
+        below += mean < -reach
+    assert below <= 0.01 * seeds  # over documents alone it would be about four in ten
+    # what is 3 nats too low is seen all the same, and by documents where nothing is shared
+    mean, _, reach = _above(
+        0.1 * source.normal(size=(3, 2, 1)) - 3 + source.normal(size=(3, 2, 64))
+    )
+    assert mean < -reach
+    mean, error, reach = _above(source.normal(size=(3, 2, 64)) - 0.5)
+    assert mean < -reach
+    assert reach == 4 * error
 
 
 def test_padding_and_neighbours_are_noticed():

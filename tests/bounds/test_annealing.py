@@ -17,6 +17,7 @@ from ltm_pyro.config import Fast
 from ltm_pyro.guides import Layerwise
 from ltm_pyro.models import priors
 from ltm_pyro.programs.densities import log_joint, prior_of, simulate
+from ltm_pyro.seeds import Noise
 
 from ..exact import linear_gaussian, task, z_score
 
@@ -112,6 +113,11 @@ def test_slack_is_measured_from_the_upper_end():
     found = Sandwich(np.array([-11.0, -12.0, -13.0]), np.array([-10.0, -11.5, -12.0]), report,
                      tokens, "")  # fmt: skip
     assert found.gap[0] == pytest.approx(2.5 / 3)
+    # Whatever is printed is -log p(x), as figures are.
+    assert found.nats_per_token == pytest.approx((33.5 / 24, 36 / 24))
+    assert found.to_dict()["nats_per_token"] == pytest.approx([33.5 / 24, 36 / 24])
+    assert f"{33.5 / 24:.4f}" in str(found).splitlines()[2]
+    assert f"{40 / 24:.4f}" in str(found).splitlines()[-1]
     assert found.slack("elbo")[0] == pytest.approx((2.0 + 1.5 + 3.0) / 3)
     assert found.slack("elbo")[1] == pytest.approx(np.std([2, 1.5, 3], ddof=1) / np.sqrt(3))
 
@@ -145,3 +151,16 @@ def test_ends_that_cross_say_so():
     assert "the ends cross" not in str(right)
     assert "the ends cross" in str(crossed)
     assert [one.to_dict()["ends_cross"] for one in (right, crossed)] == [False, True]
+
+
+def test_a_trajectory_that_leaves_the_numbers_is_rejected():
+    model, rows = linear_gaussian(0, documents=3)
+    path = Path(model, prior_of(model), rows, 3, 0)
+    path.steps = path.steps.clone()
+    path.steps[:, 1] = 1e30
+    z = path._draw(Noise(0, rows.key), 5)
+    moved, accepted = path._move(path._state(z), 0.5, path.steps[1], Noise(1, rows.key))
+    assert (accepted[:, 1] == 0).all()
+    assert torch.equal(moved.z["z"][:, 1], z["z"][:, 1])
+    assert (accepted[:, [0, 2]] > 0).any()
+    assert torch.isfinite(path.forward(5)).all()

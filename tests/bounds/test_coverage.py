@@ -69,6 +69,8 @@ def test_spreads_of_repeated_rows_stand_for_all():
     assert freedom == pytest.approx(1 / fourth, rel=0.8)
     alike, _ = over_repetitions(first, again, chosen, None)
     assert len(alike.unique()) == 1
+    still, freedom = over_repetitions(first, first[None, chosen], chosen, within)
+    assert (float(still.sum()), freedom) == (0.0, math.inf)
 
 
 def test_few_rows_are_repeated_more_often_and_many_only_in_part():

@@ -129,4 +129,6 @@ def test_protocols_name_guide_and_loop(config, model, rows):
     for name in ("elbo", "iwae", "predictive", "ais"):
         assert how in report[name].protocol
     sizes = [m.parameter_count() for m in (AutoregressiveModel(config), model)]
-    assert f"({sizes[0]:,} beside {sizes[1]:,} parameters)" in report["baseline"].protocol
+    told = report["baseline"].protocol
+    assert f"({sizes[0]:,} beside {sizes[1]:,} parameters, " in told
+    assert "million FLOPs a token in training" in told

@@ -38,8 +38,9 @@ def test_no_draw_is_made_twice(model, rows, scored, figure):
     assert [repeats(scored, document) for document in range(len(rows))] == [0] * len(rows)
 
 
-def test_the_released_protocol_makes_one_draw(model, rows, scored):
-    ltm.evaluate(model, rows, ["same_noise"], fast=Fast(steps=STEPS, lr=0.0), progress=False)
+def test_the_released_protocol_makes_one_draw(model, rows, scored, monkeypatch):
+    monkeypatch.setattr("ltm_pyro.inference.released.RATE", 0.0)
+    ltm.evaluate(model, rows, ["same_noise"], fast=Fast(steps=STEPS), progress=False)
     assert repeats(scored, 0) == len(scored) - 1 == STEPS
 
 

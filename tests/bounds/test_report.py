@@ -74,7 +74,7 @@ def correlated(source, units=600, alike=6):
 def test_neighbouring_windows_do_not_count_as_independent(block):
     source, tokens, trials = np.random.default_rng(0), np.full(600, 16.0), 400
     windows = Rows(*(torch.full((600, 16), 3), torch.full((600,), 16), torch.arange(600)),
-                   torch.full((600,), 16))  # fmt: skip
+                   torch.full((600,), 16), packed=True)  # fmt: skip
     label = blocks_of(windows) if block else None
     covered = 0
     for _ in range(trials):
@@ -101,16 +101,22 @@ def test_pairs_in_the_packed_layout_are_compared_by_blocks():
 
 
 def test_which_rows_are_windows():
-    def rows(lengths, document):
-        n = len(lengths)
-        return Rows(torch.zeros(n, 8, dtype=torch.long), torch.tensor(lengths),
-                    torch.tensor(document), torch.tensor(lengths))  # fmt: skip
+    def rows(number, packed=True):
+        lengths = torch.full((number,), 8)
+        return Rows(torch.zeros(number, 8, dtype=torch.long), lengths, torch.arange(number),
+                    lengths, packed=packed)  # fmt: skip
 
-    packed = blocks_of(rows([8] * 99 + [3], range(100)))
-    assert np.bincount(packed.astype(int)).tolist() == [10] * 10
-    assert blocks_of(rows([8] * 98 + [3, 3], range(100))) is None  # documents end where they end
-    assert blocks_of(rows([8] * 100, [*range(99), 98])) is None  # a document of two rows
-    assert blocks_of(rows([8] * 12, range(12))) is None  # too few to put together
+    def sizes(windows):
+        return np.bincount(blocks_of(windows).astype(int)).tolist()
+
+    assert sizes(rows(100)) == [10] * 10
+    assert sizes(rows(105)) == [10] * 9 + [15]  # none of few windows, which would count as much
+    assert sizes(rows(13)) == [2] * 5 + [3]
+    assert blocks_of(rows(3)) is None  # too few to put together
+    assert blocks_of(rows(100, packed=False)) is None  # alike in length, and yet documents
+    for some in (rows(100)[::2], rows(100)[torch.arange(50)], rows(50).first(3),
+                 Rows.end_to_end([rows(20), rows(30)])):  # fmt: skip
+        assert sizes(some) == [5] * 10
 
 
 def test_the_error_of_a_mean_is_that_of_few_documents():

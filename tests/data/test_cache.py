@@ -34,6 +34,7 @@ def same(a, b):
         assert one.columns.keys() == other.columns.keys()
         assert all(torch.equal(one.columns[n], other.columns[n]) for n in one.columns)
         assert np.array_equal(a.rows(split).digests, b.rows(split).digests)
+        assert one.packed == other.packed == (a.layout == "packed")
     assert a.tokenizer.fingerprint() == b.tokenizer.fingerprint()
     assert (a.fingerprint, a.columns, a.notes) == (b.fingerprint, b.columns, b.notes)
 

@@ -44,6 +44,9 @@ def test_no_byte_and_no_token_is_lost(tmp_path):
         assert int(rows.bytes.sum()) == sum(len(t.encode()) for t in texts(documents, split))
         assert rows.token_count == windows.token_count
         assert rows.bytes.sum() == windows.bytes.sum()
+        assert windows[:].packed
+        assert not rows[:].packed
+    assert packed.rows("all")[torch.arange(3)].packed
     assert sorted(texts(documents, "train")) == sorted(t for t in some if split_of(t) == "train")
     assert documents.fingerprint == packed.fingerprint
     everything = documents.rows("all")

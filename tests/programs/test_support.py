@@ -233,6 +233,31 @@ def test_heavy_tails_and_odd_scales_are_densities(prior):
         check_proper(program_of(SimpleNamespace(prior=prior)), rows, "prior")
 
 
+class Mixed(dist.Normal):
+    """Normal in all dimensions but one, of an angle: along that one it does not fall off."""
+
+    flat_at = 0
+
+    def log_prob(self, value):
+        found = super().log_prob(value)
+        angle = dist.VonMises(self.loc, self.scale).log_prob(value)
+        here = torch.arange(value.shape[-1]) == self.flat_at
+        return torch.where(here, angle, found)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_one_dimension_that_does_not_fall_off_is_found(config, place):
+    class Partly(Prior):
+        def distribution(self):
+            law = Mixed(self.anchor.expand(self.shape), self.anchor + 1)
+            law.flat_at = place
+            return law.to_event(3)
+
+    model = LatentThoughtModel(config, Partly(config.thoughts))
+    with pytest.raises(InputError, match="does not fall off far from its draws"):
+        ltm.evaluate(model, some_rows(2), ["prior:2"], progress=False)
+
+
 def test_text_cannot_be_more_probable_than_certain(config):
     class Doubled(Prior):  # a density that is 10^9 times too high
         def distribution(self):

@@ -1,0 +1,37 @@
+"""Operations against what the sizes of matrices say."""
+
+import pytest
+
+from ltm_pyro.config import Fast
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.operations import training_flops
+from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+
+from ..conftest import some_rows
+
+
+def multiplications(config):
+    """Of a token's forward pass without thoughts and without attention itself."""
+    a = config.architecture
+    return a.layers * (4 * a.width**2 + 3 * a.width * a.feedforward) + a.width * a.vocabulary
+
+
+def test_a_decoder_alone_takes_three_forward_passes(config):
+    row = some_rows(1)
+    body = multiplications(config)
+    found = training_flops(AutoregressiveModel(config), row)
+    # 2 for a multiplication and addition, 3 for forward and both backward passes. Attention itself
+    # comes on top, and of the embedding and of weights in a window's first block not all is needed.
+    attention = config.architecture.layers * 2 * config.architecture.width * row.tokens.shape[1]
+    assert 0.9 * 6 * body <= found <= 6 * (body + attention)
+
+
+def test_the_fast_loop_costs_a_multiple(config):
+    model, row = LatentThoughtModel(config), some_rows(1)
+    costs = [training_flops(model, row, MeanField, Fast(steps=steps)) for steps in (0, 1, 4, 7)]
+    alone = training_flops(AutoregressiveModel(config), row)
+    assert costs[0] > alone
+    assert costs[3] - costs[2] == pytest.approx(costs[2] - costs[1])  # each step as much
+    step = (costs[3] - costs[2]) / 3
+    assert 0.4 * costs[0] < step < 0.8 * costs[0]  # frozen weights have no gradient
+    assert all(parameter.grad is None for parameter in model.parameters())
