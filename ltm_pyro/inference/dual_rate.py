@@ -118,6 +118,10 @@ class DualRateSVI:
         shared = [] if self.shared is None else list(self.shared.parameters())
         return [*self.model.parameters(), *shared]
 
+    def kl_weight(self, total: int | None) -> float:
+        """The KL's weight in the next step, of `total`."""
+        return self.objective.weight(self.done, total)
+
     @checked
     @with_gradients
     @torch.enable_grad()
@@ -150,7 +154,7 @@ class DualRateSVI:
         own_tokens = batch.token_count
         tokens = self.world.sum(own_tokens)
         size = -(-len(batch) // self.slow.accumulate)
-        weight = self.objective.weight(self.done, total)
+        weight = self.kl_weight(total)
         self.optimizer.zero_grad(set_to_none=True)
         fitted: list[tuple[Guide, Rows, Noise]] = []
         loops: list[InnerLoop] = []
