@@ -54,7 +54,7 @@ def baseline(task: Task) -> Estimate:
     with torch.no_grad():
         terms = elbo_terms(task.baseline, NoGuide(), task.rows)
     sizes = " beside ".join(f"{m.parameter_count():,}" for m in (task.baseline, task.model))
-    protocol = f"exact: the same decoder without latents ({sizes} parameters)"
+    protocol = f"exact: a decoder without latents ({sizes} parameters)"
     return Estimate(-terms.log_likelihood[0], protocol, holds_prior_density=False)
 
 

@@ -1,0 +1,272 @@
+"""What thoughts cost: many recipes, several seeds, each beside its control (`ltm study tax`).
+
+A cell is one recipe with one seed: a run in a folder of its own, which can be resumed like any, and
+`cell.json` beside it once it is scored. Errors over documents and over seeds are kept apart: the
+first say what other text would change, the second what another start would.
+"""
+
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy import stats
+
+from ltm_pyro import files
+from ltm_pyro.bounds import evaluate, taxes
+from ltm_pyro.bounds.report import Report, ratio_error
+from ltm_pyro.config import Config, Named
+from ltm_pyro.data import Corpus
+from ltm_pyro.errors import InputError
+from ltm_pyro.options import Count, Whole, take_fields
+from ltm_pyro.runs import folder
+from ltm_pyro.runs.build import build_guide
+from ltm_pyro.runs.config_json import from_dict, to_dict
+from ltm_pyro.runs.training import train
+
+RUN, CELL, TABLE, PLOT = "run", "cell.json", "tax.json", "tax.png"
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a cell is scored: the first `rows` rows of a split, after `fast_steps` fast steps.
+
+    Beside the guide that a run was trained with, `guides` are fitted too, by `elbo` alone.
+    """
+
+    bounds: str = "elbo:8,iwae:32,prior:8"
+    rows: Count = 256
+    fast_steps: Whole = 8
+    split: str = "test"
+    guides: tuple[Named, ...] = ()
+
+    def __post_init__(self) -> None:
+        take_fields(self)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One recipe with one seed, in its folder."""
+
+    recipe: str
+    seed: int
+    config: Config
+    path: Path
+
+    def read(self, score: Score) -> dict[str, Any] | None:
+        """What it found, if it is finished.
+
+        Raises:
+            InputError: if it was made by another configuration, or scored otherwise.
+        """
+        place = self.path / CELL
+        if not place.exists():
+            return None
+        found: dict[str, Any] = json.loads(place.read_bytes())
+        if _parsed(found["made"]) != _parsed(self.made(score)):
+            raise InputError(
+                f"{place} was made by another configuration of {self.recipe!r}, or scored "
+                "otherwise: remove its folder, or give another --out"
+            )
+        return found
+
+    def made(self, score: Score) -> dict[str, Any]:
+        """What a cell follows from, as plain JSON types."""
+        config = json.loads(json.dumps(to_dict(self.config)))
+        config["data"].pop("source")  # the same text may lie elsewhere
+        return {"config": config, "score": json.loads(json.dumps(dataclasses.asdict(score)))}
+
+    def run(self, corpus: Corpus, score: Score, note: Callable[[str], Any]) -> dict[str, Any]:
+        """Train, or go on training, and score.
+
+        Raises:
+            KeyboardInterrupt: if a signal stopped it; what was done is saved.
+        """
+        out = self.path / RUN
+        resume = (out / folder.CONFIG).exists()
+        run = train(self.config, out, corpus, resume=resume, progress=False, note=note)
+        if run.stopped:
+            raise KeyboardInterrupt(run.stopped)
+        rows = corpus.rows(score.split)[: score.rows]
+        fast = dataclasses.replace(self.config.fast, steps=score.fast_steps)
+        report = evaluate(
+            run.model, rows, score.bounds, guide=run.guide, fast=fast, baseline=run.baseline,
+            seed=0, repeat=0, progress=False,
+        )  # fmt: skip
+        figures = dict(report.figures)
+        for named in score.guides:
+            other = evaluate(
+                run.model, rows, "elbo:8", guide=build_guide(named, run.model, self.seed),
+                fast=fast, seed=0, repeat=0, progress=False,
+            )  # fmt: skip
+            figures[f"elbo, {named.name}"] = other["elbo"]
+        report = Report(figures)
+        log, control = run.log(), report["baseline"]
+        assert run.baseline is not None
+        found = {
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "parameters": {
+                "model": run.model.parameter_count(),
+                "control": run.baseline.parameter_count(),
+            },
+            "seconds": round(sum(line["seconds"] for line in log), 1),
+            "tokens_seen": sum(line["tokens"] for line in log),
+            "rows_to_train_on": len(corpus.train),
+            "figures": report.to_dict(),
+            "tax": {name: tax.to_dict() for name, tax in taxes(report).items()},
+            "by_document": {
+                "tokens": control.tokens.astype(int).tolist(),
+                **{
+                    name: np.round(report[name].nats - control.nats, 4).tolist()
+                    for name in taxes(report)
+                },
+            },
+            "looks": [
+                {k.removeprefix("held_out_"): round(v, 5) for k, v in line.items()
+                 if k.startswith("held_out_") or k == "step"}
+                for line in log if "held_out_elbo" in line
+            ],
+            "corpus": str(corpus),
+            "made": self.made(score),
+        }  # fmt: skip
+        files.write(self.path / CELL, (json.dumps(found, indent=1) + "\n").encode())
+        return found
+
+
+def _parsed(made: Mapping[str, Any]) -> tuple[Config, Score]:
+    """What a cell follows from; of one made by an earlier version, with the defaults of this."""
+    return from_dict(Config, made["config"]), from_dict(Score, made["score"])
+
+
+def cells_of(recipes: Mapping[str, Config], seeds: Sequence[int], out: Path) -> list[Cell]:
+    """A cell for each recipe and seed, those of the first seed first."""
+    found = []
+    for seed in seeds:
+        for name, config in recipes.items():
+            training = dataclasses.replace(config.training, seed=seed, baseline=True)
+            place = out / name / f"seed-{seed}"
+            found.append(Cell(name, seed, config.replace(training=training), place))
+    return found
+
+
+def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """By recipe and bound: the tax of each seed, their mean, and its two errors.
+
+    `over_documents` is of the mean over the seeds, paired by document; `over_seeds` the spread of
+    the seeds over the root of their number, null for one. `interval` is 95 % by the seeds.
+    """
+    table: dict[str, dict[str, dict[str, Any]]] = {}
+    for recipe in dict.fromkeys(cell["recipe"] for cell in found):
+        cells = [cell for cell in found if cell["recipe"] == recipe]
+        tokens = np.array(cells[0]["by_document"]["tokens"], float)
+        table[recipe] = {}
+        for bound in cells[0]["tax"]:
+            of = [cell["tax"][bound]["nats_per_token"] for cell in cells]
+            nats = np.mean([cell["by_document"][bound] for cell in cells], 0)
+            n, mean = len(of), float(np.mean(of))
+            seeds = float(np.std(of, ddof=1) / math.sqrt(n)) if n > 1 else None
+            reach = None if seeds is None else seeds * float(stats.t.ppf(0.975, n - 1))
+            documents = ratio_error(nats, tokens)
+            table[recipe][bound] = {
+                "mean": mean,
+                "over_documents": documents,
+                "over_seeds": seeds,
+                "interval": None if reach is None else [mean - reach, mean + reach],
+                "by_seed": of,
+                "errors_by_seed": [cell["tax"][bound]["standard_error"] for cell in cells],
+                "seeds": [cell["seed"] for cell in cells],
+                "verdict": verdict(mean, documents, seeds),
+            }
+    return table
+
+
+def verdict(mean: float, over_documents: float, over_seeds: float | None) -> str:
+    """Whether thoughts earn or cost by more than two of both errors."""
+    if over_seeds is None:
+        return "one seed"
+    reach = 2 * max(over_documents, over_seeds)
+    return "earn" if mean < -reach else "cost" if mean > reach else "neither"
+
+
+def in_words(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """A Markdown table, nats per token."""
+    lines = [
+        "| recipe | bound | tax | ± documents | ± seeds | by seed | thoughts |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for recipe, bounds in table.items():
+        for bound, row in bounds.items():
+            seeds = "" if row["over_seeds"] is None else f"{row['over_seeds']:.4f}"
+            each = ", ".join(f"{one:+.4f}" for one in row["by_seed"])
+            errors = f"{row['over_documents']:.4f} | {seeds}"
+            lines.append(
+                f"| {recipe} | {bound} | {row['mean']:+.4f} | {errors} | {each} "
+                f"| {row['verdict']} |"
+            )
+    return "\n".join(lines)
+
+
+def plot(found: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """The tax of the ELBO at each look of training, a line for each cell."""
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    names = list(dict.fromkeys(cell["recipe"] for cell in found))
+    for cell in found:
+        looks = [look for look in cell["looks"] if "tax" in look]
+        axis.plot(
+            [look["step"] for look in looks], [look["tax"] for look in looks], lw=1,
+            color=f"C{names.index(cell['recipe']) % 10}",
+            label=cell["recipe"] if cell["seed"] == 0 else None,
+        )  # fmt: skip
+    axis.axhline(0, color="gray", lw=0.8)
+    axis.set(xlabel="iteration", ylabel="bound less control, nats / token")
+    axis.legend(fontsize=7, frameon=False)
+    held = io.BytesIO()
+    figure.savefig(held, dpi=120)
+    plt.close(figure)
+    files.write(path, held.getbuffer())
+
+
+def study(
+    cells: Sequence[Cell],
+    corpora: Mapping[str, Corpus],
+    score: Score,
+    out: Path,
+    note: Callable[[str], Any],
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Train and score the cells that are not finished, and sum up all of them.
+
+    Args:
+        cells: see `cells_of`.
+        corpora: what each recipe is trained on.
+        score: how each is scored.
+        out: where the table and the plot go, after each cell.
+        note: called with a line of text for whatever happens.
+    """
+    for cell in cells:  # what does not fit is told before the long part
+        cell.read(score)
+    table: dict[str, dict[str, dict[str, Any]]] = {}
+    found = []
+    for i, cell in enumerate(cells, 1):
+        name = f"{cell.recipe}, seed {cell.seed} ({i} of {len(cells)})"
+        known = cell.read(score)
+        if known is None:
+            note(f"{name}: {cell.path}")
+            known = cell.run(corpora[cell.recipe], score, note)
+        for bound, tax in known["tax"].items():
+            error = math.nan if tax["standard_error"] is None else tax["standard_error"]
+            note(f"{name}: tax by {bound} {tax['nats_per_token']:+.4f} ± {error:.4f}")
+        found.append(known)
+        table = summary(found)
+        files.write(out / TABLE, (json.dumps(table, indent=1) + "\n").encode())
+        plot(found, out / PLOT)
+    return table
