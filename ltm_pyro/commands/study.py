@@ -49,7 +49,7 @@ class Study:
                 raise unknown("recipe", name, recipes)
         files.make_folder(self.out)
         corpora: dict[str, ltm.Corpus] = {}
-        made = {}
+        made: dict[str, Config] = {}
         for name in self.recipe or recipes:
             options = ["--out", str(self.out), *train, *recipes[name]]
             asked = Train.parsed(options)

@@ -61,7 +61,7 @@ def train(
         )
     trainer = Trainer(
         corpus, config.replace(data=_data(config, corpus)), out, callbacks, device=device,
-        start=grow_on and (grow_on.baseline or grow_on.model),
+        start=None if grow_on is None else grow_on.baseline or grow_on.model,
     )  # fmt: skip
     trainer.about = {**grown_on(grow_on), **(about or {})}
     with alone(out):
