@@ -24,13 +24,18 @@ from scipy import stats
 from ltm_pyro import files
 from ltm_pyro.bounds import evaluate, taxes
 from ltm_pyro.bounds.report import Report, ratio_error
-from ltm_pyro.config import Config, Named
+from ltm_pyro.config import Config, Fast, Named
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError
+from ltm_pyro.guides import NoGuide
+from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.models.autoregressive import Speaking
 from ltm_pyro.options import Count, Whole, take_fields
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.build import build_guide
+from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.config_json import from_dict, to_dict
+from ltm_pyro.runs.control import passes
 from ltm_pyro.runs.training import train
 
 RUN, CELL, TABLE, PLOT = "run", "cell.json", "tax.json", "tax.png"
@@ -119,7 +124,6 @@ class Cell:
                 "model": run.model.parameter_count(),
                 "control": run.baseline.parameter_count(),
             },
-            "seconds": round(sum(line["seconds"] for line in log), 1),
             "tokens_seen": sum(line["tokens"] for line in log),
             "rows_to_train_on": len(corpus.train),
             "figures": report.to_dict(),
@@ -131,16 +135,50 @@ class Cell:
                     for name in taxes(report)
                 },
             },
-            "looks": [
-                {k.removeprefix("held_out_"): round(v, 5) for k, v in line.items()
-                 if k.startswith("held_out_") or k == "step"}
-                for line in log if "held_out_elbo" in line
-            ],
+            "passes": self.passes(run, corpus),
+            "looks": looks_of(log),
             "corpus": str(corpus),
             "made": self.made(score),
         }  # fmt: skip
         files.write(self.path / CELL, (json.dumps(found, indent=1) + "\n").encode())
         return found
+
+    def passes(self, run: Run, corpus: Corpus) -> float:
+        """What an iteration costs once the model thinks, in iterations of its decoder alone."""
+        batch = corpus.train.batch(0, self.config.training.batch, self.seed)
+        svi = DualRateSVI(run.model, run.guide, self.config.fast, self.config.slow,
+                          warm=self.config.warm)  # fmt: skip
+        alone = DualRateSVI(Speaking(run.model), NoGuide, Fast(steps=0), self.config.slow)
+        return round(passes(svi, alone, batch), 3)
+
+
+def looks_of(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """The looks at held-out text, each with the seconds of training until then."""
+    found, seconds = [], 0.0
+    for line in log:
+        seconds += line["seconds"]
+        if "held_out_elbo" in line:
+            figures = {
+                k.removeprefix("held_out_"): round(v, 5) for k, v in line.items()
+                if k.startswith("held_out_")
+            }  # fmt: skip
+            found.append({"step": line["step"], "seconds": round(seconds, 1), **figures})
+    return found
+
+
+def cost_of(cell: Mapping[str, Any], bound: float) -> dict[str, float] | None:
+    """What a cell spent until the first look at which its bound was that low; None if it was never.
+
+    `iterations`, `seconds` (the control's own, and looks, are among them) and `passes`: iterations
+    of the decoder alone that cost as many FLOPs.
+    """
+    spoken = round(cell["made"]["config"]["training"]["speak"] * cell["looks"][-1]["step"])
+    for look in cell["looks"]:
+        if look["elbo"] <= bound:
+            thinking = max(0, look["step"] - spoken)
+            spent = look["step"] - thinking + cell["passes"] * thinking
+            return {"iterations": look["step"], "seconds": look["seconds"], "passes": spent}
+    return None
 
 
 def _parsed(made: Mapping[str, Any]) -> tuple[Config, Score]:
