@@ -200,6 +200,7 @@ class Slow:
     head, the weights themselves are fp32; `compile` compiles its layers, and with `recompute` they
     run again in the backward pass instead of keeping what it needs. `decay` is weight decay on
     matrices; AdamW's betas are 0.9 and 0.95, as in the paper, unless `options` says otherwise.
+    With `importance` K above 1 the step ascends the bound that `iwae:K` reports, not the ELBO.
     """
 
     steps: Count = 1
@@ -208,6 +209,7 @@ class Slow:
     warmup: Whole = 1000
     clip: Positive = 1.0
     accumulate: Count = 1
+    importance: Count = 1
     decay: NotNegative = 0.1
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
@@ -286,8 +288,7 @@ class Training:
     baseline: bool = False
     """Also train a decoder without latents, on the same batches."""
     control: Literal["decoder", "parameters", "flops"] = "decoder"
-    """Which: the same decoder; one that is wider, with as many parameters as the model; or the same
-    for as many more batches as cost what the model's training costs, in FLOPs."""
+    """The same decoder; a wider one, of as many parameters; or more batches, for equal FLOPs."""
     check_every: Count = 100
     """Iterations between looks at held-out text."""
     check_rows: Count = 64

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ltm_pyro.bounds import certify, evaluate, paired_difference, taxes
 from ltm_pyro.config import Config, Fast, Slow, Thoughts
-from ltm_pyro.data.synthetic import KNOWN, Known, templates
+from ltm_pyro.data.synthetic import KNOWN, Known
 from ltm_pyro.experiments.base import RACE
 from ltm_pyro.files import make_folder, write
 from ltm_pyro.guides import Covariance, NoGuide
@@ -51,9 +51,9 @@ class Setup:
 
 def corpus(name: str, documents: int, seed: int) -> Known:
     """One of `KNOWN`, of the usual length."""
-    if name == "templates":
-        return templates(documents, seed=seed)
-    return KNOWN[name](documents, TOKENS, seed=seed)
+    make: Any = KNOWN[name]  # a template has a length of its own
+    found: Known = make(documents, **({} if name == "templates" else {"tokens": TOKENS}), seed=seed)
+    return found
 
 
 def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
         "iterations": setup.iterations,
         "exact": float(exact.sum() / tokens.sum()),
         "exact_given_code": test.nats_per_token_given_code,
-        "nats_per_token": {n: one.nats_per_token for n, one in report.figures.items()},
+        "nats_per_token": {n: f.nats_per_token for n, f in report.figures.items()},
         "above_exact": {n: {"nats": gap, "standard_error": e} for n, (gap, e) in gaps.items()},
         "above_exact_share": {n: gap / test.nats_per_token for n, (gap, _) in gaps.items()},
         "tax": {n: tax.to_dict() for n, tax in taxes(report).items()},
@@ -100,8 +100,8 @@ def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
             model, some, guide=Covariance, fast=longer, seed=seed, chains=64, simulated=16
         ).to_dict()
         del enclosed["documents"]
-        truth = float(exact[: setup.certified].sum()) / some.token_count
-        found["certificate"] = {"exact_nats_per_token": truth, **enclosed}
+        entropy = float(exact[: setup.certified].sum()) / some.token_count
+        found["certificate"] = {"exact_nats_per_token": entropy, **enclosed}
     return found
 
 
@@ -128,7 +128,7 @@ def recovered(z: Tensor, code: Tensor) -> dict[str, float]:
         total.backward()
         return total
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.step(loss)
     with torch.no_grad():
         scores = z[half:] @ weights
         cost = float(torch.nn.functional.cross_entropy(scores, code[half:]))
