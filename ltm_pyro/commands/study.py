@@ -14,7 +14,8 @@ from ltm_pyro.commands.text import FlatText, Text, as_json, say, show
 from ltm_pyro.commands.train import Train
 from ltm_pyro.config import Config
 from ltm_pyro.errors import InputError, first_line, unknown
-from ltm_pyro.experiments.tax import Score, cells_of, in_words, study
+from ltm_pyro.experiments.tax import Score, cells_of, study
+from ltm_pyro.experiments.tax_tables import in_words, traced
 from ltm_pyro.options import Count, taken
 from ltm_pyro.runs.config_json import from_dict
 from ltm_pyro.runs.training import for_corpus
@@ -63,7 +64,7 @@ class Study:
             made[name] = config
         made = {name: for_corpus(config, corpora[name]) for name, config in made.items()}
         table = study(cells_of(made, range(self.seeds), self.out), corpora, score, self.out, say)
-        show(as_json(table) if self.json else in_words(table))
+        show(as_json(table) if self.json else f"{in_words(table)}\n\n{traced(table)}")
 
 
 def same_text(one: Config, other: Config) -> bool:

@@ -6,7 +6,6 @@ first say what other text would change, the second what another start would.
 """
 
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
-from scipy import stats
 
 from ltm_pyro import files
 from ltm_pyro.bounds import evaluate, taxes
-from ltm_pyro.bounds.report import Report, ratio_error
+from ltm_pyro.bounds.report import Report
 from ltm_pyro.config import Config, Fast, Named
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError
+from ltm_pyro.experiments.tax_tables import Table, plot, summary
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models.autoregressive import Speaking
@@ -197,90 +192,13 @@ def cells_of(recipes: Mapping[str, Config], seeds: Sequence[int], out: Path) -> 
     return found
 
 
-def summary(found: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """By recipe and bound: the tax of each seed, their mean, and its two errors.
-
-    `over_documents` is of the mean over the seeds, paired by document; `over_seeds` the spread of
-    the seeds over the root of their number, null for one. `interval` is 95 % by the seeds.
-    """
-    table: dict[str, dict[str, dict[str, Any]]] = {}
-    for recipe in dict.fromkeys(cell["recipe"] for cell in found):
-        cells = [cell for cell in found if cell["recipe"] == recipe]
-        tokens = np.array(cells[0]["by_document"]["tokens"], float)
-        table[recipe] = {}
-        for bound in cells[0]["tax"]:
-            of = [cell["tax"][bound]["nats_per_token"] for cell in cells]
-            nats = np.mean([cell["by_document"][bound] for cell in cells], 0)
-            n, mean = len(of), float(np.mean(of))
-            seeds = float(np.std(of, ddof=1) / math.sqrt(n)) if n > 1 else None
-            reach = None if seeds is None else seeds * float(stats.t.ppf(0.975, n - 1))
-            documents = ratio_error(nats, tokens)
-            table[recipe][bound] = {
-                "mean": mean,
-                "over_documents": documents,
-                "over_seeds": seeds,
-                "interval": None if reach is None else [mean - reach, mean + reach],
-                "by_seed": of,
-                "errors_by_seed": [cell["tax"][bound]["standard_error"] for cell in cells],
-                "seeds": [cell["seed"] for cell in cells],
-                "verdict": verdict(mean, documents, seeds),
-            }
-    return table
-
-
-def verdict(mean: float, over_documents: float, over_seeds: float | None) -> str:
-    """Whether thoughts earn or cost by more than two of both errors."""
-    if over_seeds is None:
-        return "one seed"
-    reach = 2 * max(over_documents, over_seeds)
-    return "earn" if mean < -reach else "cost" if mean > reach else "neither"
-
-
-def in_words(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """A Markdown table, nats per token."""
-    lines = [
-        "| recipe | bound | tax | ± documents | ± seeds | by seed | thoughts |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for recipe, bounds in table.items():
-        for bound, row in bounds.items():
-            seeds = "" if row["over_seeds"] is None else f"{row['over_seeds']:.4f}"
-            each = ", ".join(f"{one:+.4f}" for one in row["by_seed"])
-            errors = f"{row['over_documents']:.4f} | {seeds}"
-            lines.append(
-                f"| {recipe} | {bound} | {row['mean']:+.4f} | {errors} | {each} "
-                f"| {row['verdict']} |"
-            )
-    return "\n".join(lines)
-
-
-def plot(found: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The tax of the ELBO at each look of training, a line for each cell."""
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    names = list(dict.fromkeys(cell["recipe"] for cell in found))
-    for cell in found:
-        looks = [look for look in cell["looks"] if "tax" in look]
-        axis.plot(
-            [look["step"] for look in looks], [look["tax"] for look in looks], lw=1,
-            color=f"C{names.index(cell['recipe']) % 10}",
-            label=cell["recipe"] if cell["seed"] == 0 else None,
-        )  # fmt: skip
-    axis.axhline(0, color="gray", lw=0.8)
-    axis.set(xlabel="iteration", ylabel="bound less control, nats / token")
-    axis.legend(fontsize=7, frameon=False)
-    held = io.BytesIO()
-    figure.savefig(held, dpi=120)
-    plt.close(figure)
-    files.write(path, held.getbuffer())
-
-
 def study(
     cells: Sequence[Cell],
     corpora: Mapping[str, Corpus],
     score: Score,
     out: Path,
     note: Callable[[str], Any],
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> Table:
     """Train and score the cells that are not finished, and sum up all of them.
 
     Args:
@@ -292,7 +210,7 @@ def study(
     """
     for cell in cells:  # what does not fit is told before the long part
         cell.read(score)
-    table: dict[str, dict[str, dict[str, Any]]] = {}
+    table: Table = {}
     found = []
     for i, cell in enumerate(cells, 1):
         name = f"{cell.recipe}, seed {cell.seed} ({i} of {len(cells)})"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltm_pyro.commands.cli import main
-from ltm_pyro.experiments import tax
+from ltm_pyro.experiments import tax, tax_tables
 
 SMALL = [
     "--length", "12", "--vocabulary", "300", "--architecture.width", "16", "--architecture.heads",
@@ -65,7 +65,8 @@ def test_cells_are_done_once_and_go_on(grid, text_file, tmp_path, capsys, monkey
 
 
 def cell(recipe, seed, nats, tokens):
-    each = {"nats_per_token": sum(nats) / sum(tokens), "standard_error": 0.1}
+    each = {"nats_per_token": sum(nats) / sum(tokens), "standard_error": 0.1,
+            "kl_per_token": 0.06, "text_per_token": sum(nats) / sum(tokens) - 0.06}  # fmt: skip
     return {"recipe": recipe, "seed": seed, "tax": {"elbo": each},
             "by_document": {"tokens": tokens, "elbo": nats}}  # fmt: skip
 
@@ -77,7 +78,7 @@ def test_errors_over_documents_and_over_seeds_are_apart():
     source = np.random.default_rng(0)
     nats = source.standard_normal(50).tolist()
     alike = [cell("documents", i, nats, tokens) for i in range(3)]
-    table = tax.summary([*apart, *alike])
+    table = tax_tables.summary([*apart, *alike])
     seeds, documents = table["seeds"]["elbo"], table["documents"]["elbo"]
     assert seeds["over_documents"] == pytest.approx(0, abs=1e-12)
     assert seeds["over_seeds"] == pytest.approx(0.1 / 3**0.5)
@@ -86,7 +87,26 @@ def test_errors_over_documents_and_over_seeds_are_apart():
     assert documents["over_documents"] == pytest.approx(np.std(nats, ddof=1) / 50**0.5 / 10)
     assert seeds["verdict"] == "earn"
     assert documents["verdict"] == "neither"
-    assert tax.summary(apart[:1])["seeds"]["elbo"]["verdict"] == "one seed"
+    assert tax_tables.summary(apart[:1])["seeds"]["elbo"]["verdict"] == "one seed"
+
+
+def test_where_the_nats_go_is_traced():
+    cells = [cell("one", i, [1.0] * 5, [10.0] * 5) for i in range(2)]
+    cost = {"nats_per_token": 0.15, "standard_error": 0.1}
+    for one in cells:
+        one["tax"]["prior"] = cost
+        one["tax"]["iwae"] = {**cost, "nats_per_token": 0.08}
+        one["by_document"] |= {"prior": [1.5] * 5, "iwae": [0.8] * 5}
+    row = tax_tables.traced(tax_tables.summary(cells)).splitlines()[-1]
+    assert row == "| one | +0.1500 | +0.0400 | +0.0600 | +0.1000 | +0.0200 |"
+
+
+def test_what_a_bound_cost_is_told_in_passes():
+    looks = [{"step": 100 * i, "seconds": 10.0 * i, "elbo": 5 - i} for i in range(1, 5)]
+    one = {"looks": looks, "passes": 3.0, "made": {"config": {"training": {"speak": 0.5}}}}
+    assert tax.cost_of(one, 3.0) == {"iterations": 200, "seconds": 20.0, "passes": 200}
+    assert tax.cost_of(one, 1.5) == {"iterations": 400, "seconds": 40.0, "passes": 200 + 600}
+    assert tax.cost_of(one, 0.5) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,126 @@
+"""Tables of what thoughts cost, from the cells of a study."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy import stats
+
+from ltm_pyro import files
+from ltm_pyro.bounds.report import ratio_error
+
+Table = dict[str, dict[str, dict[str, Any]]]
+"""By recipe and bound."""
+
+
+def summary(found: Sequence[Mapping[str, Any]]) -> Table:
+    """By recipe and bound: the tax of each seed, their mean, and its two errors.
+
+    `over_documents` is of the mean over the seeds, paired by document; `over_seeds` the spread of
+    the seeds over the root of their number, null for one. `interval` is 95 % by the seeds.
+    """
+    table: Table = {}
+    for recipe in dict.fromkeys(cell["recipe"] for cell in found):
+        cells = [cell for cell in found if cell["recipe"] == recipe]
+        tokens = np.array(cells[0]["by_document"]["tokens"], float)
+        table[recipe] = {}
+        for bound in cells[0]["tax"]:
+            of = [cell["tax"][bound]["nats_per_token"] for cell in cells]
+            nats = np.mean([cell["by_document"][bound] for cell in cells], 0)
+            n, mean = len(of), float(np.mean(of))
+            seeds = float(np.std(of, ddof=1) / math.sqrt(n)) if n > 1 else None
+            reach = None if seeds is None else seeds * float(stats.t.ppf(0.975, n - 1))
+            documents = ratio_error(nats, tokens)
+            table[recipe][bound] = {
+                "mean": mean,
+                "over_documents": documents,
+                "over_seeds": seeds,
+                "interval": None if reach is None else [mean - reach, mean + reach],
+                "by_seed": of,
+                "errors_by_seed": [cell["tax"][bound]["standard_error"] for cell in cells],
+                "seeds": [cell["seed"] for cell in cells],
+                "parts": {
+                    part: float(
+                        np.mean([cell["tax"][bound][f"{part}_per_token"] for cell in cells])
+                    )
+                    for part in ("text", "kl")
+                    if f"{part}_per_token" in cells[0]["tax"][bound]
+                },
+                "verdict": verdict(mean, documents, seeds),
+            }
+    return table
+
+
+def verdict(mean: float, over_documents: float, over_seeds: float | None) -> str:
+    """Whether thoughts earn or cost by more than two of both errors."""
+    if over_seeds is None:
+        return "one seed"
+    reach = 2 * max(over_documents, over_seeds)
+    return "earn" if mean < -reach else "cost" if mean > reach else "neither"
+
+
+def in_words(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """A Markdown table, nats per token."""
+    lines = [
+        "| recipe | bound | tax | ± documents | ± seeds | by seed | thoughts |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for recipe, bounds in table.items():
+        for bound, row in bounds.items():
+            seeds = "" if row["over_seeds"] is None else f"{row['over_seeds']:.4f}"
+            each = ", ".join(f"{one:+.4f}" for one in row["by_seed"])
+            errors = f"{row['over_documents']:.4f} | {seeds}"
+            lines.append(
+                f"| {recipe} | {bound} | {row['mean']:+.4f} | {errors} | {each} "
+                f"| {row['verdict']} |"
+            )
+    return "\n".join(lines)
+
+
+def traced(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """A Markdown table of where the nats go, per token, means over seeds.
+
+    With thoughts from the prior the decoder lies `at prior thoughts` above its control: what it
+    lost. Thoughts of the text change that to `at inferred ones`; `KL` pays for them, and the sum is
+    the tax of the ELBO. What importance weighting takes off it is `gap` of the guide, at least.
+    """
+    lines = [
+        "| recipe | at prior thoughts | at inferred ones | KL | tax of the ELBO | gap |",
+        "|---|---|---|---|---|---|",
+    ]
+    for recipe, row in table.items():
+        if "elbo" not in row:
+            continue
+        parts = row["elbo"]["parts"]
+        means = [row[name]["mean"] if name in row else math.nan for name in ("prior", "iwae")]
+        elbo = row["elbo"]["mean"]
+        cells = (means[0], parts["text"], parts["kl"], elbo, elbo - means[1])
+        lines.append(f"| {recipe} | {' | '.join(f'{one:+.4f}' for one in cells)} |")
+    return "\n".join(lines)
+
+
+def plot(found: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """The tax of the ELBO at each look of training, a line for each cell."""
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    names = list(dict.fromkeys(cell["recipe"] for cell in found))
+    for cell in found:
+        looks = [look for look in cell["looks"] if "tax" in look]
+        axis.plot(
+            [look["step"] for look in looks], [look["tax"] for look in looks], lw=1,
+            color=f"C{names.index(cell['recipe']) % 10}",
+            label=cell["recipe"] if cell["seed"] == 0 else None,
+        )  # fmt: skip
+    axis.axhline(0, color="gray", lw=0.8)
+    axis.set(xlabel="iteration", ylabel="bound less control, nats / token")
+    axis.legend(fontsize=7, frameon=False)
+    held = io.BytesIO()
+    figure.savefig(held, dpi=120)
+    plt.close(figure)
+    files.write(path, held.getbuffer())
