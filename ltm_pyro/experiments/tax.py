@@ -21,7 +21,7 @@ from ltm_pyro.bounds.report import Report
 from ltm_pyro.config import Config, Fast, Named
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.tax_tables import Table, plot, summary
+from ltm_pyro.experiments.tax_tables import plot, summary
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models.autoregressive import Speaking
@@ -198,8 +198,8 @@ def study(
     score: Score,
     out: Path,
     note: Callable[[str], Any],
-) -> Table:
-    """Train and score the cells that are not finished, and sum up all of them.
+) -> list[dict[str, Any]]:
+    """Train and score the cells that are not finished, and return what all of them found.
 
     Args:
         cells: see `cells_of`.
@@ -210,8 +210,7 @@ def study(
     """
     for cell in cells:  # what does not fit is told before the long part
         cell.read(score)
-    table: Table = {}
-    found = []
+    found: list[dict[str, Any]] = []
     for i, cell in enumerate(cells, 1):
         name = f"{cell.recipe}, seed {cell.seed} ({i} of {len(cells)})"
         known = cell.read(score)
@@ -222,7 +221,6 @@ def study(
             error = math.nan if tax["standard_error"] is None else tax["standard_error"]
             note(f"{name}: tax by {bound} {tax['nats_per_token']:+.4f} ± {error:.4f}")
         found.append(known)
-        table = summary(found)
-        files.write(out / TABLE, (json.dumps(table, indent=1) + "\n").encode())
+        files.write(out / TABLE, (json.dumps(summary(found), indent=1) + "\n").encode())
         plot(found, out / PLOT)
-    return table
+    return found

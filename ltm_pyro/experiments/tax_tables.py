@@ -53,6 +53,9 @@ def summary(found: Sequence[Mapping[str, Any]]) -> Table:
                     for part in ("text", "kl")
                     if f"{part}_per_token" in cells[0]["tax"][bound]
                 },
+                "control": float(
+                    np.mean([cell["figures"]["baseline"]["nats_per_token"] for cell in cells])
+                ),
                 "verdict": verdict(mean, documents, seeds),
             }
     return table
@@ -69,18 +72,16 @@ def verdict(mean: float, over_documents: float, over_seeds: float | None) -> str
 def in_words(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """A Markdown table, nats per token."""
     lines = [
-        "| recipe | bound | tax | ± documents | ± seeds | by seed | thoughts |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | control | bound | tax | ± documents | ± seeds | by seed | thoughts |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for recipe, bounds in table.items():
         for bound, row in bounds.items():
             seeds = "" if row["over_seeds"] is None else f"{row['over_seeds']:.4f}"
             each = ", ".join(f"{one:+.4f}" for one in row["by_seed"])
             errors = f"{row['over_documents']:.4f} | {seeds}"
-            lines.append(
-                f"| {recipe} | {bound} | {row['mean']:+.4f} | {errors} | {each} "
-                f"| {row['verdict']} |"
-            )
+            start = f"| {recipe} | {row['control']:.4f} | {bound} | {row['mean']:+.4f}"
+            lines.append(f"{start} | {errors} | {each} | {row['verdict']} |")
     return "\n".join(lines)
 
 
@@ -103,6 +104,31 @@ def traced(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         elbo = row["elbo"]["mean"]
         cells = (means[0], parts["text"], parts["kl"], elbo, elbo - means[1])
         lines.append(f"| {recipe} | {' | '.join(f'{one:+.4f}' for one in cells)} |")
+    return "\n".join(lines)
+
+
+def controls(found: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of the controls' curves: whether they have flattened, or risen again.
+
+    Held-out nats per token at the looks of training, means over seeds: the last look, how much it
+    lies below the one two thirds of the way, and how far above the lowest of all.
+    """
+    lines = [
+        "| recipe | control, last look | fell in the last third | above its best |",
+        "|---" * 4 + "|",
+    ]
+    for recipe in dict.fromkeys(cell["recipe"] for cell in found):
+        curves = [
+            [look["baseline"] for look in cell["looks"] if "baseline" in look]
+            for cell in found
+            if cell["recipe"] == recipe
+        ]
+        if not all(curves):
+            continue
+        last = float(np.mean([curve[-1] for curve in curves]))
+        fell = float(np.mean([curve[2 * (len(curve) - 1) // 3] - curve[-1] for curve in curves]))
+        above = float(np.mean([curve[-1] - min(curve) for curve in curves]))
+        lines.append(f"| {recipe} | {last:.4f} | {fell:+.4f} | {above:+.4f} |")
     return "\n".join(lines)
 
 

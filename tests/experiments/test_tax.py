@@ -68,7 +68,8 @@ def cell(recipe, seed, nats, tokens):
     each = {"nats_per_token": sum(nats) / sum(tokens), "standard_error": 0.1,
             "kl_per_token": 0.06, "text_per_token": sum(nats) / sum(tokens) - 0.06}  # fmt: skip
     return {"recipe": recipe, "seed": seed, "tax": {"elbo": each},
-            "by_document": {"tokens": tokens, "elbo": nats}}  # fmt: skip
+            "by_document": {"tokens": tokens, "elbo": nats},
+            "figures": {"baseline": {"nats_per_token": 3.0}}}  # fmt: skip
 
 
 def test_errors_over_documents_and_over_seeds_are_apart():
@@ -99,6 +100,13 @@ def test_where_the_nats_go_is_traced():
         one["by_document"] |= {"prior": [1.5] * 5, "iwae": [0.8] * 5}
     row = tax_tables.traced(tax_tables.summary(cells)).splitlines()[-1]
     assert row == "| one | +0.1500 | +0.0400 | +0.0600 | +0.1000 | +0.0200 |"
+
+
+def test_a_control_that_has_flattened_or_risen_is_seen():
+    curve = [5.0, 4.0, 3.5, 3.4, 3.2, 3.1, 3.15]
+    looks = [{"step": i, "baseline": nats} for i, nats in enumerate(curve)]
+    row = tax_tables.controls([{"recipe": "one", "looks": looks}]).splitlines()[-1]
+    assert row == "| one | 3.1500 | +0.0500 | +0.0500 |"
 
 
 def test_what_a_bound_cost_is_told_in_passes():
