@@ -15,7 +15,7 @@ from ltm_pyro.commands.train import Train
 from ltm_pyro.config import Config
 from ltm_pyro.errors import InputError, first_line, unknown
 from ltm_pyro.experiments.tax import Score, cells_of, study
-from ltm_pyro.experiments.tax_tables import controls, in_words, summary, traced
+from ltm_pyro.experiments.tax_tables import controls, costs, in_words, summary, traced
 from ltm_pyro.options import Count, taken
 from ltm_pyro.runs.config_json import from_dict
 from ltm_pyro.runs.training import for_corpus
@@ -65,7 +65,7 @@ class Study:
         made = {name: for_corpus(config, corpora[name]) for name, config in made.items()}
         found = study(cells_of(made, range(self.seeds), self.out), corpora, score, self.out, say)
         table = summary(found)
-        texts = (in_words(table), traced(table), controls(found))
+        texts = (in_words(table), traced(table), controls(found), costs(found))
         show(as_json(table) if self.json else "\n\n".join(texts))
 
 

@@ -161,21 +161,6 @@ def looks_of(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     return found
 
 
-def cost_of(cell: Mapping[str, Any], bound: float) -> dict[str, float] | None:
-    """What a cell spent until the first look at which its bound was that low; None if it was never.
-
-    `iterations`, `seconds` (the control's own, and looks, are among them) and `passes`: iterations
-    of the decoder alone that cost as many FLOPs.
-    """
-    spoken = round(cell["made"]["config"]["training"]["speak"] * cell["looks"][-1]["step"])
-    for look in cell["looks"]:
-        if look["elbo"] <= bound:
-            thinking = max(0, look["step"] - spoken)
-            spent = look["step"] - thinking + cell["passes"] * thinking
-            return {"iterations": look["step"], "seconds": look["seconds"], "passes": spent}
-    return None
-
-
 def _parsed(made: Mapping[str, Any]) -> tuple[Config, Score]:
     """What a cell follows from; of one made by an earlier version, with the defaults of this."""
     return from_dict(Config, made["config"]), from_dict(Score, made["score"])

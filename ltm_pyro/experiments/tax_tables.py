@@ -132,6 +132,45 @@ def controls(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def cost_of(cell: Mapping[str, Any], bound: float) -> dict[str, float] | None:
+    """What a cell spent until the first look at which its bound was that low; None if it was never.
+
+    `iterations`, `seconds` (the control's own, and looks, are among them) and `passes`: iterations
+    of the decoder alone that cost as many FLOPs.
+    """
+    spoken = round(cell["made"]["config"]["training"]["speak"] * cell["looks"][-1]["step"])
+    for look in cell["looks"]:
+        if look["elbo"] <= bound:
+            thinking = max(0, look["step"] - spoken)
+            spent = look["step"] - thinking + cell["passes"] * thinking
+            return {"iterations": look["step"], "seconds": look["seconds"], "passes": spent}
+    return None
+
+
+def costs(found: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of what each recipe spent until a bound that all cells reach.
+
+    Of the held-out bound at the looks of training; means over seeds. A control's passes to the same
+    nats stand in the last column, in iterations of its own, where it reached them.
+    """
+    bound = max(cell["looks"][-1]["elbo"] for cell in found)
+    lines = [
+        f"| until the bound is {bound:.3f} | iterations | passes | seconds | control |",
+        "|---|---|---|---|---|",
+    ]
+    for recipe in dict.fromkeys(cell["recipe"] for cell in found):
+        cells = [cell for cell in found if cell["recipe"] == recipe]
+        spent = [one for one in (cost_of(cell, bound) for cell in cells) if one is not None]
+        means = [np.mean([one[k] for one in spent]) for k in ("iterations", "passes", "seconds")]
+        alone = [
+            next((k["step"] for k in cell["looks"] if k.get("baseline", np.inf) <= bound), np.nan)
+            for cell in cells
+        ]
+        shown = " | ".join(f"{one:,.0f}" for one in (*means, np.mean(alone)))
+        lines.append(f"| {recipe} | {shown} |")
+    return "\n".join(lines)
+
+
 def plot(found: Sequence[Mapping[str, Any]], path: Path) -> None:
     """The tax of the ELBO at each look of training, a line for each cell."""
     figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")

@@ -112,9 +112,15 @@ def test_a_control_that_has_flattened_or_risen_is_seen():
 def test_what_a_bound_cost_is_told_in_passes():
     looks = [{"step": 100 * i, "seconds": 10.0 * i, "elbo": 5 - i} for i in range(1, 5)]
     one = {"looks": looks, "passes": 3.0, "made": {"config": {"training": {"speak": 0.5}}}}
-    assert tax.cost_of(one, 3.0) == {"iterations": 200, "seconds": 20.0, "passes": 200}
-    assert tax.cost_of(one, 1.5) == {"iterations": 400, "seconds": 40.0, "passes": 200 + 600}
-    assert tax.cost_of(one, 0.5) is None
+    assert tax_tables.cost_of(one, 3.0) == {"iterations": 200, "seconds": 20.0, "passes": 200}
+    assert tax_tables.cost_of(one, 1.5) == {"iterations": 400, "seconds": 40.0, "passes": 200 + 600}
+    assert tax_tables.cost_of(one, 0.5) is None
+    # The other stops at 3.0, which both reach; only its control does.
+    other = {**one, "looks": [{**look, "baseline": 2.9} for look in looks[:2]]}
+    first, second = ({**cell, "recipe": name} for cell, name in ((one, "all"), (other, "half")))
+    rows = tax_tables.costs([first, second]).splitlines()
+    assert rows[0].startswith("| until the bound is 3.000 |")
+    assert rows[2:] == ["| all | 200 | 200 | 20 | nan |", "| half | 200 | 400 | 20 | 100 |"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Thoughts grown on a trained decoder, in two commands or in one; and the controls beside them."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -173,3 +174,12 @@ def test_the_command_line(run_config, tmp_path, text_file, capsys):
     again = ["train", "--config", str(tmp_path / "b"), "--out", str(tmp_path / "d"), "--quiet"]
     assert main(again) == 0
     assert "its thoughts were grown on" in capsys.readouterr().err
+    capsys.readouterr()
+    score = ["--bounds", "elbo:2,prior:2", "--split", "train", "--json", "--tax"]
+    assert main(["evaluate", str(tmp_path / "a"), *score]) == 0
+    found = json.loads(capsys.readouterr().out)
+    gap = found["elbo"]["nats_per_token"] - found["baseline"]["nats_per_token"]
+    assert found["tax"]["elbo"]["nats_per_token"] == pytest.approx(gap)
+    assert found["tax"]["prior"]["standard_error"] > 0
+    assert main(["evaluate", out, *score]) == 2
+    assert "has no control to tax thoughts against" in capsys.readouterr().err
