@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Le
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from ltm_pyro.errors import InputError
@@ -32,6 +32,7 @@ Names = tuple[str, ...]
 
 Vocabulary = Annotated[Count, Le(2**22)]
 """Of a tokenizer that is trained here."""
+UpToOne = Annotated[float, Ge(0), Le(1)]
 MOST_LAYERS = 4096
 """Deeper than any decoder; each is a module, which takes time to make."""
 
@@ -199,6 +200,7 @@ class Slow:
     head, the weights themselves are fp32; `compile` compiles its layers, and with `recompute` they
     run again in the backward pass instead of keeping what it needs. `decay` is weight decay on
     matrices; AdamW's betas are 0.9 and 0.95, as in the paper, unless `options` says otherwise.
+    With `importance` K above 1 the step ascends the bound that `iwae:K` reports, not the ELBO.
     """
 
     steps: Count = 1
@@ -207,6 +209,7 @@ class Slow:
     warmup: Whole = 1000
     clip: Positive = 1.0
     accumulate: Count = 1
+    importance: Count = 1
     decay: NotNegative = 0.1
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
@@ -269,8 +272,8 @@ class Objective:
 class Training:
     """How long, on how much at a time, from which seed, and how often to look.
 
-    `steps` and the `_every` count iterations, `batch` and `check_rows` rows. `baseline` also
-    trains the decoder without latents, on the same batches.
+    `steps` and the `_every` count iterations, `batch` and `check_rows` rows. The `baseline` is what
+    the price of thoughts is measured against; see `ltm_pyro.bounds.tax`.
     """
 
     steps: Whole = 1000
@@ -279,8 +282,13 @@ class Training:
     """Rows in a batch."""
     seed: Whole = 0
     """Every draw follows from it."""
+    speak: UpToOne = 0.0
+    """Speak, then think: for this share of the iterations the decoder is trained without thoughts,
+    which are then grown on it."""
     baseline: bool = False
-    """Also train the same decoder without latents, on the same batches."""
+    """Also train a decoder without latents, on the same batches."""
+    control: Literal["decoder", "parameters", "flops"] = "decoder"
+    """The same decoder; a wider one, of as many parameters; or more batches, for equal FLOPs."""
     check_every: Count = 100
     """Iterations between looks at held-out text."""
     check_rows: Count = 64

@@ -40,3 +40,15 @@ class AutoregressiveModel(TextModel):
                 self.decoder, None, batch.lengths, length, prelude, positions
             )
             pyro.sample("tokens", likelihood, obs=batch.tokens)
+
+
+class Speaking(AutoregressiveModel):
+    """A latent-thought model's own decoder, without its thoughts.
+
+    Args:
+        model: whose decoder it is, weights and all.
+    """
+
+    def __init__(self, model: TextModel):
+        TextModel.__init__(self)
+        self.decoder = model.decoder

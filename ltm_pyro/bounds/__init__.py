@@ -12,6 +12,7 @@ from ltm_pyro.bounds.estimate import BOUNDS
 from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.report import Figure, Report, differences, paired_difference
 from ltm_pyro.bounds.sandwich import Sandwich, sandwich
+from ltm_pyro.bounds.tax import Tax, taxes
 
 __all__ = [
     "BOUNDS",
@@ -19,11 +20,13 @@ __all__ = [
     "Figure",
     "Report",
     "Sandwich",
+    "Tax",
     "certify",
     "differences",
     "evaluate",
     "paired_difference",
     "sandwich",
+    "taxes",
 ]
 
 for _module in pkgutil.iter_modules(__path__):

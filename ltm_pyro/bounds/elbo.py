@@ -64,7 +64,7 @@ def baseline(task: Task) -> Estimate:
     )  # fmt: skip
     flops = " beside ".join(f"{one / 1e6:,.3g}" for one in spent)
     protocol = (
-        f"exact: the same decoder without latents ({sizes} parameters, {flops} million FLOPs a "
+        f"exact: a decoder without latents ({sizes} parameters, {flops} million FLOPs a "
         "token in training)"
     )
     return Estimate(-terms.log_likelihood[0], protocol, holds_prior_density=False)

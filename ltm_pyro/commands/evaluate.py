@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds import Report, certify, differences, sandwich
+from ltm_pyro.bounds import Report, certify, differences, sandwich, taxes
 from ltm_pyro.commands.text import FlatText, Text, as_json, say, show
 from ltm_pyro.config import (
     Fast,
@@ -37,6 +37,8 @@ class Evaluate:
     """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws)."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps for each document (default: as in training)."""
+    tax: bool = False
+    """Also what thoughts cost: each bound less the run's control, paired (below 0 they earn)."""
     against: Path | None = None
     """Another run with the same tokenizer: paired differences on the same documents."""
     sandwich: Whole = 0
@@ -74,6 +76,11 @@ class Evaluate:
         # Other text may hold documents that were trained on; who names train or all wants them.
         known = None if self.split in ("train", "all") else seen(run.path)
         rows, met = without_seen(corpus.rows(split), known)
+        if self.tax and run.baseline is None:
+            raise InputError(
+                f"{run.path} has no control to tax thoughts against: train it with --baseline, or "
+                "--control parameters or flops"
+            )
         say(f"run: {run.path}, the {self.checkpoint} checkpoint, of iteration {run.step}")
         say(f"data: {corpus.name}, split {split}: {len(rows)} rows")
         if met:
@@ -95,6 +102,10 @@ class Evaluate:
             "trained_tokens": trained,
             "notes": list(corpus.notes),
         }  # fmt: skip
+        if self.tax:
+            prices = taxes(report)
+            found["tax"] = {name: price.to_dict() for name, price in prices.items()}
+            texts += [str(price) for price in prices.values()]
         if other is not None:
             columns = other.config.data.columns
             if columns != corpus.columns:  # the other run's prior has codes of its own

@@ -1,7 +1,7 @@
 """`ltm train`."""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,7 +33,8 @@ from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_decoder, build_guide, build_prior
 from ltm_pyro.runs.checks import check_density, check_fits
 from ltm_pyro.runs.devices import device_named
-from ltm_pyro.runs.record import config_from, read_config, versions
+from ltm_pyro.runs.record import config_from, read_config
+from ltm_pyro.runs.repeating import unlike
 from ltm_pyro.runs.training import for_corpus
 from ltm_pyro.runs.trust import check_code, check_data, explain
 
@@ -53,6 +54,10 @@ BESIDE_CONFIG = {
 """Options of `ltm train` that a configuration given with --config leaves open."""
 
 
+SIZES = {"length", "tokenizer", "vocabulary", "layout", "decoder"}
+"""Options that the run sets which thoughts are grown on."""
+
+
 @dataclass(frozen=True)
 class Train:
     """Train a latent-thought model on text."""
@@ -64,6 +69,9 @@ class Train:
     """Repeat a run from its config.json, or train a configuration written as JSON; may stand
     beside --out, --steps, --seed, --overwrite, --resume, --quiet, --device and the options of the
     text."""
+    grow_on: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
+    """Grow thoughts on a trained decoder, on its text unless --data is given: its control's, if the
+    run has one, else its model's, whose own thoughts are left behind. It sets the architecture."""
     preset: str = "tiny"
     """tiny, small, medium or large."""
     training: Annotated[Training, tyro.conf.arg(name="")] = PRESETS["tiny"].training
@@ -156,10 +164,27 @@ class Train:
             training=self.training,
             callbacks=tuple(Named(name) for name in self.callback),
         )
+        if self.training.control != "decoder" and "no-baseline" not in self.given:
+            training = dataclasses.replace(self.training, baseline=True)
+            config = config.replace(training=training)
         for named in config.callbacks:
             build_callback(named)  # a wrong name is told before the text is read
         config = ltm.released_protocol(config) if self.protocol == "released" else config
         return config if corpus is None else for_corpus(config, corpus)
+
+    def grown(self, run: ltm.Run) -> Config:
+        """The configuration of new thoughts on a run's decoder."""
+        architecture = run.config.architecture
+        thoughts = dataclasses.replace(self.thoughts, layers=architecture.layers)
+        before = run.config.data
+        columns = dict.fromkeys(before.columns, ())  # whose values are those of the text
+        data = self.text.over(dataclasses.replace(before, columns=columns))
+        check_data(run.path, data, run.record, self.trust, self.given)
+        # Made as of any other sizes, so that what is wrong with it is told by its name.
+        made = dataclasses.replace(self, architecture=architecture, thoughts=thoughts)
+        return made.config().replace(
+            architecture=architecture, data=data, decoder=run.config.decoder
+        )
 
     def repeated(self, file: Path) -> tuple[Config, ltm.Tokenizer | None, Mapping[str, Any] | None]:
         """The configuration in a file; of a run, its tokenizer and its record too."""
@@ -205,11 +230,14 @@ class Train:
     def run(self) -> int:
         """Train, and say where the run is and how to go on; 128 + N if signal N stopped it."""
         ltm.check_folder(self.out, self.resume, self.overwrite)
-        tokenizer = record = None
+        tokenizer = record = source = None
         if self.resume:
             config, tokenizer = self.resumed()
         elif self.repeat is not None:
             config, tokenizer, record = self.repeated(self.repeat)
+        elif self.grow_on is not None:
+            source = ltm.load(self.grow_on, trust=self.trust)
+            config, tokenizer = self.grown(source), source.tokenizer
         else:
             config = self.config()
         device_named(self.device)
@@ -231,6 +259,7 @@ class Train:
             progress=not self.quiet,
             note=say,
             device=self.device,
+            grow_on=source,
         )
         if run.step < config.training.steps:
             on = folder.resume_command(run.path)
@@ -269,28 +298,19 @@ class Train:
         return Warm(steps, self.warm_lr or 0.0)
 
 
-def unlike(record: Mapping[str, Any], corpus: ltm.Corpus) -> Iterator[str]:
-    """What keeps a run on this corpus, here and now, from being the one recorded."""
-    if record["data"]["fingerprint"] != corpus.fingerprint:
-        yield f"{corpus.name} is not the text it was trained on"
-    last = record["resumed"][-1]["of"] if record["resumed"] else record["of"]
-    if last != record["of"]:
-        yield (
-            f"it was begun for {record['of']} iterations and resumed for {last}, and the learning "
-            "rate follows the number; weights will differ"
-        )
-    before = {**record["versions"], "threads": record.get("threads")}
-    for name, now in {**versions(), "threads": torch.get_num_threads()}.items():
-        if before.get(name) != now:
-            yield f"{name} was {before.get(name)}, now it is {now}; weights may differ"
-
-
 def check_options(names: Collection[str]) -> None:
     """Raises InputError for an option that cannot stand beside --config; tells what is ignored."""
     names = sorted(names)
     ignored = [name for name in names if name not in BESIDE_CONFIG - {"seed", "config"}]
     if "resume" in names and ignored:
         say(f"--{', --'.join(ignored)}: ignored, a resumed run keeps its own configuration")
+    sizes = ("architecture.", "decoder.")
+    for name in names if "from" in names else ():
+        if name.startswith(sizes) or name in SIZES:
+            raise InputError(
+                f"--{name} is given beside --from, whose run sets it: leave it out, or train a "
+                "decoder of these sizes first"
+            )
     for name in names if "config" in names else ():
         if name not in BESIDE_CONFIG:
             raise InputError(

@@ -10,6 +10,7 @@ import torch
 from pyro.infer.autoguide import AutoGuide
 from torch import Tensor, nn
 
+from ltm_pyro.config import Objective, Slow, Warm
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
@@ -35,6 +36,19 @@ def check_model(model: nn.Module) -> None:
                 f"parameter {name} is {parameter.dtype}: log-probabilities need fp32 weights; "
                 "leave the model as it is, and ask for Fast(precision='bf16') and the like"
             )
+
+
+def check_importance(slow: Slow, objective: Objective, warm: Warm | None) -> None:
+    """Raises InputError for an importance-weighted slow step beside what it has no meaning for."""
+    if slow.importance == 1:
+        return
+    beside = "objective.free_bits" if objective.free_bits else "warm.lr" if warm and warm.lr else ""
+    if beside:
+        raise InputError(
+            f"slow.importance is {slow.importance}, and {beside} is set: an importance-weighted "
+            "bound has no KL that could be free, and its draws move the weights alone; leave one "
+            "of the two out"
+        )
 
 
 def guide_of(make: Any, model: Any, documents: int) -> Guide:

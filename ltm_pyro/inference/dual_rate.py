@@ -20,7 +20,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.files import Steady
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
-from ltm_pyro.inference.checks import check_model, with_gradients
+from ltm_pyro.inference.checks import check_importance, check_model, with_gradients
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import (
     InnerLoop,
@@ -39,7 +39,7 @@ from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.names import new_optimizer
 from ltm_pyro.options import Count, Whole, checked, taken
-from ltm_pyro.programs.elbo import assert_finite, elbo_terms, frozen
+from ltm_pyro.programs.elbo import assert_finite, bound_terms, frozen
 from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.seeds import Noise, Stream, derive
 
@@ -96,6 +96,7 @@ class DualRateSVI:
         self.model, self.guide, self.seed = model, guide, seed
         self.fast, self.slow = fast or Fast(), slow or Slow()
         self.objective = objective or Objective()
+        check_importance(self.slow, self.objective, warm)
         self.done, self._looked = 0, False
         self.shared: nn.Module | None = getattr(guide, "keywords", {}).get("shared")
         trained = [p for p in self.global_parameters() if p.requires_grad]
@@ -118,6 +119,10 @@ class DualRateSVI:
         """What the slow step trains: decoder, learned prior, and what guides share."""
         shared = [] if self.shared is None else list(self.shared.parameters())
         return [*self.model.parameters(), *shared]
+
+    def kl_weight(self, total: int | None) -> float:
+        """The KL's weight in the next step, of `total`."""
+        return self.objective.weight(self.done, total)
 
     @checked
     @with_gradients
@@ -154,7 +159,7 @@ class DualRateSVI:
         own_tokens = batch.token_count
         tokens = self.world.sum(own_tokens)
         size = -(-len(batch) // self.slow.accumulate)
-        weight = self.objective.weight(self.done, total)
+        weight = self.kl_weight(total)
         self.optimizer.zero_grad(set_to_none=True)
         fitted: list[tuple[Guide, Rows, Noise]] = []
         loops: list[InnerLoop] = []
@@ -220,7 +225,7 @@ class DualRateSVI:
             guide.zero_grad()
             still = nullcontext() if joint is not None else frozen(guide)
             with still, computing(self.slow, self.model), noise.draw():
-                terms = elbo_terms(self.model, guide, part)
+                terms = bound_terms(self.model, guide, part, self.slow.importance)
             assert_finite(terms, f"the slow step of iteration {self.done + 1}")
             objective = terms.objective(weight, self.objective.free_bits)
             with frozen(guide):

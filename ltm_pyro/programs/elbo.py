@@ -1,5 +1,6 @@
 """The ELBO of each document, in its parts, from one pair of Pyro traces."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from ltm_pyro.programs.densities import (
     at,
     draw_latents,
     joined,
+    log_density,
+    log_joint,
     needs_thoughts,
     sites,
     with_particles,
@@ -123,6 +126,39 @@ def elbo_terms(
         else:
             kl_by_site = {"z": sum(log_q.values()) - sum(log_p.values())}
     return ElboTerms(log_likelihood, kl_by_site, p_trace.nodes["_RETURN"]["value"])
+
+
+@dataclass(frozen=True)
+class ImportanceTerms(ElboTerms):
+    """The same parts, a draw of z a particle, for log (1/K) sum_k p(x, z_k) / q(z_k).
+
+    The KL is each draw's own log q(z) - log p(z), so the parts are still those of the ELBO.
+    """
+
+    def objective(self, kl_weight: float = 1.0, free_bits: float = 0.0) -> Tensor:
+        """The importance-weighted bound of all particles, (1, documents) (Burda et al. 2016).
+
+        Its gradient in the model is that of the draws, each by its share of the weights. A KL's
+        weight is a power of p(z) / q(z), and no nat of it is free.
+        """
+        log_w = self.log_likelihood - kl_weight * self.kl
+        return torch.logsumexp(log_w, 0, keepdim=True) - math.log(len(log_w))
+
+
+def bound_terms(model: Program, guide: Program, batch: Rows, importance: int = 1) -> ElboTerms:
+    """The terms of the ELBO, or of the importance-weighted bound of that many draws.
+
+    The latter is differentiable in the model alone. Without latents both are the likelihood.
+    """
+    if importance > 1:
+        with torch.no_grad():
+            latents = draw_latents(guide, batch, importance)
+        if latents:
+            with torch.no_grad():
+                log_q = log_density(guide, latents, batch)
+            log_p, log_likelihood = log_joint(model, latents, batch)
+            return ImportanceTerms(log_likelihood, {"z": log_q - log_p}, None)
+    return elbo_terms(model, guide, batch)
 
 
 def sample_thoughts(

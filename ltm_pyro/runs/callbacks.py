@@ -12,13 +12,14 @@ from ltm_pyro.config import Config
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI, StepReport
 from ltm_pyro.inference.world import ALONE, World
-from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.models import TextModel
 from ltm_pyro.names import kebab
-from ltm_pyro.options import Whole
+from ltm_pyro.options import NotNegative, Whole, taken
 from ltm_pyro.runs import folder
+from ltm_pyro.runs.control import build_control, passes
+from ltm_pyro.runs.growing import follow
 from ltm_pyro.runs.looks import BOUND, held_out, in_words, look
 from ltm_pyro.runs.record import check_parts
-from ltm_pyro.seeds import seeded
 
 if TYPE_CHECKING:
     from ltm_pyro.runs.trainer import Trainer
@@ -63,33 +64,63 @@ class Callback:
 
 
 class Baseline(Callback):
-    """Trains the decoder without latents on the same batches.
+    """Trains a control without latents on the same batches; see `Training.control`.
+
+    While the model's decoder speaks alone, the same decoder is the control: it follows. A control
+    of equal FLOPs sees as many more batches, from then on, as cost what the model's iterations do.
 
     Attributes:
         svi: its training.
+        passes: batches that it sees for one of the model's, once that thinks.
     """
 
-    def __init__(self, config: Config, world: World = ALONE, device: torch.device | None = None):
-        seed = config.training.seed
-        with seeded(seed):
-            plain = AutoregressiveModel(config).to(device)
+    def __init__(
+        self,
+        config: Config,
+        model: TextModel,
+        world: World = ALONE,
+        device: torch.device | None = None,
+    ):
+        seed, self.control = config.training.seed, config.training.control
+        plain = build_control(config, model).to(device)
         self.svi = DualRateSVI(plain, NoGuide, slow=config.slow, seed=seed, world=world)
+        self.passes = 0.0 if self.control == "flops" else 1.0
+
+    def begin(self, trainer: "Trainer") -> None:
+        """Go on from the decoder that thoughts were grown on; count FLOPs, if as many are due."""
+        if trainer.start is not None and not trainer.svi.done:
+            follow(self.svi, trainer.svi)
+        if not self.passes:
+            training = trainer.config.training
+            rows = trainer.corpus.train.batch(0, training.batch, training.seed)
+            self.passes = max(1.0, passes(trainer.svi, self.svi, rows.to(trainer.place)))
 
     def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
-        """One step; adds `baseline_nats_per_token`."""
-        training = trainer.config.training
-        rows = trainer.corpus.train.batch(trainer.svi.done - 1, training.batch, training.seed)
-        found = self.svi.step(self.svi.world.share(rows), training.steps)
-        line["baseline_nats_per_token"] = found.nats_per_token
+        """One step, or several; adds `baseline_nats_per_token`, of the last."""
+        training, svi = trainer.config.training, trainer.svi
+        if svi.speaking and self.control != "parameters":
+            follow(self.svi, svi)
+            line["baseline_nats_per_token"] = report.nats_per_token
+            return
+        due, total = (
+            svi.spoken + int(self.passes * (steps - svi.spoken))
+            for steps in (svi.done, training.steps)
+        )
+        while self.svi.done < due:
+            rows = trainer.corpus.train.batch(self.svi.done, training.batch, training.seed)
+            found = self.svi.step(self.svi.world.share(rows), total)
+            line["baseline_nats_per_token"] = found.nats_per_token
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimizer and step."""
-        return {"model": self.svi.model.state_dict(), "svi": self.svi.state_dict()}
+        own = {"model": self.svi.model.state_dict(), "svi": self.svi.state_dict()}
+        return {**own, "passes": self.passes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self.svi.model.load_state_dict(state["model"])
         self.svi.load_state_dict(state["svi"])
+        self.passes = taken("passes", state.get("passes", 1.0), NotNegative)
 
     def modules(self) -> Mapping[str, nn.Module]:
         """The decoder's weights."""
@@ -174,11 +205,12 @@ class Saving(Callback):
 
 def standard(
     config: Config,
+    model: TextModel,
     given: Sequence[Callback] = (),
     world: World = ALONE,
     device: torch.device | None = None,
 ) -> list[Callback]:
-    """Everything that happens after an iteration of a run, in order."""
-    baseline = Baseline(config, world, device) if config.training.baseline else None
+    """Everything that happens after an iteration of a run of this model, in order."""
+    baseline = Baseline(config, model, world, device) if config.training.baseline else None
     looks = Looks(baseline)
     return [*([] if baseline is None else [baseline]), looks, *given, Log(), Saving(looks)]

@@ -18,6 +18,7 @@ from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.options import checked
 from ltm_pyro.programs.elbo import weights_not_finite
 from ltm_pyro.runs.build import build_guide, build_model, shared_of
+from ltm_pyro.runs.control import build_control
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.folder import (
     BASELINE,
@@ -130,7 +131,7 @@ def load_own(path: Path, checkpoint: str = "last", device: str = "cpu") -> Run:
     try:
         model.load_state_dict(state)
         if beside or config.training.baseline:
-            baseline = AutoregressiveModel(config).to(place)
+            baseline = build_control(config, model).to(place)
             baseline.load_state_dict(beside)
         if of_guide or shared_of(guide) is not None:
             (shared_of(guide) or nn.Module()).load_state_dict(of_guide)

@@ -35,6 +35,8 @@ COLUMNS = {
     "held_out_kl": ("KL", "{:.4f}"),
     "held_out_prior": ("prior", "{:.4f}"),
     "held_out_baseline": ("no latents", "{:.4f}"),
+    "held_out_tax": ("tax", "{:+.4f}"),
+    "held_out_tax_standard_error": ("± s.e.", "{:.4f}"),
     "held_out_bits_per_byte": ("bits/byte", "{:.4f}"),
     "minutes": ("minutes", "{:.2f}"),
 }

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ltm_pyro.bounds import evaluate
+from ltm_pyro.bounds import evaluate, taxes
 from ltm_pyro.data import Corpus, Rows
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models import TextModel
@@ -20,8 +20,9 @@ def held_out(corpus: Corpus, most: int) -> Rows:
 def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) -> dict[str, float]:
     """Figures of held-out rows, for a log's line; {} if there are none.
 
-    `held_out_` before `elbo` (the bound), `standard_error`, `kl` (its part in the bound), `prior`
-    and `baseline`, all in nats per token, and `bits_per_byte`. Every look has the same draws.
+    `held_out_` before `elbo` (the bound), `standard_error`, `kl` (its part in the bound), `prior`,
+    `baseline`, `tax` and `tax_standard_error` (the bound less the baseline, paired by document),
+    all in nats per token, and `bits_per_byte`. Every look has the same draws.
     """
     if not len(rows):
         return {}
@@ -39,6 +40,10 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
     elbo = report["elbo"]
     found = {f"held_out_{name}": one.nats_per_token for name, one in report.figures.items()}
     found["held_out_standard_error"] = elbo.standard_error
+    if baseline is not None:
+        tax = taxes(report)["elbo"]
+        found["held_out_tax"] = tax.nats_per_token
+        found["held_out_tax_standard_error"] = tax.standard_error
     found["held_out_kl"] = float(elbo.parts["kl"].sum() / elbo.tokens.sum())
     found["held_out_bits_per_byte"] = elbo.bits_per_byte
     return {name: value for name, value in found.items() if not math.isnan(value)}
@@ -52,4 +57,6 @@ def in_words(line: dict[str, Any]) -> str:
     text += f" (KL {line['held_out_kl']:.3f}), prior {line['held_out_prior']:.3f}"
     if "held_out_baseline" in line:
         text += f", without latents {line['held_out_baseline']:.3f}"
+    if "held_out_tax_standard_error" in line:
+        text += f", tax {line['held_out_tax']:+.3f} ± {line['held_out_tax_standard_error']:.3f}"
     return text + " nats/token"

@@ -13,7 +13,9 @@ from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, NotFinite, first_line
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.inference.memory import STAGED, Memory
+from ltm_pyro.inference.speaking import SpeakThenThink
 from ltm_pyro.inference.world import ALONE, World
+from ltm_pyro.models import TextModel
 from ltm_pyro.models.size import out_of_memory
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model
@@ -31,6 +33,7 @@ from ltm_pyro.runs.checks import (
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.failures import LOWER_MEMORY, LOWER_RATES
 from ltm_pyro.runs.finite import not_finite
+from ltm_pyro.runs.growing import grow
 from ltm_pyro.runs.lock import alone
 from ltm_pyro.runs.manifest import Manifest
 from ltm_pyro.runs.record import CONFIG, read_config
@@ -54,6 +57,7 @@ class Trainer:
             configuration names.
         device: where it is computed, e.g. "cuda"; weights are drawn on the CPU, whatever it is.
         world: the processes that train together; this one alone unless given.
+        start: a model whose trained decoder thoughts are grown on; a control goes on from it too.
 
     Attributes:
         place: the device.
@@ -77,6 +81,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         world: World = ALONE,
         device: str = "cpu",
+        start: TextModel | None = None,
     ):
         check_corpus(corpus, config)
         warn_of_main(config)
@@ -85,14 +90,18 @@ class Trainer:
         seed = config.training.seed
         self.place = device_named(device)
         model = build_model(config).to(self.place)
+        self.start = start
+        if start is not None:
+            grow(model, config, start)
         guide = build_guide(config.guide, model, seed)
         check_density(config, guide)
         try_guide(config, model, guide, corpus.train[:1].to(self.place))
-        self.svi = DualRateSVI(
-            model, guide, config.fast, config.slow, config.objective, seed, config.warm, world
-        )
+        self.svi = SpeakThenThink(
+            model, guide, config.fast, config.slow, config.objective, seed, config.warm, world,
+            speak=config.training.speak,
+        )  # fmt: skip
         given = [*(build_callback(named) for named in config.callbacks), *callbacks]
-        self.callbacks = standard(config, given, world, self.place)
+        self.callbacks = standard(config, model, given, world, self.place)
         check_callbacks(self.callbacks)
         self.saved: int | None = None
         self.resumed = self.stopping = False
@@ -225,6 +234,8 @@ class Trainer:
             for callback in self.callbacks:
                 callback.begin(self)
                 begun.append(callback)
+            if self.start is not None and self.saved is None:
+                self.save()  # so that a resumed run needs no other
             if self.svi.done < training.steps:
                 with stop_signals() as self.asked, repeatable(self.place):
                     left = training.steps - self.svi.done

@@ -31,6 +31,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     device: str = "cpu",
     about: Mapping[str, Any] | None = None,
+    grow_on: Run | None = None,
 ) -> Run:
     """Train the configuration's model in a folder, and return the run.
 
@@ -44,6 +45,8 @@ def train(
         callbacks: what else is to happen after each iteration; see `ltm_pyro.runs.callbacks`.
         device: where it is computed, e.g. "cuda"; the run that is returned is there too.
         about: facts to keep in the run's record, beside its own; plain JSON types.
+        grow_on: a run whose trained decoder new thoughts are grown on: its control's if it has
+            one, else its model's own. A control of this run goes on from it too.
 
     Raises:
         InputError: if the folder holds a run and neither `resume` nor `overwrite` is given.
@@ -58,9 +61,10 @@ def train(
             "has here: resume with ltm.load_data(config) of the run's own configuration"
         )
     trainer = Trainer(
-        corpus, config.replace(data=_data(config, corpus)), out, callbacks, device=device
-    )
-    trainer.about = about or {}
+        corpus, config.replace(data=_data(config, corpus)), out, callbacks, device=device,
+        start=None if grow_on is None else grow_on.baseline or grow_on.model,
+    )  # fmt: skip
+    trainer.about = {**grown_on(grow_on), **(about or {})}
     with alone(out):
         if resume:
             trainer.resume()
@@ -69,6 +73,15 @@ def train(
         elif overwrite:
             folder.clear(out)
         return trainer.run(progress, note)
+
+
+def grown_on(run: Run | None) -> dict[str, Any]:
+    """What a record says of the run that thoughts were grown on."""
+    if run is None:
+        return {}
+    of = "its model" if run.baseline is None else "its control"
+    place = str(run.path.resolve())
+    return {"grown_on": {"run": place, "id": run.record.get("id"), "step": run.step, "of": of}}
 
 
 def check_folder(out: Path, resume: bool, overwrite: bool) -> None:

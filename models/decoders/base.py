@@ -68,6 +68,19 @@ class Decoder(nn.Module, ABC):
     def next(self, state: State, inputs: Tensor) -> Tensor:
         """Read n more input tokens (B, n); their hidden states (B, n, D). The state moves on."""
 
+    def silence(self) -> None:
+        """Draw what reads z anew, such that p(x | z) is the same for every z, and not its gradient.
+
+        It is then what `hidden(h, None)` gives, so thoughts can be grown on a decoder that speaks.
+
+        Raises:
+            InputError: for a class that does not say how.
+        """
+        raise InputError(
+            f"{type(self).__name__} cannot be grown thoughts on: it has no method silence(), which "
+            "begins where hidden(h, z) is hidden(h, None) for every z"
+        )
+
     def forward(self, tokens: Tensor, z: Tensor | None = None) -> Tensor:
         """Token ids (B, N) and thoughts (B, L, S, E) -> hidden states (B, N, D)."""
         return self.hidden(self.read(tokens), z)

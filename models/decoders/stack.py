@@ -151,6 +151,11 @@ class Stack(Decoder):
             h = self.run(layer, h, own, wanted if last else None, i == 0)
         return self.norm(h)
 
+    def silence(self) -> None:
+        """Begin where no thought is heard, in any layer."""
+        for i in range(len(self.layers)):
+            self._layer(i).thought.silence()
+
     def start(self, z: Tensor | None, rows: int, rewinds: int = 0) -> State:
         """Before the first token; keys and values of the thoughts are made once."""
         known: list[tuple[Tensor, ...]] = []

@@ -22,6 +22,15 @@ class ThoughtAttention(nn.Module):
         self.kv = nn.Linear(thoughts.dim, 2 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
+    def silence(self) -> None:
+        """Begin where no thought is heard: nothing is written, of queries and keys at unit scale.
+
+        The text's likelihood is then the same for every z, and its gradient in `out` is not zero.
+        """
+        nn.init.normal_(self.q.weight, std=self.q.in_features**-0.5)
+        nn.init.normal_(self.kv.weight, std=self.kv.in_features**-0.5)
+        nn.init.zeros_(self.out.weight)
+
     def forward(self, h: Tensor, k: Tensor, v: Tensor, here: Tensor | None = None) -> Tensor:
         """Text (B, N, D), keys and values of the thoughts (B, heads, S, size) -> (B, N, D).
 

@@ -1,0 +1,197 @@
+"""Where the truth is known: `python -m ltm_pyro.experiments.known`.
+
+For each corpus of `data.synthetic` a small model is trained, by speaking first, and its bounds on
+held-out documents stand beside their exact entropy, with the hidden code and without it, and beside
+the decoder without latents, whose window does not reach what the code explains. What z knows of the
+code is told by a linear reader of z, fitted on half of the documents and tried on the rest.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltm_pyro.bounds import certify, evaluate, paired_difference, taxes
+from ltm_pyro.config import Config, Fast, Slow, Thoughts
+from ltm_pyro.data.synthetic import KNOWN, Known
+from ltm_pyro.experiments.base import RACE
+from ltm_pyro.files import make_folder, write
+from ltm_pyro.guides import Covariance, NoGuide
+from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.inference.posterior import infer
+from ltm_pyro.inference.speaking import SpeakThenThink
+from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.seeds import seeded
+
+TOKENS = 64
+
+
+SMALL = dataclasses.replace(RACE, thoughts=Thoughts(2, 2, 4), slow=Slow(lr=5e-3, warmup=10))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How much is trained and scored; `steps` natural-gradient steps fit held-out documents."""
+
+    iterations: int = 1000
+    steps: int = 32
+    speak: float = 0.2
+    documents: int = 256
+    certified: int = 0
+    train: int = 8192
+    config: Config = SMALL
+
+
+def corpus(name: str, documents: int, seed: int) -> Known:
+    """One of `KNOWN`, of the usual length."""
+    make: Any = KNOWN[name]  # a template has a length of its own
+    found: Known = make(documents, **({} if name == "templates" else {"tokens": TOKENS}), seed=seed)
+    return found
+
+
+def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
+    """Exact entropies, bounds, certificate, control, and what z knows of the code; plain types."""
+    train, test = corpus(name, setup.train, 1000 + seed).rows, corpus(name, setup.documents, seed)
+    length = train.tokens.shape[1]
+    architecture = dataclasses.replace(setup.config.architecture, length=length)
+    config = setup.config.replace(architecture=architecture)
+    with seeded(seed):
+        model, control = LatentThoughtModel(config), AutoregressiveModel(config)
+    batch, fast = config.training.batch, Fast.quick()
+    SpeakThenThink(model, Covariance, fast, config.slow, seed=seed, speak=setup.speak).fit(
+        train, setup.iterations, batch, progress=False
+    )
+    DualRateSVI(control, NoGuide, slow=config.slow, seed=seed).fit(
+        train, setup.iterations, batch, progress=False
+    )
+    longer = dataclasses.replace(fast, steps=setup.steps)
+    report = evaluate(
+        model, test.rows, ("elbo:16", "iwae:64", "prior:16"), guide=Covariance, fast=longer,
+        baseline=control, seed=seed, repeat=0, progress=False,
+    )  # fmt: skip
+    exact, tokens = test.nats.numpy(), report["elbo"].tokens
+    gaps = {}
+    for bound in ("elbo", "iwae", "baseline"):
+        truth = dataclasses.replace(report[bound], name="exact", nats=exact)
+        gaps[bound] = paired_difference(report[bound], truth)
+    z = infer(model, test.rows, Covariance, longer, seed).sample(1)[0].flatten(1)
+    found = {
+        "corpus": name,
+        "seed": seed,
+        "iterations": setup.iterations,
+        "exact": float(exact.sum() / tokens.sum()),
+        "exact_given_code": test.nats_per_token_given_code,
+        "nats_per_token": {n: f.nats_per_token for n, f in report.figures.items()},
+        "above_exact": {n: {"nats": gap, "standard_error": e} for n, (gap, e) in gaps.items()},
+        "above_exact_share": {n: gap / test.nats_per_token for n, (gap, _) in gaps.items()},
+        "tax": {n: tax.to_dict() for n, tax in taxes(report).items()},
+        "code": recovered(z, test.code),
+    }
+    if setup.certified:
+        some = test.rows[: setup.certified]
+        enclosed = certify(
+            model, some, guide=Covariance, fast=longer, seed=seed, chains=64, simulated=16
+        ).to_dict()
+        del enclosed["documents"]
+        entropy = float(exact[: setup.certified].sum()) / some.token_count
+        found["certificate"] = {"exact_nats_per_token": entropy, **enclosed}
+    return found
+
+
+def recovered(z: Tensor, code: Tensor) -> dict[str, float]:
+    """What a linear reader finds of a code in thoughts (documents, dimensions), on held-out ones.
+
+    `information` is a lower bound on the mutual information of code and z, in nats (Barber &
+    Agakov 2003): the code's entropy less what it costs the reader; `accuracy` the share of codes
+    that it names, or, of points, the share of their variance that it explains.
+    """
+    half = len(z) // 2
+    z = ((z - z.mean(0)) / z.std(0).clamp(min=1e-6)).double()
+    z = torch.cat([z, torch.ones(len(z), 1, dtype=z.dtype)], 1)
+    if code.dtype.is_floating_point:
+        return _points(z, code.double(), half)
+    classes = int(code.max()) + 1
+    weights = torch.zeros(z.shape[1], classes, dtype=z.dtype, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        cost = torch.nn.functional.cross_entropy(z[:half] @ weights, code[:half])
+        total: Tensor = cost + 1e-2 * weights.square().sum() / half
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    with torch.no_grad():
+        scores = z[half:] @ weights
+        cost = float(torch.nn.functional.cross_entropy(scores, code[half:]))
+        named = float((scores.argmax(1) == code[half:]).double().mean())
+    return {
+        "information": math.log(classes) - cost,
+        "entropy": math.log(classes),
+        "accuracy": named,
+    }
+
+
+def _points(z: Tensor, code: Tensor, half: int) -> dict[str, float]:
+    """The same for points of N(0, I), read with Gaussian errors."""
+    read = torch.linalg.lstsq(z[:half], code[:half]).solution
+    left = code - z @ read
+    variance = left[:half].var(0)
+    cost = 0.5 * ((2 * math.pi * variance).log() + left[half:].square() / variance).sum(1).mean()
+    entropy = code.shape[1] * 0.5 * math.log(2 * math.pi * math.e)
+    explained = 1 - left[half:].square().mean() / code[half:].var(0).mean()
+    return {"information": entropy - float(cost), "accuracy": float(explained)}
+
+
+def line(found: dict[str, Any]) -> str:
+    """A row of a Markdown table."""
+    nats, above, code = found["nats_per_token"], found["above_exact"], found["code"]
+    gaps = " | ".join(
+        f"{nats[n]:.4f} ({above[n]['nats']:+.4f} ± {above[n]['standard_error']:.4f})"
+        for n in ("elbo", "iwae", "baseline")
+    )
+    return (
+        f"| {found['corpus']} | {found['exact_given_code']:.4f} | {found['exact']:.4f} | {gaps} | "
+        f"{code['accuracy']:.2f} | {code['information']:.2f} |"
+    )
+
+
+TITLES = (
+    "corpus", "exact, code known", "exact", "bound (above exact)", "iwae:64", "no latents",
+    "code named", "nats of it in z",
+)  # fmt: skip
+HEAD = f"| {' | '.join(TITLES)} |\n{'|---' * len(TITLES)}|"
+
+
+def main(arguments: Sequence[str] | None = None, setup: Setup | None = None) -> None:
+    """Train, print and save."""
+    parser = argparse.ArgumentParser("python -m ltm_pyro.experiments.known", description=__doc__)
+    parser.add_argument("--of", nargs="*", default=list(KNOWN), choices=list(KNOWN))
+    parser.add_argument("--iterations", type=int, default=Setup.iterations)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--certified", type=int, default=0, help="documents to enclose (minutes)")
+    parser.add_argument("--out", type=Path, help="a folder for known-CORPUS-SEED.json")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    setup = setup or Setup(iterations=given.iterations, certified=given.certified)
+    print(HEAD, flush=True)
+    for seed in range(given.seeds):
+        for name in given.of:
+            found = known(name, setup, seed)
+            print(line(found), flush=True)
+            if given.out is not None:
+                make_folder(given.out)
+                text = json.dumps(found, indent=1) + "\n"
+                write(given.out / f"known-{name}-{seed}.json", text.encode())
+
+
+if __name__ == "__main__":
+    main()

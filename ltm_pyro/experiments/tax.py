@@ -1,0 +1,211 @@
+"""What thoughts cost: many recipes, several seeds, each beside its control (`ltm study tax`).
+
+A cell is one recipe with one seed: a run in a folder of its own, which can be resumed like any, and
+`cell.json` beside it once it is scored. Errors over documents and over seeds are kept apart: the
+first say what other text would change, the second what another start would.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltm_pyro import files
+from ltm_pyro.bounds import evaluate, taxes
+from ltm_pyro.bounds.report import Report
+from ltm_pyro.config import Config, Fast, Named
+from ltm_pyro.data import Corpus
+from ltm_pyro.errors import InputError
+from ltm_pyro.experiments.tax_tables import plot, summary
+from ltm_pyro.guides import NoGuide
+from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.models.autoregressive import Speaking
+from ltm_pyro.options import Count, Whole, take_fields
+from ltm_pyro.runs import folder
+from ltm_pyro.runs.build import build_guide
+from ltm_pyro.runs.checkpoint import Run
+from ltm_pyro.runs.config_json import from_dict, to_dict
+from ltm_pyro.runs.control import passes
+from ltm_pyro.runs.training import train
+
+RUN, CELL, TABLE, PLOT = "run", "cell.json", "tax.json", "tax.png"
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a cell is scored: the first `rows` rows of a split, after `fast_steps` fast steps.
+
+    Beside the guide that a run was trained with, `guides` are fitted too, by `elbo` alone.
+    """
+
+    bounds: str = "elbo:8,iwae:32,prior:8"
+    rows: Count = 256
+    fast_steps: Whole = 8
+    split: str = "test"
+    guides: tuple[Named, ...] = ()
+
+    def __post_init__(self) -> None:
+        take_fields(self)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One recipe with one seed, in its folder."""
+
+    recipe: str
+    seed: int
+    config: Config
+    path: Path
+
+    def read(self, score: Score) -> dict[str, Any] | None:
+        """What it found, if it is finished.
+
+        Raises:
+            InputError: if it was made by another configuration, or scored otherwise.
+        """
+        place = self.path / CELL
+        if not place.exists():
+            return None
+        found: dict[str, Any] = json.loads(place.read_bytes())
+        if _parsed(found["made"]) != _parsed(self.made(score)):
+            raise InputError(
+                f"{place} was made by another configuration of {self.recipe!r}, or scored "
+                "otherwise: remove its folder, or give another --out"
+            )
+        return found
+
+    def made(self, score: Score) -> dict[str, Any]:
+        """What a cell follows from, as plain JSON types."""
+        config = json.loads(json.dumps(to_dict(self.config)))
+        config["data"].pop("source")  # the same text may lie elsewhere
+        return {"config": config, "score": json.loads(json.dumps(dataclasses.asdict(score)))}
+
+    def run(self, corpus: Corpus, score: Score, note: Callable[[str], Any]) -> dict[str, Any]:
+        """Train, or go on training, and score.
+
+        Raises:
+            KeyboardInterrupt: if a signal stopped it; what was done is saved.
+        """
+        out = self.path / RUN
+        resume = (out / folder.CONFIG).exists()
+        run = train(self.config, out, corpus, resume=resume, progress=False, note=note)
+        if run.stopped:
+            raise KeyboardInterrupt(run.stopped)
+        rows = corpus.rows(score.split)[: score.rows]
+        fast = dataclasses.replace(self.config.fast, steps=score.fast_steps)
+        report = evaluate(
+            run.model, rows, score.bounds, guide=run.guide, fast=fast, baseline=run.baseline,
+            seed=0, repeat=0, progress=False,
+        )  # fmt: skip
+        figures = dict(report.figures)
+        for named in score.guides:
+            other = evaluate(
+                run.model, rows, "elbo:8", guide=build_guide(named, run.model, self.seed),
+                fast=fast, seed=0, repeat=0, progress=False,
+            )  # fmt: skip
+            figures[f"elbo, {named.name}"] = other["elbo"]
+        report = Report(figures)
+        log, control = run.log(), report["baseline"]
+        assert run.baseline is not None
+        found = {
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "parameters": {
+                "model": run.model.parameter_count(),
+                "control": run.baseline.parameter_count(),
+            },
+            "tokens_seen": sum(line["tokens"] for line in log),
+            "rows_to_train_on": len(corpus.train),
+            "figures": report.to_dict(),
+            "tax": {name: tax.to_dict() for name, tax in taxes(report).items()},
+            "by_document": {
+                "tokens": control.tokens.astype(int).tolist(),
+                **{
+                    name: np.round(report[name].nats - control.nats, 4).tolist()
+                    for name in taxes(report)
+                },
+            },
+            "passes": self.passes(run, corpus),
+            "looks": looks_of(log),
+            "corpus": str(corpus),
+            "made": self.made(score),
+        }  # fmt: skip
+        files.write(self.path / CELL, (json.dumps(found, indent=1) + "\n").encode())
+        return found
+
+    def passes(self, run: Run, corpus: Corpus) -> float:
+        """What an iteration costs once the model thinks, in iterations of its decoder alone."""
+        batch = corpus.train.batch(0, self.config.training.batch, self.seed)
+        svi = DualRateSVI(run.model, run.guide, self.config.fast, self.config.slow,
+                          warm=self.config.warm)  # fmt: skip
+        alone = DualRateSVI(Speaking(run.model), NoGuide, Fast(steps=0), self.config.slow)
+        return round(passes(svi, alone, batch), 3)
+
+
+def looks_of(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """The looks at held-out text, each with the seconds of training until then."""
+    found, seconds = [], 0.0
+    for line in log:
+        seconds += line["seconds"]
+        if "held_out_elbo" in line:
+            figures = {
+                k.removeprefix("held_out_"): round(v, 5) for k, v in line.items()
+                if k.startswith("held_out_")
+            }  # fmt: skip
+            found.append({"step": line["step"], "seconds": round(seconds, 1), **figures})
+    return found
+
+
+def _parsed(made: Mapping[str, Any]) -> tuple[Config, Score]:
+    """What a cell follows from; of one made by an earlier version, with the defaults of this."""
+    return from_dict(Config, made["config"]), from_dict(Score, made["score"])
+
+
+def cells_of(recipes: Mapping[str, Config], seeds: Sequence[int], out: Path) -> list[Cell]:
+    """A cell for each recipe and seed, those of the first seed first."""
+    found = []
+    for seed in seeds:
+        for name, config in recipes.items():
+            training = dataclasses.replace(config.training, seed=seed, baseline=True)
+            place = out / name / f"seed-{seed}"
+            found.append(Cell(name, seed, config.replace(training=training), place))
+    return found
+
+
+def study(
+    cells: Sequence[Cell],
+    corpora: Mapping[str, Corpus],
+    score: Score,
+    out: Path,
+    note: Callable[[str], Any],
+) -> list[dict[str, Any]]:
+    """Train and score the cells that are not finished, and return what all of them found.
+
+    Args:
+        cells: see `cells_of`.
+        corpora: what each recipe is trained on.
+        score: how each is scored.
+        out: where the table and the plot go, after each cell.
+        note: called with a line of text for whatever happens.
+    """
+    for cell in cells:  # what does not fit is told before the long part
+        cell.read(score)
+    found: list[dict[str, Any]] = []
+    for i, cell in enumerate(cells, 1):
+        name = f"{cell.recipe}, seed {cell.seed} ({i} of {len(cells)})"
+        known = cell.read(score)
+        if known is None:
+            note(f"{name}: {cell.path}")
+            known = cell.run(corpora[cell.recipe], score, note)
+        for bound, tax in known["tax"].items():
+            error = math.nan if tax["standard_error"] is None else tax["standard_error"]
+            note(f"{name}: tax by {bound} {tax['nats_per_token']:+.4f} ± {error:.4f}")
+        found.append(known)
+        files.write(out / TABLE, (json.dumps(summary(found), indent=1) + "\n").encode())
+        plot(found, out / PLOT)
+    return found

@@ -1,0 +1,191 @@
+"""Tables of what thoughts cost, from the cells of a study."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from scipy import stats
+
+from ltm_pyro import files
+from ltm_pyro.bounds.report import ratio_error
+
+Table = dict[str, dict[str, dict[str, Any]]]
+"""By recipe and bound."""
+
+
+def summary(found: Sequence[Mapping[str, Any]]) -> Table:
+    """By recipe and bound: the tax of each seed, their mean, and its two errors.
+
+    `over_documents` is of the mean over the seeds, paired by document; `over_seeds` the spread of
+    the seeds over the root of their number, null for one. `interval` is 95 % by the seeds.
+    """
+    table: Table = {}
+    for recipe in dict.fromkeys(cell["recipe"] for cell in found):
+        cells = [cell for cell in found if cell["recipe"] == recipe]
+        tokens = np.array(cells[0]["by_document"]["tokens"], float)
+        table[recipe] = {}
+        for bound in cells[0]["tax"]:
+            of = [cell["tax"][bound]["nats_per_token"] for cell in cells]
+            nats = np.mean([cell["by_document"][bound] for cell in cells], 0)
+            n, mean = len(of), float(np.mean(of))
+            seeds = float(np.std(of, ddof=1) / math.sqrt(n)) if n > 1 else None
+            reach = None if seeds is None else seeds * float(stats.t.ppf(0.975, n - 1))
+            documents = ratio_error(nats, tokens)
+            table[recipe][bound] = {
+                "mean": mean,
+                "over_documents": documents,
+                "over_seeds": seeds,
+                "interval": None if reach is None else [mean - reach, mean + reach],
+                "by_seed": of,
+                "errors_by_seed": [cell["tax"][bound]["standard_error"] for cell in cells],
+                "seeds": [cell["seed"] for cell in cells],
+                "parts": {
+                    part: float(
+                        np.mean([cell["tax"][bound][f"{part}_per_token"] for cell in cells])
+                    )
+                    for part in ("text", "kl")
+                    if f"{part}_per_token" in cells[0]["tax"][bound]
+                },
+                "control": float(
+                    np.mean([cell["figures"]["baseline"]["nats_per_token"] for cell in cells])
+                ),
+                "verdict": verdict(mean, documents, seeds),
+            }
+    return table
+
+
+def verdict(mean: float, over_documents: float, over_seeds: float | None) -> str:
+    """Whether thoughts earn or cost by more than two of both errors."""
+    if over_seeds is None:
+        return "one seed"
+    reach = 2 * max(over_documents, over_seeds)
+    return "earn" if mean < -reach else "cost" if mean > reach else "neither"
+
+
+def in_words(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """A Markdown table, nats per token."""
+    lines = [
+        "| recipe | control | bound | tax | ± documents | ± seeds | by seed | thoughts |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for recipe, bounds in table.items():
+        for bound, row in bounds.items():
+            seeds = "" if row["over_seeds"] is None else f"{row['over_seeds']:.4f}"
+            each = ", ".join(f"{one:+.4f}" for one in row["by_seed"])
+            errors = f"{row['over_documents']:.4f} | {seeds}"
+            start = f"| {recipe} | {row['control']:.4f} | {bound} | {row['mean']:+.4f}"
+            lines.append(f"{start} | {errors} | {each} | {row['verdict']} |")
+    return "\n".join(lines)
+
+
+def traced(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """A Markdown table of where the nats go, per token, means over seeds.
+
+    With thoughts from the prior the decoder lies `at prior thoughts` above its control: what it
+    lost. Thoughts of the text change that to `at inferred ones`; `KL` pays for them, and the sum is
+    the tax of the ELBO. What importance weighting takes off it is `gap` of the guide, at least.
+    """
+    lines = [
+        "| recipe | at prior thoughts | at inferred ones | KL | tax of the ELBO | gap |",
+        "|---|---|---|---|---|---|",
+    ]
+    for recipe, row in table.items():
+        if "elbo" not in row:
+            continue
+        parts = row["elbo"]["parts"]
+        means = [row[name]["mean"] if name in row else math.nan for name in ("prior", "iwae")]
+        elbo = row["elbo"]["mean"]
+        cells = (means[0], parts["text"], parts["kl"], elbo, elbo - means[1])
+        lines.append(f"| {recipe} | {' | '.join(f'{one:+.4f}' for one in cells)} |")
+    return "\n".join(lines)
+
+
+def controls(found: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of the controls' curves: whether they have flattened, or risen again.
+
+    Held-out nats per token at the looks of training, means over seeds: the last look, how much it
+    lies below the one two thirds of the way, and how far above the lowest of all.
+    """
+    lines = [
+        "| recipe | control, last look | fell in the last third | above its best |",
+        "|---" * 4 + "|",
+    ]
+    for recipe in dict.fromkeys(cell["recipe"] for cell in found):
+        curves = [
+            [look["baseline"] for look in cell["looks"] if "baseline" in look]
+            for cell in found
+            if cell["recipe"] == recipe
+        ]
+        if not all(curves):
+            continue
+        last = float(np.mean([curve[-1] for curve in curves]))
+        fell = float(np.mean([curve[2 * (len(curve) - 1) // 3] - curve[-1] for curve in curves]))
+        above = float(np.mean([curve[-1] - min(curve) for curve in curves]))
+        lines.append(f"| {recipe} | {last:.4f} | {fell:+.4f} | {above:+.4f} |")
+    return "\n".join(lines)
+
+
+def cost_of(cell: Mapping[str, Any], bound: float) -> dict[str, float] | None:
+    """What a cell spent until the first look at which its bound was that low; None if it was never.
+
+    `iterations`, `seconds` (the control's own, and looks, are among them) and `passes`: iterations
+    of the decoder alone that cost as many FLOPs.
+    """
+    spoken = round(cell["made"]["config"]["training"]["speak"] * cell["looks"][-1]["step"])
+    for look in cell["looks"]:
+        if look["elbo"] <= bound:
+            thinking = max(0, look["step"] - spoken)
+            spent = look["step"] - thinking + cell["passes"] * thinking
+            return {"iterations": look["step"], "seconds": look["seconds"], "passes": spent}
+    return None
+
+
+def costs(found: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of what each recipe spent until a bound that all cells reach.
+
+    Of the held-out bound at the looks of training; means over seeds. A control's passes to the same
+    nats stand in the last column, in iterations of its own, where it reached them.
+    """
+    bound = max(cell["looks"][-1]["elbo"] for cell in found)
+    lines = [
+        f"| until the bound is {bound:.3f} | iterations | passes | seconds | control |",
+        "|---|---|---|---|---|",
+    ]
+    for recipe in dict.fromkeys(cell["recipe"] for cell in found):
+        cells = [cell for cell in found if cell["recipe"] == recipe]
+        spent = [one for one in (cost_of(cell, bound) for cell in cells) if one is not None]
+        means = [np.mean([one[k] for one in spent]) for k in ("iterations", "passes", "seconds")]
+        alone = [
+            next((k["step"] for k in cell["looks"] if k.get("baseline", np.inf) <= bound), np.nan)
+            for cell in cells
+        ]
+        shown = " | ".join(f"{one:,.0f}" for one in (*means, np.mean(alone)))
+        lines.append(f"| {recipe} | {shown} |")
+    return "\n".join(lines)
+
+
+def plot(found: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """The tax of the ELBO at each look of training, a line for each cell."""
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    names = list(dict.fromkeys(cell["recipe"] for cell in found))
+    for cell in found:
+        looks = [look for look in cell["looks"] if "tax" in look]
+        axis.plot(
+            [look["step"] for look in looks], [look["tax"] for look in looks], lw=1,
+            color=f"C{names.index(cell['recipe']) % 10}",
+            label=cell["recipe"] if cell["seed"] == 0 else None,
+        )  # fmt: skip
+    axis.axhline(0, color="gray", lw=0.8)
+    axis.set(xlabel="iteration", ylabel="bound less control, nats / token")
+    axis.legend(fontsize=7, frameon=False)
+    held = io.BytesIO()
+    figure.savefig(held, dpi=120)
+    plt.close(figure)
+    files.write(path, held.getbuffer())

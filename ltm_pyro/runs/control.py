@@ -1,0 +1,70 @@
+"""What the price of thoughts is measured against: the decoder without latents, and its kinds."""
+
+import copy
+import dataclasses
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from ltm_pyro.config import Architecture, Config
+from ltm_pyro.data import Rows
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import NoGuide
+from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.models import AutoregressiveModel, TextModel
+from ltm_pyro.seeds import seeded
+
+
+def build_control(config: Config, model: TextModel) -> AutoregressiveModel:
+    """The control of a model, as `config.training.control` says; its weights are the seed's.
+
+    With as many parameters as the model, it has a wider feed-forward layer.
+    """
+    if config.training.control == "parameters":
+        config = config.replace(architecture=widened(config, model.parameter_count()))
+    with seeded(config.training.seed):
+        return AutoregressiveModel(config)
+
+
+def widened(config: Config, parameters: int) -> Architecture:
+    """The architecture whose decoder without latents has about so many parameters.
+
+    Raises:
+        InputError: for a decoder that a wider feed-forward layer gives no parameters.
+    """
+
+    def count(feedforward: int) -> int:
+        wider = dataclasses.replace(config.architecture, feedforward=feedforward)
+        return AutoregressiveModel(config.replace(architecture=wider)).parameter_count()
+
+    own = config.architecture.feedforward
+    with torch.device("meta"):
+        here, each = count(own), count(own + 1) - count(own)
+    if each < 1:
+        raise InputError(
+            f"the decoder {config.decoder.name} has as many parameters whatever its feedforward: "
+            "there is no control of as many parameters; take the control decoder, or flops"
+        )
+    return dataclasses.replace(
+        config.architecture, feedforward=own + round((parameters - here) / each)
+    )
+
+
+def passes(svi: DualRateSVI, control: DualRateSVI, rows: Rows) -> float:
+    """An iteration of a model's training over one of its control, in FLOPs, counted on copies.
+
+    Matrix products and attention, forwards and backwards, of both rates, on these rows.
+    """
+    model, guide = copy.deepcopy((svi.model, svi.guide))
+    twin = DualRateSVI(model, guide, svi.fast, svi.slow, warm=svi.warm)
+    if svi.warm is not None:
+        twin.remember(rows)
+    alone = DualRateSVI(copy.deepcopy(control.model), NoGuide, slow=control.slow)
+    return _flops(twin, rows) / _flops(alone, rows)
+
+
+def _flops(svi: DualRateSVI, rows: Rows) -> int:
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        svi.step(rows)
+    return int(counter.get_total_flops())

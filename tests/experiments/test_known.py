@@ -1,0 +1,51 @@
+"""Bounds beside exact entropies, and a reader of z that finds what is there and no more."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from ltm_pyro.experiments import known
+from ltm_pyro.experiments.known import Setup, recovered
+
+
+@pytest.mark.parametrize("name", ["topics", "planes"])
+def test_bounds_lie_above_the_truth(name, tmp_path, capsys):
+    """By what training has left to learn: never below it by more than four errors."""
+    setup = Setup(iterations=5, steps=3, documents=24, train=64)
+    known.main(["--of", name, "--out", str(tmp_path)], setup)
+    found = json.loads((tmp_path / f"known-{name}-0.json").read_text())
+    assert found["exact_given_code"] < found["exact"]
+    for bound, above in found["above_exact"].items():
+        assert above["nats"] > -4 * above["standard_error"], bound
+        gap = found["nats_per_token"][bound] - found["exact"]
+        assert above["nats"] == pytest.approx(gap, abs=1e-6)
+    assert found["nats_per_token"]["elbo"] > found["exact"]
+    assert f"| {name} |" in capsys.readouterr().out
+
+
+def test_a_reader_finds_the_code_that_is_there():
+    """Of codes written plainly into z, all of it; of noise, nothing (less, for it overfits)."""
+    source = torch.Generator().manual_seed(0)
+    code = torch.randint(8, (2000,), generator=source)
+    noise = torch.randn(2000, 10, generator=source)
+    plain = torch.nn.functional.one_hot(code, 8) * 20.0 + torch.randn(2000, 8, generator=source)
+    told = recovered(plain, code)
+    assert told["accuracy"] > 0.99
+    assert 0.95 * math.log(8) < told["information"] <= math.log(8)
+    none = recovered(noise, code)
+    assert none["information"] < 0.02
+    # Chance is one in eight, with a binomial error on a thousand codes.
+    assert abs(none["accuracy"] - 1 / 8) < 4 * math.sqrt(1 / 8 * 7 / 8 / 1000)
+
+
+def test_of_points_it_is_what_a_gaussian_channel_carries():
+    """z = code + noise of variance v, twice: the mutual information is log(1 + 1/v) in a plane."""
+    source = torch.Generator().manual_seed(0)
+    code = torch.randn(20_000, 2, generator=source)
+    for variance in (0.25, 4.0):
+        z = code + variance**0.5 * torch.randn(20_000, 2, generator=source)
+        told = recovered(z, code)
+        assert told["information"] == pytest.approx(math.log1p(1 / variance), abs=0.04)
+        assert told["accuracy"] == pytest.approx(1 / (1 + variance), abs=0.03)

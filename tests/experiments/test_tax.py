@@ -1,0 +1,142 @@
+"""The study of what thoughts cost: its cells, its table, its command."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ltm_pyro.commands.cli import main
+from ltm_pyro.experiments import tax, tax_tables
+
+SMALL = [
+    "--length", "12", "--vocabulary", "300", "--architecture.width", "16", "--architecture.heads",
+    "2", "--architecture.feedforward", "24", "--thoughts.dim", "3", "--fast.steps", "1", "--batch",
+    "4", "--steps", "3", "--check-every", "2", "--check-rows", "4",
+]  # fmt: skip
+SCORE = {"bounds": "elbo:2,iwae:2", "rows": 8, "fast_steps": 2, "split": "train",
+         "guides": [{"name": "covariance"}]}  # fmt: skip
+
+
+@pytest.fixture
+def grid(tmp_path):
+    place = tmp_path / "grid.json"
+    recipes = {"together": [], "grown": ["--speak", "0.5"]}
+    place.write_text(json.dumps({"train": SMALL, "recipes": recipes, "score": SCORE}))
+    return place
+
+
+def test_cells_are_done_once_and_go_on(grid, text_file, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "study"
+    command = ["study", "tax", "--grid", str(grid), "--data", str(text_file), "--out", str(out)]
+    begun = []
+    train = tax.train
+
+    def halted(config, place, *rest, **more):
+        begun.append((place.parent.parent.name, config.training.seed, more["resume"]))
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return train(config, place, *rest, **more)
+
+    monkeypatch.setattr(tax, "train", halted)
+    assert main([*command, "--seeds", "2"]) == 130
+    assert main([*command, "--seeds", "2", "--json"]) == 0
+    assert begun == [
+        ("together", 0, False), ("grown", 0, False), ("together", 1, False),
+        ("together", 1, False), ("grown", 1, False),
+    ]  # fmt: skip
+    table = json.loads(capsys.readouterr().out)
+    assert list(table) == ["together", "grown"]
+    assert list(table["grown"]) == ["elbo", "iwae", "elbo, covariance"]
+    cells = [json.loads((out / f"grown/seed-{i}/cell.json").read_text()) for i in (0, 1)]
+    each = [cell["tax"]["elbo"]["nats_per_token"] for cell in cells]
+    assert table["grown"]["elbo"]["by_seed"] == each
+    assert table["grown"]["elbo"]["mean"] == pytest.approx(np.mean(each))
+    assert table["grown"]["elbo"]["over_seeds"] == pytest.approx(abs(each[0] - each[1]) / 2)
+    assert (out / "tax.png").stat().st_size > 1000
+    assert json.loads((out / "tax.json").read_text()) == table
+    begun.append(None)
+    assert main([*command, "--recipe", "grown"]) == 0  # nothing is left to do
+    assert begun[-1] is None
+    # Another grid does not take these cells for its own.
+    content = json.loads(grid.read_text())
+    grid.write_text(json.dumps({**content, "train": [*SMALL, "--slow.lr", "0.1"]}))
+    assert main(command) == 2
+    assert "was made by another configuration" in capsys.readouterr().err
+
+
+def cell(recipe, seed, nats, tokens):
+    each = {"nats_per_token": sum(nats) / sum(tokens), "standard_error": 0.1,
+            "kl_per_token": 0.06, "text_per_token": sum(nats) / sum(tokens) - 0.06}  # fmt: skip
+    return {"recipe": recipe, "seed": seed, "tax": {"elbo": each},
+            "by_document": {"tokens": tokens, "elbo": nats},
+            "figures": {"baseline": {"nats_per_token": 3.0}}}  # fmt: skip
+
+
+def test_errors_over_documents_and_over_seeds_are_apart():
+    """Where seeds differ and documents do not, and the other way round."""
+    tokens = [10.0] * 50
+    apart = [cell("seeds", i, [-1.0 - i] * 50, tokens) for i in range(3)]
+    source = np.random.default_rng(0)
+    nats = source.standard_normal(50).tolist()
+    alike = [cell("documents", i, nats, tokens) for i in range(3)]
+    table = tax_tables.summary([*apart, *alike])
+    seeds, documents = table["seeds"]["elbo"], table["documents"]["elbo"]
+    assert seeds["over_documents"] == pytest.approx(0, abs=1e-12)
+    assert seeds["over_seeds"] == pytest.approx(0.1 / 3**0.5)
+    assert seeds["mean"] == pytest.approx(-0.2)
+    assert documents["over_seeds"] == pytest.approx(0, abs=1e-12)
+    assert documents["over_documents"] == pytest.approx(np.std(nats, ddof=1) / 50**0.5 / 10)
+    assert seeds["verdict"] == "earn"
+    assert documents["verdict"] == "neither"
+    assert tax_tables.summary(apart[:1])["seeds"]["elbo"]["verdict"] == "one seed"
+
+
+def test_where_the_nats_go_is_traced():
+    cells = [cell("one", i, [1.0] * 5, [10.0] * 5) for i in range(2)]
+    cost = {"nats_per_token": 0.15, "standard_error": 0.1}
+    for one in cells:
+        one["tax"]["prior"] = cost
+        one["tax"]["iwae"] = {**cost, "nats_per_token": 0.08}
+        one["by_document"] |= {"prior": [1.5] * 5, "iwae": [0.8] * 5}
+    row = tax_tables.traced(tax_tables.summary(cells)).splitlines()[-1]
+    assert row == "| one | +0.1500 | +0.0400 | +0.0600 | +0.1000 | +0.0200 |"
+
+
+def test_a_control_that_has_flattened_or_risen_is_seen():
+    curve = [5.0, 4.0, 3.5, 3.4, 3.2, 3.1, 3.15]
+    looks = [{"step": i, "baseline": nats} for i, nats in enumerate(curve)]
+    row = tax_tables.controls([{"recipe": "one", "looks": looks}]).splitlines()[-1]
+    assert row == "| one | 3.1500 | +0.0500 | +0.0500 |"
+
+
+def test_what_a_bound_cost_is_told_in_passes():
+    looks = [{"step": 100 * i, "seconds": 10.0 * i, "elbo": 5 - i} for i in range(1, 5)]
+    one = {"looks": looks, "passes": 3.0, "made": {"config": {"training": {"speak": 0.5}}}}
+    assert tax_tables.cost_of(one, 3.0) == {"iterations": 200, "seconds": 20.0, "passes": 200}
+    assert tax_tables.cost_of(one, 1.5) == {"iterations": 400, "seconds": 40.0, "passes": 200 + 600}
+    assert tax_tables.cost_of(one, 0.5) is None
+    # The other stops at 3.0, which both reach; only its control does.
+    other = {**one, "looks": [{**look, "baseline": 2.9} for look in looks[:2]]}
+    first, second = ({**cell, "recipe": name} for cell, name in ((one, "all"), (other, "half")))
+    rows = tax_tables.costs([first, second]).splitlines()
+    assert rows[0].startswith("| until the bound is 3.000 |")
+    assert rows[2:] == ["| all | 200 | 200 | 20 | nan |", "| half | 200 | 400 | 20 | 100 |"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[]", "expected an object with recipes"),
+        ("{", "expected JSON"),
+        ('{"recipes": {}}', "has no recipes"),
+        ('{"recipes": {"a": []}, "rows": 3}', "unknown part"),
+        ('{"recipes": {"a": ["--steps", "many"]}}', "steps"),
+        ('{"recipes": {"a": []}, "score": {"rows": 0}}', "score.rows"),
+        ('{"recipes": {"a": "--steps 3"}}', "recipe a"),
+    ],
+)
+def test_a_grid_that_is_none_is_told(content, told, tmp_path, capsys):
+    grid = tmp_path / "grid.json"
+    grid.write_text(content)
+    assert main(["study", "tax", "--grid", str(grid), "--out", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
