@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import pyro
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -181,7 +182,8 @@ class Path:
 
     def _state(self, z: Latents) -> State:
         z = {site: value.detach().requires_grad_() for site, value in z.items()}
-        with torch.enable_grad():
+        # A proposal that overflows is rejected, not an error.
+        with torch.enable_grad(), pyro.validation_enabled(False):
             start = log_density(self.start, z, self.rows)
             end = sum(log_joint(self.model, z, self.rows), torch.zeros_like(start))
             of_start = torch.autograd.grad(start.sum(), list(z.values()))
@@ -228,7 +230,9 @@ def _estimate(log_w: Tensor, how: str, temperatures: int) -> Estimate:
 
 
 def _energy(p: Latents) -> Tensor:
-    return sum((0.5 * v.square().flatten(2).sum(-1) for v in p.values()), torch.zeros(()))
+    return sum(
+        (0.5 * v.square().reshape(*v.shape[:2], -1).sum(-1) for v in p.values()), torch.zeros(())
+    )
 
 
 def _like(step: Tensor, value: Tensor) -> Tensor:

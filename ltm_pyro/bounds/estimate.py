@@ -32,6 +32,7 @@ class Estimate:
         holds_prior_density: whether log p(z) stands in it, and so the error of that density's
             constant, if it has one.
         log_weights: of the draws, (draws, rows), where `nats` is -log of the mean of weights.
+        observed: the sites that `nats` is of; all that the model observes if None.
     """
 
     nats: Tensor
@@ -42,6 +43,7 @@ class Estimate:
     is_bound: bool = True
     holds_prior_density: bool = True
     log_weights: Tensor | None = None
+    observed: tuple[str, ...] | None = None
 
 
 Estimator = Callable[..., Estimate]

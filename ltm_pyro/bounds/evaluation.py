@@ -31,6 +31,7 @@ from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.densities import prior_of
 from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.programs.proper import check_proper
+from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Stream, derive
 
 Scored = dict[str, list[tuple[Estimate, float]]]
@@ -84,9 +85,11 @@ def evaluate(
     wanted = _wanted(bounds)
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
-    if getattr(model, "prior", None) is not None:
-        first_row = rows[:1].to(next(model.parameters()).device)
-        check_proper(prior_of(model), first_row, f"prior {type(model.prior).__name__}")
+    first_row = rows[:1].to(next(model.parameters()).device)
+    prior = getattr(model, "prior", None)
+    whose = type(model).__name__ if prior is None else f"prior {type(prior).__name__}"
+    check_proper(prior_of(model), first_row, whose)
+    observed = tuple(Sites.of(model, rows).of_kind("observed"))
     chosen = repeated_rows(len(rows), repeat, seed)
     times = rounds(len(chosen))
     device = next(model.parameters()).device
@@ -116,7 +119,8 @@ def evaluate(
         estimates = [one for one, _ in found]
         others = [[one for one, _ in each[label]] for each in repeated if label in each]
         seconds = sum(spent for _, spent in found)
-        figure = _figure(label, estimates, others, chosen, rows, seconds)
+        of = estimates[0].observed or observed
+        figure = _figure(label, estimates, others, chosen, rows, seconds, of)
         if estimates[0].holds_prior_density and constant:
             figure = dataclasses.replace(figure, constant_error=constant * len(rows))
         figures[label] = figure
@@ -181,8 +185,10 @@ def _figure(
     chosen: Tensor,
     rows: Rows,
     seconds: float,
+    observed: tuple[str, ...],
 ) -> Figure:
     """A figure from its estimate of each chunk, and from repetitions for the chosen rows."""
+    text = observed == ("tokens",)  # of other sites a density may be above one
 
     def documents(values: Iterable[Tensor]) -> Array:
         return by_document(torch.cat([value.cpu() for value in values]), rows)
@@ -201,7 +207,7 @@ def _figure(
         ess = effective_sample_size(log_w)
         khat = pareto_khat(log_w) if len(log_w) >= FEWEST else None
     nats = documents(e.nats for e in estimates)
-    if first.is_bound and not rows.tokens.is_floating_point():
+    if first.is_bound and text and not rows.tokens.is_floating_point():
         error = 0.0 if variance is None else math.sqrt(float(variance.sum()))
         if nats.sum() < -5 * error - 1e-4 * rows.token_count:
             raise InputError(
@@ -225,5 +231,6 @@ def _figure(
         khat=khat,
         ess=ess,
         seconds=seconds,
+        observed=observed,
         text=hashlib.sha256(rows.key.cpu().numpy().tobytes()).hexdigest()[:16],
     )

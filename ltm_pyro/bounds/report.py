@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ltm_pyro.bounds.by_site import table_by_site
 from ltm_pyro.bounds.weights import Array, in_words, median
 
 Interval = tuple[float, float]
@@ -39,6 +40,10 @@ class Figure:
             where the figure is -log of their mean (k-hat of 25 draws or more).
         seconds: time spent, the fitting included, without repetitions.
         text: a digest of the rows that were scored; "" where it is not known.
+        observed: the sites whose joint density `nats` is of. Where there are others than `tokens`,
+            figures a token, their errors and perplexity are of the tokens alone, as far as `parts`
+            tell them (KL and the tokens' own part, still a bound), else nan; the whole is given in
+            nats per document.
     """
 
     name: str
@@ -58,11 +63,35 @@ class Figure:
     repeated: int = 0
     khat: Array | None = None
     ess: Array | None = None
+    observed: tuple[str, ...] = ("tokens",)
+
+    @property
+    def of_tokens(self) -> Array:
+        """The nats that are the tokens' alone, (documents,); nan where no part tells them.
+
+        Beside other observed sites it is KL - E_q[log p(tokens | z)], a bound on -log p(tokens)
+        whatever q has seen.
+        """
+        if self.observed == ("tokens",):
+            return self.nats
+        if {"tokens", "kl"} <= self.parts.keys():
+            return self.parts["tokens"] + self.parts["kl"]
+        return np.full_like(self.nats, math.nan)
+
+    @property
+    def nats_per_document(self) -> float:
+        """Mean of `nats`, all observed sites together."""
+        return float(self.nats.mean())
+
+    @property
+    def document_error(self) -> float:
+        """Standard error of `nats_per_document`, over documents drawn at random."""
+        return ratio_error(self.nats, np.ones_like(self.nats), self.block)
 
     @property
     def nats_per_token(self) -> float:
         """Total nats over total tokens."""
-        return float(self.nats.sum() / self.tokens.sum())
+        return float(self.of_tokens.sum() / self.tokens.sum())
 
     @property
     def perplexity(self) -> float:
@@ -74,7 +103,7 @@ class Figure:
     def bits_per_byte(self) -> float:
         """Total bits over bytes of text (the end of text has none); nan for simulated text."""
         size = self.bytes.sum()
-        return float(self.nats.sum() / math.log(2) / size) if size else math.nan
+        return float(self.of_tokens.sum() / math.log(2) / size) if size else math.nan
 
     @property
     def standard_error(self) -> float:
@@ -82,13 +111,13 @@ class Figure:
 
         In the packed layout over blocks of windows, since neighbours share a document.
         """
-        error = ratio_error(self.nats, self.tokens, self.block)
+        error = ratio_error(self.of_tokens, self.tokens, self.block)
         return math.hypot(error, self.constant_error / float(self.tokens.sum()))
 
     @property
     def monte_carlo_error(self) -> float:
         """Of `nats_per_token`, over repetitions, these documents given; nan if not known."""
-        if self.monte_carlo_variance is None:
+        if self.monte_carlo_variance is None or self.observed != ("tokens",):
             return math.nan
         variance = float(self.monte_carlo_variance.sum()) + self.constant_error**2
         return math.sqrt(variance) / float(self.tokens.sum())
@@ -120,8 +149,14 @@ class Figure:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; null where a number is not known (an error of one document)."""
+        others = {} if self.observed == ("tokens",) else {
+            "observed": list(self.observed),
+            "document_error": _finite(self.document_error),
+            **{f"{k}_per_document": float(v.mean()) for k, v in self.parts.items()},
+        }  # fmt: skip
         return {
-            "nats_per_token": self.nats_per_token,
+            **others,
+            "nats_per_token": _finite(self.nats_per_token) if others else self.nats_per_token,
             "standard_error": _finite(self.standard_error),
             "interval": list(map(_finite, self.interval)),
             "monte_carlo_error": _finite(self.monte_carlo_error),
@@ -130,8 +165,12 @@ class Figure:
             "repeated_rows": self.repeated,
             "perplexity": _finite(self.perplexity),
             "bits_per_byte": _finite(self.bits_per_byte),
-            "nats_per_document": float(self.nats.mean()),
-            **{f"{k}_per_token": float(v.sum() / self.tokens.sum()) for k, v in self.parts.items()},
+            "nats_per_document": self.nats_per_document,
+            **{
+                f"{k}_per_token": float(v.sum() / self.tokens.sum())
+                for k, v in self.parts.items()
+                if not others or k == "tokens"
+            },
             "is_bound": self.is_bound,
             "documents": self.documents,
             "units_of_error": self.units,
@@ -144,6 +183,11 @@ class Figure:
         }
 
     def __str__(self) -> str:
+        if self.observed != ("tokens",):
+            return (
+                f"{self.nats_per_document:.4f} ± {self.document_error:.4f} nats/document of "
+                f"{', '.join(self.observed)} ({self.protocol})"
+            )
         return f"{self.nats_per_token:.4f} ± {self.standard_error:.4f} nats/token ({self.protocol})"
 
 
@@ -170,6 +214,8 @@ class Report:
 
     def __str__(self) -> str:
         one = next(iter(self.figures.values()))
+        if any(figure.observed != ("tokens",) for figure in self.figures.values()):
+            return table_by_site(self.figures.values())
         head = f"{'':<14}{'nats/token':>12}{'± s.e.':>9}{'± MC':>9}{'perplexity':>12}"
         lines = [f"{head}{'bits/byte':>11}{'seconds':>9}  protocol"]
         for figure in self.figures.values():
@@ -234,6 +280,11 @@ def paired_difference(worse: Figure, better: Figure) -> tuple[float, float]:
     other_text = worse.text and better.text and worse.text != better.text
     if other_text or not np.array_equal(worse.tokens, better.tokens):
         raise ValueError(f"{worse.name} and {better.name} were not scored on the same documents")
+    if worse.observed != better.observed:
+        raise ValueError(
+            f"{worse.name} is of {', '.join(worse.observed)}, {better.name} of "
+            f"{', '.join(better.observed)}: hide a column that only one observes (Rows.hiding)"
+        )
     gap = worse.nats - better.nats
     return float(gap.sum() / worse.tokens.sum()), ratio_error(gap, worse.tokens, worse.block)
 

@@ -21,12 +21,12 @@ from ltm_pyro.files import Steady
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.inference.checks import check_model, with_gradients
+from ltm_pyro.inference.covering import Covering
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import (
     InnerLoop,
     MakeGuide,
     fit_guide,
-    new_guide,
     step_along,
 )
 from ltm_pyro.inference.memory import Memory
@@ -96,6 +96,7 @@ class DualRateSVI:
         self.fast, self.slow = fast or Fast(), slow or Slow()
         self.objective = objective or Objective()
         self.done = 0
+        self._covers: Covering | None = None
         self.shared: nn.Module | None = getattr(guide, "keywords", {}).get("shared")
         trained = [p for p in self.global_parameters() if p.requires_grad]
         matrices = [p for p in trained if p.dim() >= 2]
@@ -155,7 +156,7 @@ class DualRateSVI:
         fitted: list[tuple[Guide, Rows, Noise]] = []
         loops: list[InnerLoop] = []
         for part in list(batch.split(size)):
-            guide = new_guide(self.model, self.guide, part)
+            guide = self._covering(part).guide(len(part))
             if guide.shared is not self.shared:
                 raise InputError(
                     f"{type(guide).__name__} comes with a shared module that would not be trained: "
@@ -183,7 +184,7 @@ class DualRateSVI:
                 self.optimizer.zero_grad(set_to_none=True)
             seen = self._backward(fitted, tokens, weight)
             if slow_step == 0:
-                likelihood, kl, objective = seen
+                likelihood, kl, objective, by_site = seen
             self.world.gradients(self.global_parameters())
             norm = nn.utils.clip_grad_norm_(self.global_parameters(), self.slow.clip)
             if slow_step == 0:
@@ -201,16 +202,25 @@ class DualRateSVI:
             objective=float(-objective.sum() / own_tokens),
             seconds=time.perf_counter() - start,
             inner=InnerLoop.concatenate(loops),
+            by_site=by_site,
         )
+
+    def _covering(self, rows: AnyRows) -> Covering:
+        """How the guide covers the model's sites; read once."""
+        if self._covers is None or self._covers.make is not self.guide:
+            self._covers = Covering(self.model, self.guide, rows)
+        return self._covers
 
     def _backward(
         self, fitted: list[tuple[Guide, Rows, Noise]], tokens: float, weight: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Add the slow gradient; returns log-likelihood, KL and objective per document, nats.
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Add the slow gradient; returns log-likelihood, KL and objective per document, nats, and
+        the log-likelihood by observed site.
 
         Where a warm start has a rate, also a step of local parameters, along the same pass.
         """
         seen, lr = [], self.warm.lr if self.warm is not None else 0.0
+        sites: dict[str, list[Tensor]] = {}
         joint = self.memory if lr else None
         for guide, part, noise in fitted:
             guide.zero_grad()
@@ -232,8 +242,10 @@ class DualRateSVI:
                 joint.remember(guide, part)
             parts = (terms.log_likelihood, terms.kl, objective)
             seen.append([part.mean(0).detach() for part in parts])
-        likelihood, kl, objective = (torch.cat(parts) for parts in zip(*seen, strict=True))
-        return likelihood, kl, objective
+            for site, term in terms.by_site.items():
+                sites.setdefault(site, []).append(term.mean(0).detach())
+        whole = [torch.cat(parts) for parts in zip(*seen, strict=True)]
+        return whole[0], whole[1], whole[2], {s: torch.cat(terms) for s, terms in sites.items()}
 
     @checked
     @with_gradients

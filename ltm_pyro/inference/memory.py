@@ -104,7 +104,7 @@ class Memory:
 
     def remember(self, guide: Guide, rows: Rows) -> None:
         """Keep where a guide's documents are now."""
-        values = [p.detach().flatten(1).float().cpu() for p in self._parameters(guide)]
+        values = [p.detach().reshape(len(p), -1).float().cpu() for p in self._parameters(guide)]
         flat = torch.cat([torch.ones(len(rows), 1), *values], 1).numpy()
         for place, row in zip(self._places(rows), flat, strict=True):
             self.changed[place] = row

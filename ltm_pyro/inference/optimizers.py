@@ -66,7 +66,7 @@ class NaturalGradient(torch.optim.SGD):
         plain = [p.grad.clone() for p in group["params"]]
         self.guide.natural_gradient()
         pairs = list(zip(plain, group["params"], strict=True))
-        squares = torch.stack([(g * p.grad).flatten(1).sum(1) for g, p in pairs]).sum(0)
+        squares = torch.stack([(g * p.grad).reshape(len(g), -1).sum(1) for g, p in pairs]).sum(0)
         length = group["lr"] * squares.clamp(min=1e-12).sqrt() / self.kl_weight  # (documents,)
         scale = ((2 * self.reach) ** 0.5 / length).clamp(max=1) / self.kl_weight
         for _, p in pairs:
