@@ -199,6 +199,8 @@ class Slow:
     head, the weights themselves are fp32; `compile` compiles its layers, and with `recompute` they
     run again in the backward pass instead of keeping what it needs. `decay` is weight decay on
     matrices; AdamW's betas are 0.9 and 0.95, as in the paper, unless `options` says otherwise.
+    `shared_lr` is the rate of what guides share between documents (an encoder, the guide of sites
+    that all documents share), on the same schedule and without decay; `lr` if it is not given.
     """
 
     steps: Count = 1
@@ -213,6 +215,7 @@ class Slow:
     recompute: bool = False
     optimizer: Any = "AdamW"
     options: Mapping[str, Any] = field(default_factory=dict)
+    shared_lr: NotNegative | None = None
 
     def __post_init__(self) -> None:
         take_fields(self)

@@ -34,6 +34,8 @@ from ltm_pyro.programs.proper import check_proper
 from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Stream, derive
 
+OVER_SHARED = ("elbo", "iwae", "baseline")
+"""Figures that average over the guide of sites that all documents share."""
 Scored = dict[str, list[tuple[Estimate, float]]]
 """The estimates of each figure, chunk by chunk, with their seconds."""
 
@@ -89,7 +91,14 @@ def evaluate(
     prior = getattr(model, "prior", None)
     whose = type(model).__name__ if prior is None else f"prior {type(prior).__name__}"
     check_proper(prior_of(model), first_row, whose)
-    observed = tuple(Sites.of(model, rows).of_kind("observed"))
+    sites = Sites.of(model, rows)
+    observed, shared = tuple(sites.of_kind("observed")), list(sites.of_kind("shared"))
+    for name, (estimator, _) in wanted.items() if shared else ():
+        if estimator.__name__ not in OVER_SHARED:
+            raise InputError(
+                f"{name}: the model samples {', '.join(shared)} once for all documents, and this "
+                f"figure has no draws of their guide: choose of {', '.join(OVER_SHARED)}"
+            )
     chosen = repeated_rows(len(rows), repeat, seed)
     times = rounds(len(chosen))
     device = next(model.parameters()).device
@@ -123,8 +132,34 @@ def evaluate(
         figure = _figure(label, estimates, others, chosen, rows, seconds, of)
         if estimates[0].holds_prior_density and constant:
             figure = dataclasses.replace(figure, constant_error=constant * len(rows))
+        if shared and label != "baseline":
+            figure = _of_shared(figure, estimates, others, chosen, shared)
         figures[label] = figure
     return Report(figures)
+
+
+def _of_shared(
+    figure: Figure,
+    estimates: Sequence[Estimate],
+    repetitions: list[list[Estimate]],
+    chosen: Tensor,
+    shared: list[str],
+) -> Figure:
+    """A figure that averages over the guide of shared sites, with the error that they add to it.
+
+    Documents are scored with the same draws of them, so their errors go together: what the sums of
+    repetitions vary by beyond the documents' own errors is one number for all.
+    """
+    told = f"{figure.protocol}; of new documents, averaged over q({', '.join(shared)})"
+    error = figure.constant_error
+    if repetitions and figure.monte_carlo_variance is not None:
+        first = torch.cat([e.nats for e in estimates]).cpu()[chosen]
+        again = [torch.cat([e.nats for e in one]).cpu() for one in repetitions]
+        sums = torch.stack([first, *again]).double().sum(1)
+        own = float(figure.monte_carlo_variance.mean()) * len(chosen)
+        common = math.sqrt(max(0.0, float(sums.var()) - own)) / len(chosen)
+        error = math.hypot(error, common * figure.documents)
+    return dataclasses.replace(figure, protocol=told, constant_error=error)
 
 
 def blocks_of(rows: Rows) -> Array | None:

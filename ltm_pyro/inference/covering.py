@@ -1,6 +1,7 @@
 """How a guide covers the sites of a model: read once, at fit, from a trace of each."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pyro
@@ -138,6 +139,13 @@ class Covering:
         with seeded(0):
             small = self._inner(len(some)).to(next(model.parameters()))
             self.covered = self._read(small, some)
+        shared = [s for s in self.sites.of_kind("shared").values() if s.name not in self.covered]
+        if shared:
+            raise InputError(
+                f"{type(model).__name__} samples {_listed(shared)} outside the plate of documents, "
+                "once for all of them: give guide=Hierarchical.of(model, rows=rows) "
+                "(ltm_pyro.inference), or move it into the plate"
+            )
         left = [site for site in self.local.values() if site.name not in self.covered]
         first = next((i for i, name in enumerate(self.local) if name in self.covered), 0)
         self.before = [site for site in left if list(self.local).index(site.name) < first]
@@ -158,8 +166,7 @@ class Covering:
     def _inner(self, documents: int) -> Guide:
         """The user's guide; none for a model without thoughts where it is of the library's."""
         cls = getattr(self.make, "func", self.make)
-        plain = cls is MeanField or (isinstance(cls, type) and issubclass(cls, AutoGuide))
-        if not self.has_thoughts and plain:
+        if not self.has_thoughts and _is_plain(cls):
             return NoGuide(None, documents)
         try:
             return guide_of(self.make, self.model, documents)
@@ -210,6 +217,18 @@ class Covering:
                 )
             covered.add(site.name)
         return covered
+
+
+def local_guide(make: Any, thoughts: Any, documents: int) -> Guide:
+    """A guide over thoughts; none where there are none and it is the library's own default."""
+    if thoughts is None and _is_plain(getattr(make, "func", make)):
+        return NoGuide(None, documents)
+    return guide_of(make, SimpleNamespace(thoughts=thoughts), documents)
+
+
+def _is_plain(cls: Any) -> bool:
+    """Whether a guide's class says nothing that normals over any sites would not do."""
+    return cls is MeanField or (isinstance(cls, type) and issubclass(cls, AutoGuide))
 
 
 def _plain(site: Site) -> bool:

@@ -31,21 +31,15 @@ from ltm_pyro.inference.local import (
 )
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizer_state import check_optimizer_state
-from ltm_pyro.inference.optimizers import take_step, try_optimizer
+from ltm_pyro.inference.optimizers import slow_optimizer, take_step
 from ltm_pyro.inference.posterior import Posterior, infer
-from ltm_pyro.inference.schedule import cosine, set_lr
+from ltm_pyro.inference.schedule import slow_rate
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
-from ltm_pyro.names import new_optimizer
 from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.elbo import assert_finite, elbo_terms, frozen
 from ltm_pyro.seeds import Noise, Stream, derive
-
-PAPER_OPTIONS: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
-"""Options of the slow optimizer where the paper's differ from torch's."""
-IMPLEMENTATIONS = {"foreach", "fused", "differentiable", "capturable"}
-"""Options of AdamW that say how it is computed; without any it is fused, in one pass."""
 
 Callback = Callable[["DualRateSVI", StepReport], Any]
 """Called after every iteration of `DualRateSVI.fit`; may raise `StopTraining`."""
@@ -75,6 +69,7 @@ class DualRateSVI:
     Attributes:
         done: iterations so far.
         memory: local parameters of documents, for a warm start; see `remember`.
+        documents: how many there are; `fit` sets it. Sites that all share are counted by it.
     """
 
     @checked
@@ -98,17 +93,8 @@ class DualRateSVI:
         self.done = 0
         self._covers: Covering | None = None
         self.shared: nn.Module | None = getattr(guide, "keywords", {}).get("shared")
-        trained = [p for p in self.global_parameters() if p.requires_grad]
-        matrices = [p for p in trained if p.dim() >= 2]
-        others = [p for p in trained if p.dim() < 2]
-        groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": self.slow.decay}]
-        if others:
-            groups.append({"params": others, "weight_decay": 0.0})
-        options = {**PAPER_OPTIONS.get(self.slow.optimizer, {}), **self.slow.options}
-        if self.slow.optimizer == "AdamW" and not IMPLEMENTATIONS & set(options):
-            options["fused"] = True
-        try_optimizer(self.slow.optimizer, self.slow.lr, options, next(model.parameters()).device)
-        self.optimizer = new_optimizer(self.slow.optimizer, groups, self.slow.lr, options)
+        self.documents: int | None = None
+        self.optimizer = slow_optimizer(model, self.shared, self.slow)
 
     def remember(self, rows: AnyRows, folder: Path | None = None) -> None:
         """Make the memory of a warm start for these rows; in a folder, or in memory alone."""
@@ -174,11 +160,8 @@ class DualRateSVI:
             for parameter in self.global_parameters():
                 if parameter.grad is not None:
                     parameter.grad /= tokens
-        if total is None:
-            lr = self.slow.lr * min(1.0, (self.done + 1) / max(1, self.slow.warmup))
-        else:
-            lr = cosine(self.done, total, self.slow.lr, self.slow.final, self.slow.warmup)
-        set_lr(self.optimizer, lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = slow_rate(self.slow, self.done, total, group.get("base"))
         for slow_step in range(self.slow.steps):
             if slow_step > 0:
                 self.optimizer.zero_grad(set_to_none=True)
@@ -190,6 +173,7 @@ class DualRateSVI:
             if slow_step == 0:
                 first_norm = float(norm)
             take_step(self.optimizer, self.slow.optimizer)
+        lr = slow_rate(self.slow, self.done, total)
         self.done += 1
         return StepReport(
             step=self.done,
@@ -204,6 +188,15 @@ class DualRateSVI:
             inner=InnerLoop.concatenate(loops),
             by_site=by_site,
         )
+
+    def _of_documents(self) -> int:
+        """How many documents share what the guide has outside their plate."""
+        if self.documents is None:
+            raise InputError(
+                "the model samples sites that all documents share, and their KL is counted once: "
+                "train with svi.fit(rows, steps), or set svi.documents = len(rows) before svi.step"
+            )
+        return self.documents
 
     def _covering(self, rows: AnyRows) -> Covering:
         """How the guide covers the model's sites; read once."""
@@ -234,6 +227,8 @@ class DualRateSVI:
                 for part_of in (guide, getattr(self.model, "prior", None)):
                     extra = None if part_of is None else part_of.slow_loss()
                     loss = loss if extra is None else loss + extra
+                for term in terms.kl_shared.values():  # this part's share of it, once an epoch
+                    loss = loss + weight * term.mean() / self._of_documents()
             (loss.sum() / tokens).backward()
             if joint is not None:
                 for parameter in guide.parameters():  # the fast loop's gradients are in nats
@@ -264,6 +259,7 @@ class DualRateSVI:
         """
         if self.warm is not None and self.memory is None:
             self.remember(rows)
+        self.documents = len(rows)
         done = Fit()
         total = self.done + steps
         device = next(self.model.parameters()).device

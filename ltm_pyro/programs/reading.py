@@ -40,6 +40,7 @@ class Site:
         support: where its values lie.
         image: from the reals to its support, for latents that are not discrete.
         values: how many a discrete site has.
+        plates: how many of a shared site's first dimensions are plates of its own.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Site:
     support: str
     image: Any = None
     values: int = 0
+    plates: int = 0
 
     def __str__(self) -> str:
         values = f"{self.values} values, summed out" if self.values else f"on {self.support}"
@@ -149,6 +151,7 @@ def _site(node: Any, documents: int, whose: str) -> Site:
     law, name = node["infer"].get(OWN, node["fn"]), node["name"]
     inner, support = unwrapped(law), flat(support_of(law))
     kind, shape, image, values = "observed", tuple(law.event_shape), None, 0
+    plates: tuple[int, ...] = ()
     if not node["is_observed"]:
         kind = "local" if is_local(node) else "shared"
         if is_enumerable(law):
@@ -159,14 +162,16 @@ def _site(node: Any, documents: int, whose: str) -> Site:
             shape = tuple(node["fn"].event_shape)
     batch = tuple(node["fn"].batch_shape)
     if kind == "shared":
-        shape = (*batch[1:], *shape) if len(batch) > 1 and batch[1:] != (1,) else shape
+        plates = batch[1:] if batch[1:] != (1,) else ()
+        shape = (*plates, *shape)
     elif len(batch) > 2 or (batch and batch[-1] not in (1, documents)):
         raise InputError(
             f"{whose}: site {name!r} ({type(inner).__name__}) has batch shape {batch[1:]} beside "
             f"particles: expected (documents,), that is ({documents},); dimensions of one "
             "document's value belong to the event: add .to_event(n)"
         )
-    return Site(name, kind, type(inner).__name__, shape, str(support), image, values)
+    kinds = (name, kind, type(inner).__name__, shape, str(support), image, values, len(plates))
+    return Site(*kinds)
 
 
 def _check(read: Sites, trace: Any, whose: str) -> None:
