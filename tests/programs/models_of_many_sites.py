@@ -39,7 +39,7 @@ class ManySites(LinearGaussianModel):
             pace = pyro.sample("pace", dist.Gamma(torch.tensor(3.0), 2.0))
             topic = pyro.sample("topic", dist.Categorical(SHARES))
             moved = MOVES[topic]
-            mean = z.flatten(-3) @ self.weight.T + moved[..., None]
+            mean = z.flatten(-3) @ self.weight.T + self.bias + moved[..., None]
             likelihood = dist.Normal(mean, self.scale).mask(batch.mask).to_event(1)
             pyro.sample("tokens", likelihood, obs=batch.tokens)
             pyro.sample("speed", dist.Normal(pace, 0.5), obs=batch.columns["speed"])
