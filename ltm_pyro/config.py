@@ -12,23 +12,15 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.options import (
     Count,
     Fraction,
+    Names,
     NotNegative,
     Positive,
     Whole,
     check_optimizer,
+    names_of,
     take_fields,
-    taken,
 )
 from ltm_pyro.seeds import Noise
-
-
-def _names(name: str, given: Any) -> tuple[str, ...]:
-    """Names given as one, or as several."""
-    found: tuple[str, ...] = taken(name, (given,) if isinstance(given, str) else given, Names)
-    return found
-
-
-Names = tuple[str, ...]
 
 Vocabulary = Annotated[Count, Le(2**22)]
 """Of a tokenizer that is trained here."""
@@ -138,9 +130,9 @@ class Data:
     dedup: bool | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fields", _names("data.fields", self.fields))
+        object.__setattr__(self, "fields", names_of("data.fields", self.fields))
         if not isinstance(self.columns, Mapping):
-            names = _names("data.columns", self.columns)
+            names = names_of("data.columns", self.columns)
             object.__setattr__(self, "columns", dict.fromkeys(names, ()))
         take_fields(self)
 
@@ -201,6 +193,8 @@ class Slow:
     run again in the backward pass instead of keeping what it needs. `decay` is weight decay on
     matrices; AdamW's betas are 0.9 and 0.95, as in the paper, unless `options` says otherwise.
     With `importance` K above 1 the step ascends the bound that `iwae:K` reports, not the ELBO.
+    `shared_lr` is the rate of what guides share between documents (an encoder, the guide of sites
+    that all documents share), on the same schedule and without decay; `lr` if it is not given.
     """
 
     steps: Count = 1
@@ -216,6 +210,7 @@ class Slow:
     recompute: bool = False
     optimizer: Any = "AdamW"
     options: Mapping[str, Any] = field(default_factory=dict)
+    shared_lr: NotNegative | None = None
 
     def __post_init__(self) -> None:
         take_fields(self)

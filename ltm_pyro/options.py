@@ -268,3 +268,12 @@ def _plain(value: Any, kind: type) -> Any:
         if not math.isfinite(value):
             raise _Unfit
     return value
+
+
+def names_of(name: str, given: Any) -> tuple[str, ...]:
+    """Names given as one, or as several."""
+    found: tuple[str, ...] = taken(name, (given,) if isinstance(given, str) else given, Names)
+    return found
+
+
+Names = tuple[str, ...]

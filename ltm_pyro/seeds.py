@@ -205,5 +205,7 @@ class _AtSites(Messenger):
             return
         if type(msg["fn"]).__name__ == "_Subsample":
             return
+        if not any(frame.name == "documents" for frame in msg["cond_indep_stack"]):
+            return  # what documents share is no document's own
         with self.streams:
             msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])

@@ -14,11 +14,17 @@ from ltm_pyro.models.decoders.base import Decoder
 class TextModel(nn.Module, ABC):
     """A Pyro model of rows of tokens.
 
-    Its latent sites and its one observed site `tokens` stand in the plate `documents` (dim -1), so
-    that every quantity of a trace comes per document.
+    It observes `tokens`, and whatever else it likes, and samples what it likes, in the plate
+    `documents` (dim -1), so that every quantity of a trace comes per document: latent sites of any
+    event shape and support, discrete ones of few values, which are summed out, and, outside the
+    plate, sites that all documents share. `ltm_pyro.programs.reading.Sites.of(model, rows)` lists
+    them, and refuses by name what cannot be handled.
     """
 
     EXPECTED: ClassVar[str] = "a TextModel (of a wrapped one give what it wraps: model.module)"
+
+    samples_prior_alone: ClassVar[bool] = False
+    """Whether the `forward` that this class itself defines samples nothing but its prior."""
 
     decoder: Decoder
 

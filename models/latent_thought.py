@@ -34,6 +34,8 @@ class LatentThoughtModel(TextModel):
             made for the same sizes; the configuration's unless given.
     """
 
+    samples_prior_alone = True
+
     @checked
     def __init__(self, config: Config, prior: Any = None, decoder: Any = None):
         super().__init__()
@@ -55,9 +57,18 @@ class LatentThoughtModel(TextModel):
                     f"(..., documents, {', '.join(map(str, self.thoughts.shape))}), that is "
                     "(layers, slots, dim) of each document"
                 )
-            length = batch.tokens.shape[-1]
-            likelihood = TokenSequence(self.decoder, z, batch.lengths, length, prelude, positions)
-            pyro.sample("tokens", likelihood, obs=batch.tokens)
+            return self.observe(batch, z, prelude, positions)
+
+    def observe(
+        self, batch: Rows, z: Tensor, prelude: Tensor | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """Observe the tokens given z, in the plate of documents: for a `forward` of one's own.
+
+        `prelude` and `positions` are those of `forward`. Returns z.
+        """
+        length = batch.tokens.shape[-1]
+        likelihood = TokenSequence(self.decoder, z, batch.lengths, length, prelude, positions)
+        pyro.sample("tokens", likelihood, obs=batch.tokens)
         return z
 
 

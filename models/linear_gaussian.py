@@ -28,6 +28,8 @@ class LinearGaussianModel(TextModel):
         scale: standard deviation s of the noise.
     """
 
+    samples_prior_alone = True
+
     def __init__(self, thoughts: Thoughts, weight: Tensor, scale: float = 1.0):
         super().__init__()
         self.thoughts, self.scale = thoughts, scale

@@ -12,7 +12,7 @@ from scipy import stats
 
 from ltm_pyro.auditing.cases import every_text, known_decoder, linear_model, small_decoder
 from ltm_pyro.auditing.watch import watched
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.seeds import derive, seeded

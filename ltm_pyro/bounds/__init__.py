@@ -10,7 +10,8 @@ from ltm_pyro.bounds.certificate import Certificate
 from ltm_pyro.bounds.certify import certify
 from ltm_pyro.bounds.estimate import BOUNDS
 from ltm_pyro.bounds.evaluation import evaluate
-from ltm_pyro.bounds.report import Figure, Report, differences, paired_difference
+from ltm_pyro.bounds.figures import Figure
+from ltm_pyro.bounds.report import Report, differences, paired_difference
 from ltm_pyro.bounds.sandwich import Sandwich, sandwich
 from ltm_pyro.bounds.tax import Tax, taxes
 

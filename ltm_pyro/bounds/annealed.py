@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import pyro
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -164,7 +165,7 @@ class Path:
                 for site, value in new.z.items()
             }
             for value in z.values():  # a trajectory that leaves the numbers is rejected
-                lost = lost | ~torch.isfinite(value).flatten(2).all(-1)
+                lost = lost | ~torch.isfinite(value).reshape(*value.shape[:2], -1).all(-1)
             new = self._state(_chosen(lost, state.z, z))
             p = self._kick(p, new.force(beta), step)
         log_accept = new.log_f(beta) - _energy(p) - state.log_f(beta) + kinetic
@@ -184,7 +185,8 @@ class Path:
 
     def _state(self, z: Latents) -> State:
         z = {site: value.detach().requires_grad_() for site, value in z.items()}
-        with torch.enable_grad():
+        # A proposal that overflows is rejected, not an error.
+        with torch.enable_grad(), pyro.validation_enabled(False):
             start = log_density(self.start, z, self.rows)
             end = sum(log_joint(self.model, z, self.rows), torch.zeros_like(start))
             of_start = torch.autograd.grad(start.sum(), list(z.values()))
@@ -231,7 +233,9 @@ def _estimate(log_w: Tensor, how: str, temperatures: int) -> Estimate:
 
 
 def _energy(p: Latents) -> Tensor:
-    return sum((0.5 * v.square().flatten(2).sum(-1) for v in p.values()), torch.zeros(()))
+    return sum(
+        (0.5 * v.square().reshape(*v.shape[:2], -1).sum(-1) for v in p.values()), torch.zeros(())
+    )
 
 
 def _like(step: Tensor, value: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltm_pyro.bounds.gate import Misses
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 
 SURE = 1.96
 

@@ -11,8 +11,8 @@ from ltm_pyro.bounds.certificate import Certificate
 from ltm_pyro.bounds.enclosed import Ends, Setup, enclose
 from ltm_pyro.bounds.evaluation import by_document
 from ltm_pyro.bounds.gate import Misses
-from ltm_pyro.bounds.report import Array
 from ltm_pyro.bounds.tails import FEWEST
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows

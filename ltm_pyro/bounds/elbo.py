@@ -67,7 +67,8 @@ def baseline(task: Task) -> Estimate:
         f"exact: a decoder without latents ({sizes} parameters, {flops} million FLOPs a "
         "token in training)"
     )
-    return Estimate(-terms.log_likelihood[0], protocol, holds_prior_density=False)
+    nats = -terms.log_likelihood[0]
+    return Estimate(nats, protocol, holds_prior_density=False, observed=("tokens",))
 
 
 @figure
@@ -98,4 +99,6 @@ def _mean(terms: ElboTerms, protocol: str) -> Estimate:
     variance: Tensor | None = terms.elbo.var(0) / draws if draws > 1 else None
     reconstruction, kl = -terms.log_likelihood.mean(0), terms.kl.mean(0)
     parts = {"reconstruction": reconstruction, "kl": kl}
+    if len(terms.by_site) > 1:
+        parts = {**{site: -term.mean(0) for site, term in terms.by_site.items()}, "kl": kl}
     return Estimate(reconstruction + kl, protocol, draws, variance, parts)

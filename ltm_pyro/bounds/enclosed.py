@@ -20,9 +20,9 @@ from tqdm.auto import tqdm
 from ltm_pyro.bounds.estimate import Task, how
 from ltm_pyro.bounds.gate import LIGHT, Gate, gate
 from ltm_pyro.bounds.importance import log_mean_exp
-from ltm_pyro.bounds.report import Array
 from ltm_pyro.bounds.schedule import EvenPath
 from ltm_pyro.bounds.tails import FEWEST
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.inference.local import MakeGuide

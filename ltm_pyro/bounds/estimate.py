@@ -36,6 +36,7 @@ class Estimate:
             mean is a part of `nats`: its error does not average out over rows.
         row_perplexities: whether the mean over rows of each one's perplexity is to be told too,
             which is no corpus's perplexity but what the released code reports.
+        observed: the sites that `nats` is of; all that the model observes if None.
     """
 
     nats: Tensor
@@ -48,6 +49,7 @@ class Estimate:
     log_weights: Tensor | None = None
     shared_weights: Tensor | None = None
     row_perplexities: bool = False
+    observed: tuple[str, ...] | None = None
 
 
 Estimator = Callable[..., Estimate]

@@ -13,10 +13,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ltm_pyro.bounds.estimate import BOUNDS, Estimate, Estimator, Task
+from ltm_pyro.bounds.figures import Figure
 from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds, shared_error
-from ltm_pyro.bounds.report import Array, Figure, Report
+from ltm_pyro.bounds.report import Report
 from ltm_pyro.bounds.tails import FEWEST, pareto_khat
-from ltm_pyro.bounds.weights import effective_sample_size
+from ltm_pyro.bounds.weights import Array, effective_sample_size
 from ltm_pyro.config import Fast
 from ltm_pyro.data.given import rows_of
 from ltm_pyro.data.rows import Rows
@@ -30,8 +31,11 @@ from ltm_pyro.models import TextModel
 from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.programs.proper import check_prior_proper
+from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Stream, derive
 
+OVER_SHARED = ("elbo", "iwae", "baseline")
+"""Figures that average over the guide of sites that all documents share."""
 Scored = dict[str, list[tuple[Estimate, float]]]
 """The estimates of each figure, chunk by chunk, with their seconds."""
 
@@ -84,6 +88,14 @@ def evaluate(
     if baseline is not None:
         wanted.setdefault("baseline", (BOUNDS["baseline"], ()))
     check_prior_proper(model, rows[:1])
+    sites = Sites.of(model, rows)
+    observed, shared = tuple(sites.of_kind("observed")), list(sites.of_kind("shared"))
+    for name, (estimator, _) in wanted.items() if shared else ():
+        if estimator.__name__ not in OVER_SHARED:
+            raise InputError(
+                f"{name}: the model samples {', '.join(shared)} once for all documents, and this "
+                f"figure has no draws of their guide: choose of {', '.join(OVER_SHARED)}"
+            )
     chosen = repeated_rows(len(rows), repeat, seed)
     times = rounds(len(chosen))
     device = next(model.parameters()).device
@@ -113,11 +125,38 @@ def evaluate(
         estimates = [one for one, _ in found]
         others = [[one for one, _ in each[label]] for each in repeated if label in each]
         seconds = sum(spent for _, spent in found)
-        figure = _figure(label, estimates, others, chosen, rows, seconds)
+        of = estimates[0].observed or observed
+        figure = _figure(label, estimates, others, chosen, rows, seconds, of)
         if estimates[0].holds_prior_density and constant:
             figure = dataclasses.replace(figure, constant_error=constant * len(rows))
+        if shared and label != "baseline":
+            figure = _of_shared(figure, estimates, others, chosen, shared)
         figures[label] = figure
     return Report(figures)
+
+
+def _of_shared(
+    figure: Figure,
+    estimates: Sequence[Estimate],
+    repetitions: list[list[Estimate]],
+    chosen: Tensor,
+    shared: list[str],
+) -> Figure:
+    """A figure that averages over the guide of shared sites, with the error that they add to it.
+
+    Documents are scored with the same draws of them, so their errors go together: what the sums of
+    repetitions vary by beyond the documents' own errors is one number for all.
+    """
+    told = f"{figure.protocol}; of new documents, averaged over q({', '.join(shared)})"
+    error = figure.constant_error
+    if repetitions and figure.monte_carlo_variance is not None:
+        first = torch.cat([e.nats for e in estimates]).cpu()[chosen]
+        again = [torch.cat([e.nats for e in one]).cpu() for one in repetitions]
+        sums = torch.stack([first, *again]).double().sum(1)
+        own = float(figure.monte_carlo_variance.mean()) * len(chosen)
+        common = math.sqrt(max(0.0, float(sums.var()) - own)) / len(chosen)
+        error = math.hypot(error, common * figure.documents)
+    return dataclasses.replace(figure, protocol=told, constant_error=error)
 
 
 def blocks_of(rows: Rows) -> Array | None:
@@ -178,8 +217,10 @@ def _figure(
     chosen: Tensor,
     rows: Rows,
     seconds: float,
+    observed: tuple[str, ...],
 ) -> Figure:
     """A figure from its estimate of each chunk, and from repetitions for the chosen rows."""
+    text = observed == ("tokens",)  # of other sites a density may be above one
 
     def documents(values: Iterable[Tensor]) -> Array:
         return by_document(torch.cat([value.cpu() for value in values]), rows)
@@ -198,7 +239,7 @@ def _figure(
         ess = effective_sample_size(log_w)
         khat = pareto_khat(log_w) if len(log_w) >= FEWEST else None
     nats = documents(e.nats for e in estimates)
-    if first.is_bound and not rows.tokens.is_floating_point():
+    if first.is_bound and text and not rows.tokens.is_floating_point():
         error = 0.0 if variance is None else math.sqrt(float(variance.sum()))
         if nats.sum() < -5 * error - 1e-4 * rows.token_count:
             raise InputError(
@@ -229,5 +270,6 @@ def _figure(
         ess=ess,
         mean_perplexity=mean_perplexity,
         seconds=seconds,
+        observed=observed,
         text=hashlib.sha256(rows.key.cpu().numpy().tobytes()).hexdigest()[:16],
     )

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltm_pyro.bounds.importance import log_mean_exp
-from ltm_pyro.bounds.report import Array
 from ltm_pyro.bounds.tails import FEWEST, pareto_khat
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.errors import InputError
 
 TOLERANCE = 0.25

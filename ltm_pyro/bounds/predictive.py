@@ -6,6 +6,7 @@ from ltm_pyro.bounds.estimate import Estimate, Task, figure
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.inference.posterior import infer, pieces
 from ltm_pyro.programs.densities import Program, draw_latents, prior_of, token_log_prob
+from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Noise, Stream, derive
 
 DRAWS = 16
@@ -60,6 +61,10 @@ def predictive(task: Task, block: int = 16) -> Estimate:
         f"bound (predictive): blocks of {block}, {task.how} on the prefix alone, "
         f"{DRAWS} fresh draws ({FIRST} for the first block, the same for all rows)"
     )
+    others = [s for s in Sites.of(task.model, rows).of_kind("observed") if s != "tokens"]
+    if others:  # which the guides have seen
+        protocol += f"; of tokens given {', '.join(others)}"
     return Estimate(
-        nats, protocol, DRAWS, variance, holds_prior_density=False, shared_weights=shared
-    )
+        nats, protocol, DRAWS, variance, holds_prior_density=False, shared_weights=shared,
+        observed=("tokens",),
+    )  # fmt: skip

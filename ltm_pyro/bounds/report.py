@@ -1,162 +1,15 @@
-"""Figures with units and errors, and tables of them."""
+"""Tables of figures, and differences between them."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from ltm_pyro.bounds.weights import Array, in_words, median
-
-Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure for -log p(x) over the documents of a corpus.
-
-    Attributes:
-        name: e.g. "elbo".
-        protocol: in words, how it was made.
-        nats: for each document, shape (documents,).
-        tokens: tokens of each document that count, shape (documents,).
-        bytes: UTF-8 bytes of each document, shape (documents,).
-        is_bound: whether the expectation of `nats` is at least -log p(x); see `Estimate`.
-        parts: named parts that `nats` is the sum of, shape (documents,) each.
-        monte_carlo_variance: of each document's `nats`, over repetitions of its fit and its draws
-            (over the draws alone, which is too little, if nothing was repeated).
-        block: the block of neighbours that a document counts in where errors are computed,
-            (documents,); each by itself if None.
-        monte_carlo_freedom: degrees of freedom of that estimate, summed over documents.
-        constant_error: of the sum of `nats`, from a constant that all documents share (that of an
-            energy-based prior); it is part of both errors.
-        shared_error: of the sum of `nats`, what draws that all documents share add to the error of
-            each; in both errors too.
-        repeated: rows that were fitted and scored again to learn it.
-        draws: draws of z for each row.
-        khat, ess: Pareto k-hat and effective sample size of each row's importance weights, (rows,),
-            where the figure is -log of their mean (k-hat of 25 draws or more).
-        mean_perplexity: the mean over rows of each one's perplexity, where a protocol reports it.
-        seconds: time spent, the fitting included, without repetitions.
-        text: a digest of the rows that were scored; "" where it is not known.
-    """
-
-    name: str
-    protocol: str
-    nats: Array
-    tokens: Array
-    bytes: Array
-    is_bound: bool = True
-    parts: Mapping[str, Array] = field(default_factory=dict)
-    monte_carlo_variance: Array | None = None
-    draws: int = 0
-    seconds: float = 0.0
-    text: str = ""
-    block: Array | None = None
-    monte_carlo_freedom: float = math.inf
-    constant_error: float = 0.0
-    shared_error: float = 0.0
-    repeated: int = 0
-    khat: Array | None = None
-    ess: Array | None = None
-    mean_perplexity: float | None = None
-
-    @property
-    def nats_per_token(self) -> float:
-        """Total nats over total tokens."""
-        return float(self.nats.sum() / self.tokens.sum())
-
-    @property
-    def perplexity(self) -> float:
-        """exp(total nats / total tokens): of the corpus, never a mean over documents."""
-        nats = self.nats_per_token
-        return math.exp(nats) if nats < 700 else math.inf
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Total bits over bytes of text (the end of text has none); nan for simulated text."""
-        size = self.bytes.sum()
-        return float(self.nats.sum() / math.log(2) / size) if size else math.nan
-
-    @property
-    def standard_error(self) -> float:
-        """Of `nats_per_token`, over documents drawn at random (ratio estimator, delta method).
-
-        In the packed layout over blocks of windows, since neighbours share a document.
-        """
-        error = ratio_error(self.nats, self.tokens, self.block)
-        return math.hypot(error, self.common_error)
-
-    @property
-    def monte_carlo_error(self) -> float:
-        """Of `nats_per_token`, over repetitions, these documents given; nan if not known."""
-        if self.monte_carlo_variance is None:
-            return math.nan
-        own = math.sqrt(float(self.monte_carlo_variance.sum())) / float(self.tokens.sum())
-        return math.hypot(own, self.common_error)
-
-    @property
-    def common_error(self) -> float:
-        """The part of both errors, of `nats_per_token`, that no spread over documents shows."""
-        return math.hypot(self.constant_error, self.shared_error) / float(self.tokens.sum())
-
-    @property
-    def interval(self) -> Interval:
-        """95 % for `nats_per_token`, over documents drawn at random."""
-        return interval(self.nats_per_token, self.standard_error, self.units - 1)
-
-    @property
-    def monte_carlo_interval(self) -> Interval:
-        """95 % for the mean of `nats_per_token` over repetitions, these documents given."""
-        return interval(self.nats_per_token, self.monte_carlo_error, self.monte_carlo_freedom)
-
-    @property
-    def weights(self) -> str:
-        """Of importance weights, in words, whether they say that the figure is loose; or ""."""
-        return "" if self.ess is None else in_words(self.khat, self.ess, self.draws)
-
-    @property
-    def documents(self) -> int:
-        """Number of documents."""
-        return len(self.nats)
-
-    @property
-    def units(self) -> int:
-        """Number of documents, or of blocks of them, that errors are computed over."""
-        return len(self.nats) if self.block is None else len(np.unique(self.block))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; null where a number is not known (an error of one document)."""
-        return {
-            "nats_per_token": self.nats_per_token,
-            "standard_error": _finite(self.standard_error),
-            "interval": list(map(_finite, self.interval)),
-            "monte_carlo_error": _finite(self.monte_carlo_error),
-            "monte_carlo_interval": list(map(_finite, self.monte_carlo_interval)),
-            "constant_error": self.constant_error / float(self.tokens.sum()),
-            "shared_error": self.shared_error / float(self.tokens.sum()),
-            "repeated_rows": self.repeated,
-            "perplexity": _finite(self.perplexity),
-            "bits_per_byte": _finite(self.bits_per_byte),
-            **_mean_perplexity(self),
-            "nats_per_document": float(self.nats.mean()),
-            **{f"{k}_per_token": float(v.sum() / self.tokens.sum()) for k, v in self.parts.items()},
-            "is_bound": self.is_bound,
-            "documents": self.documents,
-            "units_of_error": self.units,
-            "tokens": int(self.tokens.sum()),
-            "bytes": int(self.bytes.sum()),
-            "draws": self.draws,
-            **_weights(self),
-            "seconds": round(self.seconds, 3),
-            "protocol": self.protocol,
-        }
-
-    def __str__(self) -> str:
-        return f"{self.nats_per_token:.4f} ± {self.standard_error:.4f} nats/token ({self.protocol})"
+from ltm_pyro.bounds.by_site import table_by_site
+from ltm_pyro.bounds.figures import Figure, finite, interval, ratio_error
 
 
 @dataclass(frozen=True)
@@ -182,6 +35,8 @@ class Report:
 
     def __str__(self) -> str:
         one = next(iter(self.figures.values()))
+        if any(figure.observed != ("tokens",) for figure in self.figures.values()):
+            return table_by_site(self.figures.values())
         head = f"{'':<14}{'nats/token':>12}{'± s.e.':>9}{'± MC':>9}{'perplexity':>12}"
         lines = [f"{head}{'bits/byte':>11}{'seconds':>9}  protocol"]
         for figure in self.figures.values():
@@ -217,33 +72,6 @@ class Report:
         return str(self.to_frame().to_html(float_format="{:.4f}".format))
 
 
-def interval(value: float, error: float, freedom: float) -> Interval:
-    """95 % about a value: Student's t with that many degrees of freedom."""
-    if not freedom > 0:
-        return math.nan, math.nan
-    reach = error * float(stats.t.ppf(0.975, freedom))
-    return value - reach, value + reach
-
-
-def _weights(figure: Figure) -> dict[str, Any]:
-    if figure.ess is None:
-        return {}
-    return {
-        "khat_median": _finite(median(figure.khat)),
-        "effective_sample_size_median": _finite(median(figure.ess)),
-        "weights": figure.weights,
-    }
-
-
-def _mean_perplexity(figure: Figure) -> dict[str, Any]:
-    value = figure.mean_perplexity
-    return {} if value is None else {"mean_of_row_perplexities": _finite(value)}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def paired_difference(
     worse: Figure, better: Figure, one_model: bool = False
 ) -> tuple[float, float]:
@@ -259,6 +87,11 @@ def paired_difference(
     other_text = worse.text and better.text and worse.text != better.text
     if other_text or not np.array_equal(worse.tokens, better.tokens):
         raise ValueError(f"{worse.name} and {better.name} were not scored on the same documents")
+    if worse.observed != better.observed:
+        raise ValueError(
+            f"{worse.name} is of {', '.join(worse.observed)}, {better.name} of "
+            f"{', '.join(better.observed)}: hide a column that only one observes (Rows.hiding)"
+        )
     gap, tokens = worse.nats - better.nats, float(worse.tokens.sum())
     constants = (worse.constant_error, better.constant_error)
     constant = abs(constants[0] - constants[1]) if one_model else math.hypot(*constants)
@@ -277,20 +110,6 @@ def differences(better: Report, worse: Report) -> dict[str, dict[str, Any]]:
     for name, figure in better.figures.items():
         if name in worse.figures:
             gap, error = paired_difference(worse[name], figure)
-            between = list(map(_finite, interval(gap, error, figure.units - 1)))
+            between = list(map(finite, interval(gap, error, figure.units - 1)))
             found[name] = {"difference": gap, "standard_error": error, "interval": between}
     return found
-
-
-def ratio_error(numerator: Array, denominator: Array, block: Array | None = None) -> float:
-    """Standard error of sum(numerator) / sum(denominator) over independent pairs (delta method).
-
-    Pairs of one block are summed first: then blocks are what is independent.
-    """
-    residual = numerator - numerator.sum() / denominator.sum() * denominator
-    if block is not None:
-        residual = np.bincount(np.unique(block, return_inverse=True)[1], residual)
-    n = len(residual)
-    if n < 2:
-        return math.nan
-    return float(math.sqrt(n / (n - 1) * (residual**2).sum()) / denominator.sum())

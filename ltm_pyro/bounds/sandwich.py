@@ -14,7 +14,8 @@ from ltm_pyro.bounds.annealed import CHAINS, Path
 from ltm_pyro.bounds.estimate import Task, how
 from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.importance import log_mean_exp
-from ltm_pyro.bounds.report import Array, Report
+from ltm_pyro.bounds.report import Report
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField

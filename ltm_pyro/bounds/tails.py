@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.errors import InputError
 
 FEWEST = 25

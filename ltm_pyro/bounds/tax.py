@@ -4,7 +4,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ltm_pyro.bounds.report import Array, Figure, Interval, Report, interval, ratio_error
+from ltm_pyro.bounds.figures import Figure, Interval, interval, ratio_error
+from ltm_pyro.bounds.report import Report
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.errors import InputError
 
 CONTROL = "baseline"

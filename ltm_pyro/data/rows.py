@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltm_pyro.data.order import batch_places
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,18 @@ class Rows:
         pairs = zip(tokens, self.lengths.tolist(), strict=True)
         keys = [_key(row[:length].tobytes(), 0) for row, length in pairs]
         return dataclasses.replace(self, key=torch.tensor(keys, dtype=torch.long))
+
+    def hiding(self, *columns: str) -> "Rows":
+        """The same rows with all values of these columns missing: -1 of codes, nan of numbers."""
+        for name in columns:
+            if name not in self.columns:
+                raise unknown("column", name, self.columns)
+        hidden = {
+            name: torch.full_like(c, torch.nan if c.is_floating_point() else -1)
+            for name, c in self.columns.items()
+            if name in columns
+        }
+        return dataclasses.replace(self, columns={**self.columns, **hidden})
 
     def split(self, size: int) -> Iterator["Rows"]:
         """Batches of `size` rows in order, the last one perhaps smaller."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ltm_pyro.bounds.estimate import how
 from ltm_pyro.bounds.importance import AT_ONCE
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.diagnostics.functionals import (
     Draws,

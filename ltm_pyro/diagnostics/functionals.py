@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.models.base import TextModel

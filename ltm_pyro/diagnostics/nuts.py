@@ -17,7 +17,7 @@ from scipy import stats
 from torch import Tensor
 
 from ltm_pyro.bounds.estimate import how
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError

@@ -10,7 +10,7 @@ from annotated_types import Ge
 from matplotlib.axes import Axes
 from scipy import stats
 
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.options import Positive, Share, checked
 

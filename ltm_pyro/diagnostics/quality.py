@@ -12,9 +12,8 @@ from scipy import stats
 from torch import Tensor
 
 from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
-from ltm_pyro.bounds.report import Array
 from ltm_pyro.bounds.tails import FEWEST, khat_threshold, pareto_khat
-from ltm_pyro.bounds.weights import effective_sample_size
+from ltm_pyro.bounds.weights import Array, effective_sample_size
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.posterior import Posterior, with_density
 from ltm_pyro.options import Count, Whole, checked

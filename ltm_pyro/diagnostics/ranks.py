@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 
 SIMULATIONS = 4000
 """Sets of uniform ranks that an envelope is simulated from."""

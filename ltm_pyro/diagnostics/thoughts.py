@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.diagnostics.units import active_units, information, part_of
 from ltm_pyro.errors import InputError

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from ltm_pyro import files
-from ltm_pyro.bounds.report import ratio_error
+from ltm_pyro.bounds.figures import ratio_error
 
 Table = dict[str, dict[str, dict[str, Any]]]
 """By recipe and bound."""

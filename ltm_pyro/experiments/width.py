@@ -23,7 +23,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.bounds.enclosed import Setup, Weights, ends_of
 from ltm_pyro.bounds.gate import gate
-from ltm_pyro.bounds.report import Array
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.experiments.base import now

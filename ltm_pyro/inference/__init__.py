@@ -1,6 +1,7 @@
 """Fitting local guides fast and global weights slowly."""
 
 from ltm_pyro.inference.dual_rate import DualRateSVI
+from ltm_pyro.inference.hierarchical import Hierarchical, SharedNormal
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import InnerLoop, fit_guide
 from ltm_pyro.inference.posterior import Posterior
@@ -8,8 +9,10 @@ from ltm_pyro.inference.posterior import Posterior
 __all__ = [
     "DualRateSVI",
     "Fit",
+    "Hierarchical",
     "InnerLoop",
     "Posterior",
+    "SharedNormal",
     "StepReport",
     "StopTraining",
     "fit_guide",

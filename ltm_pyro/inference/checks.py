@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +15,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.auto import Auto
+from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import shown
 from ltm_pyro.programs.thoughts import check_registered
 
@@ -138,3 +139,15 @@ def _ordinary(value: Any) -> Any:
         names = [field.name for field in dataclasses.fields(value)]
         return Rows(**{name: _ordinary(getattr(value, name)) for name in names})
     return value
+
+
+def check_step(model: TextModel, trained: Iterable[nn.Parameter], batch: Rows) -> None:
+    """Raises InputError where an iteration would train nothing."""
+    if not len(batch):
+        raise InputError("the batch has no rows: a step needs one at least")
+    if not any(parameter.requires_grad for parameter in trained):
+        raise InputError(
+            f"every parameter of the {type(model).__name__} is frozen, so there is nothing to "
+            "train: call requires_grad_(True) on what is to learn, or fit thoughts alone with "
+            "svi.infer(rows)"
+        )

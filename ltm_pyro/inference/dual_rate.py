@@ -20,33 +20,27 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.files import Steady
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
-from ltm_pyro.inference.checks import check_importance, check_model, with_gradients
+from ltm_pyro.inference.checks import check_importance, check_model, check_step, with_gradients
+from ltm_pyro.inference.covering import Covering
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import (
     InnerLoop,
     MakeGuide,
     fit_guide,
-    new_guide,
     step_along,
 )
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizer_state import check_optimizer_state
-from ltm_pyro.inference.optimizers import take_step, try_optimizer
+from ltm_pyro.inference.optimizers import slow_optimizer, take_step
 from ltm_pyro.inference.posterior import Posterior, infer
-from ltm_pyro.inference.schedule import cosine, set_lr
+from ltm_pyro.inference.schedule import slow_rate
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
-from ltm_pyro.names import new_optimizer
 from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.elbo import assert_finite, bound_terms, frozen
 from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.seeds import Noise, Stream, derive
-
-PAPER_OPTIONS: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
-"""Options of the slow optimizer where the paper's differ from torch's."""
-IMPLEMENTATIONS = {"foreach", "fused", "differentiable", "capturable"}
-"""Options of AdamW that say how it is computed; without any it is fused, in one pass."""
 
 Callback = Callable[["DualRateSVI", StepReport], Any]
 """Called after every iteration of `DualRateSVI.fit`; may raise `StopTraining`."""
@@ -76,6 +70,7 @@ class DualRateSVI:
     Attributes:
         done: iterations so far.
         memory: local parameters of documents, for a warm start; see `remember`.
+        documents: how many there are; `fit` sets it. Sites that all share are counted by it.
     """
 
     @checked
@@ -98,18 +93,10 @@ class DualRateSVI:
         self.objective = objective or Objective()
         check_importance(self.slow, self.objective, warm)
         self.done, self._looked = 0, False
+        self._covers: Covering | None = None
         self.shared: nn.Module | None = getattr(guide, "keywords", {}).get("shared")
-        trained = [p for p in self.global_parameters() if p.requires_grad]
-        matrices = [p for p in trained if p.dim() >= 2]
-        others = [p for p in trained if p.dim() < 2]
-        groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": self.slow.decay}]
-        if others:
-            groups.append({"params": others, "weight_decay": 0.0})
-        options = {**PAPER_OPTIONS.get(self.slow.optimizer, {}), **self.slow.options}
-        if self.slow.optimizer == "AdamW" and not IMPLEMENTATIONS & set(options):
-            options["fused"] = True
-        try_optimizer(self.slow.optimizer, self.slow.lr, options, next(model.parameters()).device)
-        self.optimizer = new_optimizer(self.slow.optimizer, groups, self.slow.lr, options)
+        self.documents: int | None = None
+        self.optimizer = slow_optimizer(model, self.shared, self.slow)
 
     def remember(self, rows: AnyRows, folder: Path | None = None) -> None:
         """Make the memory of a warm start for these rows; in a folder, or in memory alone."""
@@ -136,14 +123,7 @@ class DualRateSVI:
                 after its warm-up and the KL's weight is its last.
         """
         start = time.perf_counter()
-        if not len(batch):
-            raise InputError("the batch has no rows: a step needs one at least")
-        if not any(parameter.requires_grad for parameter in self.global_parameters()):
-            raise InputError(
-                f"every parameter of the {type(self.model).__name__} is frozen, so there is "
-                "nothing to train: call requires_grad_(True) on what is to learn, or fit thoughts "
-                "alone with svi.infer(rows)"
-            )
+        check_step(self.model, self.global_parameters(), batch)
         if self.warm is not None and self.memory is None:
             raise InputError(
                 "a warm start has to know its documents: call svi.remember(rows) with all of them "
@@ -164,7 +144,7 @@ class DualRateSVI:
         fitted: list[tuple[Guide, Rows, Noise]] = []
         loops: list[InnerLoop] = []
         for part in list(batch.split(size)):
-            guide = new_guide(self.model, self.guide, part)
+            guide = self._covering(part).guide(len(part))
             if guide.shared is not self.shared:
                 raise InputError(
                     f"{type(guide).__name__} comes with a shared module that would not be trained: "
@@ -182,22 +162,20 @@ class DualRateSVI:
             for parameter in self.global_parameters():
                 if parameter.grad is not None:
                     parameter.grad /= tokens
-        if total is None:
-            lr = self.slow.lr * min(1.0, (self.done + 1) / max(1, self.slow.warmup))
-        else:
-            lr = cosine(self.done, total, self.slow.lr, self.slow.final, self.slow.warmup)
-        set_lr(self.optimizer, lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = slow_rate(self.slow, self.done, total, group.get("base"))
         for slow_step in range(self.slow.steps):
             if slow_step > 0:
                 self.optimizer.zero_grad(set_to_none=True)
             seen = self._backward(fitted, tokens, weight)
             if slow_step == 0:
-                likelihood, kl, objective = seen
+                likelihood, kl, objective, by_site = seen
             self.world.gradients(self.global_parameters())
             norm = nn.utils.clip_grad_norm_(self.global_parameters(), self.slow.clip)
             if slow_step == 0:
                 first_norm = float(norm)
             take_step(self.optimizer, self.slow.optimizer)
+        lr = slow_rate(self.slow, self.done, total)
         self.done += 1
         return StepReport(
             step=self.done,
@@ -210,16 +188,34 @@ class DualRateSVI:
             objective=float(-objective.sum() / own_tokens),
             seconds=time.perf_counter() - start,
             inner=InnerLoop.concatenate(loops),
+            by_site=by_site,
         )
+
+    def _of_documents(self) -> int:
+        """How many documents share what the guide has outside their plate."""
+        if self.documents is None:
+            raise InputError(
+                "the model samples sites that all documents share, and their KL is counted once: "
+                "train with svi.fit(rows, steps), or set svi.documents = len(rows) before svi.step"
+            )
+        return self.documents
+
+    def _covering(self, rows: AnyRows) -> Covering:
+        """How the guide covers the model's sites; read once."""
+        if self._covers is None or self._covers.make is not self.guide:
+            self._covers = Covering(self.model, self.guide, rows)
+        return self._covers
 
     def _backward(
         self, fitted: list[tuple[Guide, Rows, Noise]], tokens: float, weight: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Add the slow gradient; returns log-likelihood, KL and objective per document, nats.
+    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Add the slow gradient; returns log-likelihood, KL and objective per document, nats, and
+        the log-likelihood by observed site.
 
         Where a warm start has a rate, also a step of local parameters, along the same pass.
         """
         seen, lr = [], self.warm.lr if self.warm is not None else 0.0
+        sites: dict[str, list[Tensor]] = {}
         joint = self.memory if lr else None
         for guide, part, noise in fitted:
             guide.zero_grad()
@@ -233,6 +229,8 @@ class DualRateSVI:
                 for part_of in (guide, getattr(self.model, "prior", None)):
                     extra = None if part_of is None else part_of.slow_loss()
                     loss = loss if extra is None else loss + extra
+                for term in terms.kl_shared.values():  # this part's share of it, once an epoch
+                    loss = loss + weight * term.mean() / self._of_documents()
             (loss.sum() / tokens).backward()
             if joint is not None:
                 for parameter in guide.parameters():  # the fast loop's gradients are in nats
@@ -241,8 +239,10 @@ class DualRateSVI:
                 joint.remember(guide, part)
             parts = (terms.log_likelihood, terms.kl, objective)
             seen.append([part.mean(0).detach() for part in parts])
-        likelihood, kl, objective = (torch.cat(parts) for parts in zip(*seen, strict=True))
-        return likelihood, kl, objective
+            for site, term in terms.by_site.items():
+                sites.setdefault(site, []).append(term.mean(0).detach())
+        whole = [torch.cat(parts) for parts in zip(*seen, strict=True)]
+        return whole[0], whole[1], whole[2], {s: torch.cat(terms) for s, terms in sites.items()}
 
     @checked
     @with_gradients
@@ -261,6 +261,7 @@ class DualRateSVI:
         """
         if self.warm is not None and self.memory is None:
             self.remember(rows)
+        self.documents = len(rows)
         done = Fit()
         total = self.done + steps
         device = next(self.model.parameters()).device
@@ -273,7 +274,7 @@ class DualRateSVI:
         with (
             redirect_stderr(cast(Any, Steady(sys.stderr))),  # whoever reads it may leave
             tqdm(
-                total=total, initial=self.done, desc="training", unit="step", disable=not progress
+                None, "training", total, unit="step", disable=not progress, initial=self.done
             ) as bar,
         ):
             while self.done < total:

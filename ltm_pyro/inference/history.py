@@ -1,5 +1,6 @@
 """What training leaves behind: a report of each iteration, and the history of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -15,7 +16,8 @@ class StepReport:
     `log_likelihood` and `kl` have shape (documents,), nats, from a draw that the fast loop did
     not see (unless its noise is fixed); `tokens` (documents,). `gradient_norm` is that of the
     slow gradient before clipping, in nats per token; `objective` what the slow step descended, in
-    nats per token: the bound itself unless the KL is weighted or partly free.
+    nats per token: the bound itself unless the KL is weighted or partly free. `by_site` has the
+    part of `log_likelihood` of each observed site.
     """
 
     step: int
@@ -28,11 +30,13 @@ class StepReport:
     objective: float
     seconds: float
     inner: InnerLoop
+    by_site: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def nats_per_token(self) -> float:
-        """The bound on -log p(x) of the batch."""
-        return float((self.kl - self.log_likelihood).sum() / self.tokens.sum())
+        """The bound on -log p(tokens) of the batch; other observed sites are left out."""
+        likelihood = self.by_site.get("tokens", self.log_likelihood)
+        return float((self.kl - likelihood).sum() / self.tokens.sum())
 
     @property
     def kl_per_token(self) -> float:
@@ -51,7 +55,15 @@ class StepReport:
             "gradient_norm": self.gradient_norm,
             "tokens": int(self.tokens.sum()),
             "seconds": self.seconds,
+            **self._by_document(),
         }
+
+    def _by_document(self) -> dict[str, float]:
+        """Of a model that observes more than tokens: nats a document, in all and by site."""
+        if len(self.by_site) < 2:
+            return {}
+        found = {f"{s}_per_document": float(-term.mean()) for s, term in self.by_site.items()}
+        return {"nats_per_document": float((self.kl - self.log_likelihood).mean()), **found}
 
 
 class StopTraining(Exception):

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.sampled import Sampler
-from ltm_pyro.inference.checks import guide_of
+from ltm_pyro.inference.covering import Covering, MakeGuide
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizers import local_optimizer, take_step
 from ltm_pyro.inference.schedule import cosine, set_lr
@@ -26,8 +25,7 @@ from ltm_pyro.programs.densities import Program, log_joint
 from ltm_pyro.programs.elbo import ElboTerms, Finite, elbo_terms, frozen
 from ltm_pyro.seeds import Noise
 
-MakeGuide = Callable[..., Guide]
-"""A guide class, or a `functools.partial` of one: called with (thoughts, batch_size)."""
+__all__ = ["InnerLoop", "MakeGuide", "fit_guide", "new_guide", "step_along"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,9 @@ def new_guide(model: TextModel, make: MakeGuide, batch: Rows) -> Guide:
     """A fresh guide for a batch, of the model's device and dtype.
 
     Raises:
-        InputError: for what makes no guide; see `guide_of`.
+        InputError: for what makes no guide, or covers not the model's sites; see `Covering`.
     """
-    return guide_of(make, model, len(batch)).to(next(model.parameters()))
+    return Covering(model, make, batch).guide(len(batch))
 
 
 def fit_guide(
@@ -233,5 +231,5 @@ def _norm_by_document(values: list[Tensor], documents: int) -> Tensor:
     squares = torch.zeros(documents, device=values[0].device)
     for value in values:
         if value.shape[:1] == (documents,):
-            squares = squares + value.flatten(1).square().sum(1)
+            squares = squares + value.reshape(documents, -1).square().sum(1)
     return squares.sqrt()

@@ -106,7 +106,7 @@ class Memory:
 
     def remember(self, guide: Guide, rows: Rows) -> None:
         """Keep where a guide's documents are now."""
-        values = [p.detach().flatten(1).float().cpu() for p in self._parameters(guide)]
+        values = [p.detach().reshape(len(p), -1).float().cpu() for p in self._parameters(guide)]
         flat = torch.cat([torch.ones(len(rows), 1), *values], 1).numpy()
         for place, row in zip(self._places(rows), flat, strict=True):
             self.changed[place] = row
@@ -195,10 +195,10 @@ class Memory:
                 if int(file["step"]) != step:
                     return {}
                 places, values = file["places"], np.asarray(file["values"], np.float32)
-                under = file["under"] if "under" in file else np.zeros(0)  # of before 0.6.0
+                under = file["under"] if "under" in file else np.zeros(0, int)  # of before 0.6.0
             if self._array is not None and len(places) and values.shape[1] != self._array.shape[1]:
                 raise ValueError("its rows are of another length than the array's")
-            self._under = dict(zip(places.tolist(), under.tolist(), strict=False))
+            self._under = dict(zip(places.tolist(), map(int, under), strict=False))
             return dict(zip(places.tolist(), values, strict=True))
         except Exception:  # of zip files, of arrays, of numbers: then the digest is another
             return {}

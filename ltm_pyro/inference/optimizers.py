@@ -1,4 +1,4 @@
-"""Local optimizers: what takes the steps of the fast loop.
+"""Optimizers: what takes the steps of the fast loop, and of the slow step.
 
 One is made for every batch, as `make(parameters, lr=..., **options)`, and steps after each gradient
 of the negative ELBO, summed over documents. Any class of `torch.optim` is one, by name; so are
@@ -10,14 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ltm_pyro.config import Fast
+from ltm_pyro.config import Fast, Slow
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.guides import Guide
 from ltm_pyro.names import new_optimizer
 from ltm_pyro.options import shown
 
+PAPER_OPTIONS: dict[Any, dict[str, Any]] = {"AdamW": {"betas": (0.9, 0.95)}}
+"""Options of the slow optimizer where the paper's differ from torch's."""
+IMPLEMENTATIONS = {"foreach", "fused", "differentiable", "capturable"}
+"""Options of AdamW that say how it is computed; without any it is fused, in one pass."""
 LEAST_WEIGHT = 0.01
 """A KL weighted by less leaves nothing to step towards: a natural gradient takes it for this."""
 
@@ -66,7 +70,7 @@ class NaturalGradient(torch.optim.SGD):
         plain = [p.grad.clone() for p in group["params"]]
         self.guide.natural_gradient()
         pairs = list(zip(plain, group["params"], strict=True))
-        squares = torch.stack([(g * p.grad).flatten(1).sum(1) for g, p in pairs]).sum(0)
+        squares = torch.stack([(g * p.grad).reshape(len(g), -1).sum(1) for g, p in pairs]).sum(0)
         length = group["lr"] * squares.clamp(min=1e-12).sqrt() / self.kl_weight  # (documents,)
         scale = ((2 * self.reach) ** 0.5 / length).clamp(max=1) / self.kl_weight
         for _, p in pairs:
@@ -115,6 +119,40 @@ def take_step(optimizer: torch.optim.Optimizer, named: Any) -> None:
             f"optimizer {named if isinstance(named, str) else shown(named)} takes no step here: "
             f"{first_line(error)}"
         ) from error
+
+
+def slow_groups(model: nn.Module, shared: nn.Module | None, slow: Slow) -> list[dict[str, Any]]:
+    """What the slow step trains, in groups: matrices, which decay, and all others.
+
+    What guides share stands apart where it has a rate of its own, `base`, or where it is a guide of
+    sites (`undecayed`), which weight decay would pull away from the posterior.
+    """
+    apart: list[Tensor] = []
+    together = [*model.parameters(), *(shared.parameters() if shared is not None else ())]
+    if shared is not None and (slow.shared_lr is not None or hasattr(shared, "undecayed")):
+        apart = [p for p in shared.parameters() if p.requires_grad]
+        together = list(model.parameters())
+    trained = [p for p in together if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": slow.decay}
+    ]
+    others = [p for p in trained if p.dim() < 2]
+    if others:
+        groups.append({"params": others, "weight_decay": 0.0})
+    if apart:
+        base = slow.lr if slow.shared_lr is None else slow.shared_lr
+        groups.append({"params": apart, "weight_decay": 0.0, "base": base})
+    return groups
+
+
+def slow_optimizer(model: nn.Module, shared: nn.Module | None, slow: Slow) -> torch.optim.Optimizer:
+    """The optimizer of the slow step, as `slow` names it."""
+    groups = slow_groups(model, shared, slow)
+    options = {**PAPER_OPTIONS.get(slow.optimizer, {}), **slow.options}
+    if slow.optimizer == "AdamW" and not IMPLEMENTATIONS & set(options):
+        options["fused"] = True
+    try_optimizer(slow.optimizer, slow.lr, options, next(model.parameters()).device)
+    return new_optimizer(slow.optimizer, groups, slow.lr, options)
 
 
 def try_optimizer(

@@ -15,11 +15,14 @@ from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.inference.checks import check_model, with_gradients
-from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, new_guide
+from ltm_pyro.inference.covering import Covering
+from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
+from ltm_pyro.programs.densities import draw_latents, draw_values
 from ltm_pyro.programs.elbo import ElboTerms, elbo_terms, sample_thoughts
 from ltm_pyro.programs.proper import check_proper
+from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Noise, Stream, derive
 
 AT_ONCE = 8
@@ -64,6 +67,31 @@ class Posterior:
 
     @torch.no_grad()
     @checked
+    def sites(self, draws: Count = 1, seed: Whole | None = None) -> dict[str, Tensor]:
+        """Draws of every latent site of the model, (draws, documents, *event) each, by name.
+
+        Each is on its own support; discrete sites are drawn from p(k | z, x). A site outside the
+        plate of documents has its own plates in place of documents, of one size at least.
+        """
+        found: dict[str, list[Tensor]] = {}
+        known = Sites.of(self.model, self.rows).all
+        for guide, rows in self.chunks:
+            noise = self.noise(rows, seed)
+            drawn = []
+            for n in pieces(draws):
+                with noise.draw():
+                    latents = draw_latents(guide, rows, n)
+                with noise.tensors():
+                    values = draw_values(self.model, latents, rows)
+                images = {s: known[s].image(u) if s in known else u for s, u in latents.items()}
+                drawn.append({**images, **values})
+            for site in drawn[0]:
+                found.setdefault(site, []).append(torch.cat([part[site] for part in drawn]))
+        shared = {name for name in found if name in known and known[name].kind == "shared"}
+        return {s: parts[0] if s in shared else torch.cat(parts, 1) for s, parts in found.items()}
+
+    @torch.no_grad()
+    @checked
     def elbo(self, particles: Count = 1, seed: Whole | None = None) -> ElboTerms:
         """The ELBO with draws the fit never saw; shapes (particles, documents), nats."""
         parts = []
@@ -86,12 +114,7 @@ def _in_pieces(
     for n in pieces(particles):
         with noise.draw():
             parts.append(elbo_terms(fixed, guide, rows, n))
-    z = [part.z for part in parts if part.z is not None]
-    return ElboTerms(
-        torch.cat([part.log_likelihood for part in parts]),
-        {s: torch.cat([part.kl_by_site[s] for part in parts]) for s in parts[0].kl_by_site},
-        torch.cat(z) if z else None,
-    )
+    return ElboTerms.stacked(parts)
 
 
 def with_density(guide: Guide, rows: Rows) -> Guide:
@@ -149,9 +172,10 @@ def infer(
     """
     check_model(model)
     rows = rows_of(rows, model, tokenizer).to(next(model.parameters()).device)
+    covering = Covering(model, guide, rows)
     chunks, loops = [], []
     for part in rows.split(chunk):
-        fitted = new_guide(model, guide, part)
+        fitted = covering.guide(len(part))
         noise = fast.draws(derive(seed, Stream.FIT), part.key)
         loops.append(fit_guide(model, fitted, part, fast, noise))
         chunks.append((fitted, part))

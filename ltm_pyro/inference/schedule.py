@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from ltm_pyro.config import Slow
+
 
 def cosine(step: int, total: int, lr: float, final: float = 0.1, warmup: int = 0) -> float:
     """Linear rise to `lr` over `warmup` steps, then a cosine fall to `lr * final` at the last."""
@@ -18,3 +20,11 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give all parameters of an optimizer this rate."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def slow_rate(slow: Slow, step: int, total: int | None, base: float | None = None) -> float:
+    """The slow step's rate in an iteration; `base` is the rate that it falls from, if another."""
+    base = slow.lr if base is None else base
+    if total is None:
+        return base * min(1.0, (step + 1) / max(1, slow.warmup))
+    return cosine(step, total, base, slow.final, slow.warmup)

@@ -12,43 +12,51 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from ltm_pyro import seeds
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
+from ltm_pyro.programs.handlers import SITES, At, OnTheReals, Unobserved
+from ltm_pyro.programs.scores import draw_discrete, is_discrete, over_values, scores, sites
 
 Latents = dict[str, Tensor]
 Program = Callable[[Rows], Any]
 
 
 def draw_latents(program: Program, batch: Rows, particles: int) -> Latents:
-    """Draws of a guide's (or a prior's) sites, each (particles, documents, *event)."""
-    trace = poutine.trace(with_particles(program, particles)).get_trace(batch)
-    return {name: node["value"] for name, node in sites(trace).items()}
+    """Draws of a guide's (or a prior's) sites, each (particles, documents, *event).
+
+    They are real numbers, whatever the sites' supports; discrete sites are left out.
+    """
+    trace = poutine.trace(drawing(program, particles)).get_trace(batch)
+    return {name: node["value"] for name, node in sites(trace).items() if not is_discrete(node)}
 
 
 def log_joint(model: Program, latents: Latents, batch: Rows) -> tuple[Tensor, Tensor]:
-    """log p(z) and log p(x | z) at given latents, both (particles, documents), nats."""
-    trace = _conditioned(model, latents, batch)
+    """log p(z) and log p(x | z) at given latents, both (particles, documents), nats.
+
+    x is all that the model observes, z what it samples for each document; where it samples sites
+    outside the plate of documents, both are given those.
+    """
+    found = scores(_conditioned(model, latents, batch))
     zero = torch.zeros(_particles(latents), len(batch), device=batch.lengths.device)
-    prior, likelihood = zero, zero
-    for node in sites(trace).values():
-        log_prob = node["fn"].log_prob(node["value"])
-        if node["is_observed"]:
-            likelihood = likelihood + log_prob
-        else:
-            prior = prior + log_prob
-    return prior, likelihood
+    return _total(zero, found.local), _total(zero, found.observed)
 
 
 def log_density(program: Program, latents: Latents, batch: Rows) -> Tensor:
     """Log density of a guide (or a prior) at given latents, (particles, documents), nats."""
-    trace = _conditioned(program, latents, batch)
+    found = scores(_conditioned(program, latents, batch))
     zero = torch.zeros(_particles(latents), len(batch), device=batch.lengths.device)
-    return sum((n["fn"].log_prob(n["value"]) for n in sites(trace).values()), zero)
+    return _total(zero, found.local | found.observed)
+
+
+def _total(zero: Tensor, terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of log densities, begun with zeros of the shape that it has."""
+    total = zero
+    for term in terms.values():
+        total = total + term
+    return total
 
 
 def log_weights(model: Program, guide: Program, batch: Rows, particles: int) -> Tensor:
@@ -60,10 +68,22 @@ def log_weights(model: Program, guide: Program, batch: Rows, particles: int) -> 
 
 def token_log_prob(model: Program, latents: Latents, batch: Rows) -> Tensor:
     """log p(x_n | z, x_<n) of each token, 0 at padding: (particles, documents, tokens), nats."""
-    fn = sites(_conditioned(model, latents, batch))["tokens"]["fn"]
+    trace = _conditioned(model, latents, batch)
+    fn = sites(trace)["tokens"]["fn"]
     if hasattr(fn, "token_log_prob"):
-        return fn.token_log_prob(batch.tokens)
-    return fn.base_dist.log_prob(batch.tokens)
+        return over_values(trace, fn.token_log_prob(batch.tokens))
+    return over_values(trace, fn.base_dist.log_prob(batch.tokens))
+
+
+def draw_values(model: Program, latents: Latents, batch: Rows) -> Latents:
+    """The values of a model's discrete sites, drawn from p(k | z, x): (particles, documents).
+
+    Draws come from torch's global generator, document by document under `Noise.tensors`.
+    """
+    trace = _conditioned(model, latents, batch)
+    return draw_discrete(
+        trace, torch.rand(_particles(latents), len(batch)).to(batch.lengths.device)
+    )
 
 
 def simulate(
@@ -75,15 +95,20 @@ def simulate(
     """Documents of given lengths drawn from a model, and the latents they were drawn from.
 
     Those latents are exact draws from p(z | x). Each row is a document of its own. A prior that
-    reads columns needs them, each with an entry for each document.
+    reads columns needs them, each with an entry for each document; a column that is named as an
+    observed site comes back as it was drawn.
     """
     empty = blank(lengths, columns)
     with torch.no_grad(), seeds.seeded(seed):
-        free = with_particles(poutine.uncondition(model), 1)
+        free = drawing(poutine.uncondition(model), 1)
         nodes = sites(poutine.trace(free).get_trace(empty))
-    tokens = nodes.pop("tokens")["value"][0]
-    latents = {name: node["value"] for name, node in nodes.items()}
-    return Rows(tokens, lengths, empty.document, empty.bytes, columns=empty.columns), latents
+    drawn = {name: node["value"] for name, node in nodes.items()}
+    seen = {name for name, node in nodes.items() if node["infer"].get("was_observed")}
+    discrete = {name for name, node in nodes.items() if is_discrete(node)}
+    latents = {name: drawn[name] for name in nodes if name not in seen | discrete}
+    columns = {n: drawn[n][0] if n in seen else c for n, c in empty.columns.items()}
+    rows = Rows(drawn["tokens"][0], lengths, empty.document, empty.bytes, columns=columns)
+    return rows, latents
 
 
 def blank(lengths: Tensor, columns: Mapping[str, Tensor] | None = None) -> Rows:
@@ -95,8 +120,19 @@ def blank(lengths: Tensor, columns: Mapping[str, Tensor] | None = None) -> Rows:
 
 def site_distributions(program: Program, batch: Rows) -> dict[str, Any]:
     """The distribution of each site of a program, batch shape (1, documents)."""
-    trace = poutine.trace(with_particles(program, 1)).get_trace(batch)
+    trace = poutine.trace(drawing(program, 1)).get_trace(batch)
     return {name: node["fn"] for name, node in sites(trace).items()}
+
+
+def drawing(program: Program, particles: int) -> Program:
+    """The program in a plate of particles, its latent sites on the reals."""
+    inside = with_particles(program, particles)
+
+    def call(batch: Rows) -> Any:
+        with OnTheReals():
+            return inside(batch)
+
+    return call
 
 
 def with_particles(program: Program, particles: int) -> Program:
@@ -133,13 +169,29 @@ def needs_thoughts(model: Any, use: str) -> None:
 
 
 def prior_of(model: Any) -> Program:
-    """The prior of a model as a program of its own, in the plate of documents."""
+    """The prior of a model as a program of its own: all that it samples, nothing it observes.
+
+    It returns what the model returns; z alone, where that is all it samples.
+    """
+    if _samples_prior_alone(model):
+
+        def alone(batch: Rows) -> Any:
+            with pyro.plate("documents", len(batch), dim=-1):
+                return model.prior(batch)
+
+        return alone
 
     def program(batch: Rows) -> Any:
-        with pyro.plate("documents", len(batch), dim=-1):
-            return model.prior(batch)
+        with Unobserved():
+            return model(batch)
 
     return program
+
+
+def _samples_prior_alone(model: Any) -> bool:
+    """Whether the prior module is all that a model samples: so says the class of its `forward`."""
+    owner = next((cls for cls in type(model).__mro__ if "forward" in vars(cls)), None)
+    return owner is None or bool(vars(owner).get("samples_prior_alone", False))
 
 
 def at(program: Program, latents: Latents, particles: int = 1) -> Program:
@@ -153,7 +205,7 @@ def at(program: Program, latents: Latents, particles: int = 1) -> Program:
     number = _particles(latents) if latents else particles
 
     def call(batch: Rows) -> Any:
-        with _At(latents) as given:
+        with At(latents) as given:
             returned = with_particles(program, number)(batch)
         if given.unused:
             raise InputError(
@@ -165,60 +217,9 @@ def at(program: Program, latents: Latents, particles: int = 1) -> Program:
     return call
 
 
-class _At(Messenger):
-    """Gives latent sites their values; observed ones stay as they are."""
-
-    def __init__(self, latents: Latents):
-        super().__init__()
-        self.latents, self.unused = latents, set(latents)
-
-    def _pyro_sample(self, msg: Any) -> None:
-        observed = msg["is_observed"] or msg["infer"].get("was_observed", False)
-        if not (observed or isinstance(msg["fn"], _Subsample)):
-            msg["value"], msg["done"] = self._value(msg["name"]), True
-
-    def _value(self, site: str) -> Tensor:
-        latents, layer = self.latents, _layer(site)
-        layers = [name for name in latents if _layer(name) is not None]
-        if site in latents:
-            self.unused -= {site}
-            return latents[site]
-        if site == "z" and layers:
-            self.unused -= set(layers)
-            return torch.stack([latents[f"z_{i}"] for i in range(len(layers))], dim=-3)
-        if layer is not None and "z" in latents and layer < latents["z"].shape[-3]:
-            self.unused -= {"z"}
-            return latents["z"][..., layer, :, :]
-        raise InputError(
-            f"no value for site {site!r}: the other side has {', '.join(latents) or 'no site'}. "
-            f"{SITES}"
-        )
-
-
-SITES = (
-    "A prior and a guide need sites of the same names, or z on one side and z_0, z_1, ... on the "
-    "other"
-)
-
-
-def _layer(site: str) -> int | None:
-    """The layer of a site `z_0`, `z_1`, ..., else None."""
-    start, _, number = site.partition("_")
-    return int(number) if start == "z" and number.isdecimal() else None
-
-
 def _conditioned(program: Program, latents: Latents, batch: Rows) -> Any:
     return poutine.trace(at(program, latents)).get_trace(batch)
 
 
 def _particles(latents: Latents) -> int:
     return len(next(iter(latents.values()))) if latents else 1
-
-
-def sites(trace: Any) -> dict[str, Any]:
-    """The sample sites of a trace, plates left out."""
-    return {
-        name: node
-        for name, node in trace.nodes.items()
-        if node["type"] == "sample" and not isinstance(node["fn"], _Subsample)
-    }

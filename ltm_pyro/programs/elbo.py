@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,13 +18,14 @@ from ltm_pyro.programs.densities import (
     Program,
     at,
     draw_latents,
+    drawing,
     joined,
     log_density,
     log_joint,
     needs_thoughts,
-    sites,
-    with_particles,
 )
+from ltm_pyro.programs.handlers import is_local
+from ltm_pyro.programs.scores import BESIDES, latent_sites, log_prob, of_particles, scores, sites
 
 
 def weights_not_finite(module: nn.Module, of: str = "") -> Iterator[str]:
@@ -52,13 +53,21 @@ def check_weights(*modules: nn.Module | None) -> None:
 class ElboTerms:
     """ELBO(x_d) = E_q[log p(x_d | z)] - KL(q(z) || p(z)), one draw of z a particle.
 
-    `log_likelihood` has shape (particles, documents), `kl` the same for each latent site, all in
-    nats. `z` is the draw, (particles, documents, layers, slots, dim), or None.
+    `log_likelihood` has shape (particles, documents), `kl` the same for each latent site of a
+    document, all in nats. `z` is what the model returned, with `LatentThoughtModel` the draw,
+    (particles, documents, layers, slots, dim), or None.
+
+    Attributes:
+        by_site: the parts of `log_likelihood` that observed sites have, by their names.
+        kl_shared: the KL of sites outside the plate of documents, by site, (particles,): one for
+            all documents, and no part of `kl`.
     """
 
     log_likelihood: Tensor
     kl_by_site: dict[str, Tensor]
     z: Tensor | None
+    by_site: dict[str, Tensor] = field(default_factory=dict)
+    kl_shared: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def kl(self) -> Tensor:
@@ -85,7 +94,22 @@ class ElboTerms:
             {s: torch.cat([p.kl_by_site[s] for p in parts], 1) for s in parts[0].kl_by_site},
             torch.cat([p.z for p in parts if p.z is not None], 1) if parts[0].z is not None
             else None,
+            {s: torch.cat([p.by_site[s] for p in parts], 1) for s in parts[0].by_site},
+            parts[0].kl_shared,
         )  # fmt: skip
+
+    @staticmethod
+    def stacked(parts: list["ElboTerms"]) -> "ElboTerms":
+        """The terms of several sets of particles of one batch."""
+        z = [part.z for part in parts if part.z is not None]
+        first = parts[0]
+        return ElboTerms(
+            torch.cat([part.log_likelihood for part in parts]),
+            {s: torch.cat([part.kl_by_site[s] for part in parts]) for s in first.kl_by_site},
+            torch.cat(z) if z else None,
+            {s: torch.cat([part.by_site[s] for part in parts]) for s in first.by_site},
+            {s: torch.cat([part.kl_shared[s] for part in parts]) for s in first.kl_shared},
+        )
 
 
 def elbo_terms(
@@ -99,33 +123,50 @@ def elbo_terms(
     A site's KL is analytic where torch knows it for the pair of distributions, else the draw's
     log q(z) - log p(z) (Kingma & Welling 2014, their estimators B and A), its gradient taken along
     the draw alone. Where one side has a site `z` and the other a site for each layer, it is the
-    draw's, of all layers together. Draws come from torch's global generators: see `ltm_pyro.seeds`.
+    draw's, of all layers together. Discrete sites of the model are summed out (`programs.scores`).
+    Draws come from torch's global generators: see `ltm_pyro.seeds`.
     """
-    q_trace = poutine.trace(with_particles(guide, particles)).get_trace(batch)
+    q_trace = poutine.trace(drawing(guide, particles)).get_trace(batch)
     q_sites = sites(q_trace)
     latents = {name: node["value"] for name, node in q_sites.items()}
     p_trace = poutine.trace(at(model, latents, particles)).get_trace(batch)
-    p_sites = {n: node for n, node in sites(p_trace).items() if not node["is_observed"]}
-    log_likelihood = torch.zeros(particles, len(batch), device=batch.tokens.device)
-    for node in sites(p_trace).values():
-        if node["is_observed"]:
-            log_likelihood = log_likelihood + node["fn"].log_prob(node["value"])
+    p_sites = latent_sites(p_trace)
     # Site by site only where both go through their sites in the same order: then what a site of
     # the one is conditioned on is known to the other.
     same = list(q_sites) == list(p_sites)
-    kl_by_site: dict[str, Any] = {
+    kls: dict[str, Any] = {
         name: _analytic(q_sites[name]["fn"], node["fn"]) for name, node in p_sites.items() if same
     }
-    if not same or any(kl is None for kl in kl_by_site.values()):
+    known = {name for name, kl in kls.items() if kl is not None}
+    found = scores(p_trace, without=known)
+    log_likelihood = torch.zeros(particles, len(batch), device=batch.tokens.device)
+    for term in found.observed.values():
+        log_likelihood = log_likelihood + term
+    log_p = found.local | found.shared
+    if not same or known < kls.keys():
         anew = torch.is_grad_enabled() and getattr(guide, "path_gradient", True)
         log_q = _along_the_draw(guide, latents, batch) if anew else _log_prob(q_sites)
-        log_p = _log_prob(p_sites)
-        if same:
-            kl_by_site = {s: log_q[s] - log_p[s] if kl is None else kl
-                          for s, kl in kl_by_site.items()}  # fmt: skip
-        else:
-            kl_by_site = {"z": sum(log_q.values()) - sum(log_p.values())}
-    return ElboTerms(log_likelihood, kl_by_site, p_trace.nodes["_RETURN"]["value"])
+        drawn = _together({n: x for n, x in log_q.items() if n not in known}, log_p)
+        kls = {name: kls.get(name) if name in known else drawn[name] for name in (kls | drawn)
+               if name in known or name in drawn}  # fmt: skip
+    shared = {name for name in kls if name in p_sites and not is_local(p_sites[name])}
+    return ElboTerms(
+        log_likelihood,
+        {name: kl for name, kl in kls.items() if name not in shared},
+        p_trace.nodes["_RETURN"]["value"],
+        found.observed,
+        {name: of_particles(kls[name])[:, 0] for name in kls if name in shared},
+    )
+
+
+def _together(log_q: dict[str, Tensor], log_p: dict[str, Tensor]) -> dict[str, Any]:
+    """log q - log p of sites that both sides have, and of all others in one: the thoughts."""
+    both = log_q.keys() & log_p.keys()
+    kls: dict[str, Any] = {name: log_q[name] - log_p[name] for name in log_p if name in both}
+    left = [[x for name, x in side.items() if name not in both] for side in (log_q, log_p)]
+    if any(left):
+        kls["z"] = sum(left[0]) - sum(left[1])
+    return kls
 
 
 @dataclass(frozen=True)
@@ -186,7 +227,8 @@ class Finite:
 
     def add(self, terms: ElboTerms, where: str) -> None:
         """Keep in mind which documents' terms are finite."""
-        values = {"tokens": terms.log_likelihood, **terms.kl_by_site}
+        observed = terms.by_site if len(terms.by_site) > 1 else {"tokens": terms.log_likelihood}
+        values = {**observed, **terms.kl_by_site}
         finite = torch.stack([torch.isfinite(value).all(0) for value in values.values()])
         self.steps.append((where, list(values), finite))
 
@@ -226,6 +268,9 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def _analytic(q: Any, p: Any) -> Tensor | None:
+    """The KL where torch knows it, of a site that depends on no enumerated one."""
+    if len(p.batch_shape) > BESIDES:
+        return None
     try:
         return kl_divergence(q, p)
     except NotImplementedError:
@@ -233,7 +278,11 @@ def _analytic(q: Any, p: Any) -> Tensor | None:
 
 
 def _log_prob(nodes: dict[str, Any]) -> dict[str, Tensor]:
-    return {name: node["fn"].log_prob(node["value"]) for name, node in nodes.items()}
+    """Of each site, summed over its own plates where it stands outside the documents'."""
+    return {
+        name: log_prob(node) if is_local(node) else of_particles(log_prob(node))
+        for name, node in nodes.items()
+    }
 
 
 def _along_the_draw(guide: Program, latents: Latents, batch: Rows) -> dict[str, Tensor]:

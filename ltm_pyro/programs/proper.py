@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
+import pyro
 import torch
-from pyro import poutine
 from pyro.distributions import Delta, MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
@@ -12,7 +12,10 @@ from torch import Tensor
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
-from ltm_pyro.programs.densities import Program, prior_of, sites, with_particles
+from ltm_pyro.programs.densities import Program, drawing, prior_of
+from ltm_pyro.programs.handlers import is_enumerable
+from ltm_pyro.programs.reading import traced
+from ltm_pyro.programs.scores import is_discrete, sites
 from ltm_pyro.programs.support import flat, is_real, support_of, unwrapped
 from ltm_pyro.seeds import seeded
 
@@ -23,15 +26,15 @@ PARTICLES, SINGLE = 8, 8
 
 
 def check_prior_proper(model: Any, rows: Rows) -> None:
-    """`check_proper` for a model's prior, if it has one, on the first of the rows.
+    """`check_proper` for a model's latent sites, on the first of the rows.
 
     Raises:
-        InputError: naming the prior, its site and what is wrong.
+        InputError: naming the prior (or the model), its site and what is wrong.
     """
     prior = getattr(model, "prior", None)
-    if prior is not None:
-        first = rows[:1].to(next(model.parameters()).device)
-        check_proper(prior_of(model), first, f"prior {type(prior).__name__}")
+    whose = type(model).__name__ if prior is None else f"prior {type(prior).__name__}"
+    first = rows[:1].to(next(model.parameters()).device)
+    check_proper(prior_of(model), first, whose)
 
 
 @torch.no_grad()
@@ -52,15 +55,14 @@ def check_proper(program: Program, rows: Rows, whose: str, far: bool = True) -> 
     Raises:
         InputError: naming the site and what is wrong.
     """
-    with seeded(0), _Declared() as declared:
+    with seeded(0), pyro.get_param_store().scope(), _Declared() as declared:
         try:
-            trace = poutine.trace(with_particles(program, PARTICLES)).get_trace(rows)
+            trace = traced(drawing(program, PARTICLES), rows, whose)
         except _Refused:
             raise InputError(f"{whose}: {declared.wrong}") from None
-        except InputError as error:  # to which Pyro has added the shapes of all sites
-            raise InputError(f"{whose}: {str(error).splitlines()[0]}") from None
         for name, node in sites(trace).items():
-            if far and not node["is_observed"] and not _falls_off(node["fn"], node["value"]):
+            whole = not (node["is_observed"] or is_discrete(node))
+            if far and whole and not _falls_off(node["fn"], node["value"]):
                 kind = type(unwrapped(node["fn"])).__name__
                 raise InputError(
                     f"{whose}: the density of site {name!r} ({kind}) does not fall off far from "
@@ -104,7 +106,7 @@ def _wrong(law: Any) -> str:
     if kind == "ImproperUniform":
         return "(ImproperUniform) has no density that integrates to one: no bound can be made of it"
     support = flat(support_of(law))
-    if support is None or is_real(support):
+    if support is None or is_real(support) or is_enumerable(law):
         return ""
     if support.is_discrete:
         return f"({kind}) has the discrete support {support}: thoughts and guides are real numbers"

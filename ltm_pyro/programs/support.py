@@ -33,11 +33,11 @@ def on_the_reals(law: Any) -> tuple[Any, ToSupport]:
         InputError: for a support that cannot be carried to the reals, such as a discrete one.
     """
     inner = unwrapped(law)
-    if isinstance(inner, dist.VonMises | torch.distributions.VonMises):
+    if is_circular(law):
         return _Circles(law), _unit_vectors
     support = flat(support_of(law))
     if support is None or is_real(support):
-        return law, _same
+        return law, the_reals
     if isinstance(support, type(constraints.simplex)):
         return _Softmax(law), _softmax
     try:
@@ -48,6 +48,22 @@ def on_the_reals(law: Any) -> tuple[Any, ToSupport]:
             "carried to the reals, where guides live: expected a continuous distribution"
         ) from None
     return dist.TransformedDistribution(_unchecked(law), [bijection.inv]), bijection
+
+
+def is_circular(law: Any) -> bool:
+    """Whether a law is one of angles."""
+    return isinstance(unwrapped(law), dist.VonMises | torch.distributions.VonMises)
+
+
+def image_of(law: Any) -> ToSupport:
+    """The map from the reals to the values of a site of this law: of angles, the angles."""
+    return _angles if is_circular(law) else on_the_reals(law)[1]
+
+
+def _angles(u: Tensor) -> Tensor:
+    """The angles of pairs of reals, (..., 2 n) -> (..., n)."""
+    pair = u.unflatten(-1, (-1, 2))
+    return torch.atan2(pair[..., 1], pair[..., 0] + TINY)
 
 
 def _unchecked(law: Any) -> Any:
@@ -159,7 +175,8 @@ class _Circles(_Carried):
         return self.law.log_prob(angle) + radial
 
 
-def _same(u: Tensor) -> Tensor:
+def the_reals(u: Tensor) -> Tensor:
+    """The image of real numbers that are to stay as they are."""
     return u
 
 

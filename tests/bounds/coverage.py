@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds.report import Figure
+from ltm_pyro.bounds.figures import Figure
 from ltm_pyro.config import Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.models import LinearGaussianModel

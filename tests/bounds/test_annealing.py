@@ -10,8 +10,9 @@ import ltm_pyro as ltm
 from ltm_pyro.bounds import annealed
 from ltm_pyro.bounds.annealed import Path
 from ltm_pyro.bounds.elbo import elbo
+from ltm_pyro.bounds.figures import Figure
 from ltm_pyro.bounds.importance import iwae
-from ltm_pyro.bounds.report import Figure, Report
+from ltm_pyro.bounds.report import Report
 from ltm_pyro.bounds.sandwich import Sandwich
 from ltm_pyro.config import Fast
 from ltm_pyro.guides import Layerwise

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ltm_pyro.bounds.evaluation import blocks_of
-from ltm_pyro.bounds.report import Figure, Report, differences, paired_difference, ratio_error
+from ltm_pyro.bounds.figures import Figure, ratio_error
+from ltm_pyro.bounds.report import Report, differences, paired_difference
 from ltm_pyro.data.rows import Rows
 
 

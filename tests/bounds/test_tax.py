@@ -8,7 +8,8 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import taxes
-from ltm_pyro.bounds.report import Figure, Report
+from ltm_pyro.bounds.figures import Figure
+from ltm_pyro.bounds.report import Report
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference.speaking import silence

@@ -1,0 +1,260 @@
+"""What a model samples and observes, read from one trace of it; all else learns it from here."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.distributions import Delta, Unit
+from torch.distributions.transforms import IndependentTransform
+
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.store import AnyRows
+from ltm_pyro.errors import InputError
+from ltm_pyro.programs.densities import Program, at, drawing
+from ltm_pyro.programs.handlers import DOCUMENTS, OWN, is_enumerable, is_local, is_thoughts
+from ltm_pyro.programs.scores import scores, sites
+from ltm_pyro.programs.support import flat, image_of, support_of, the_reals, unwrapped
+from ltm_pyro.seeds import seeded
+
+PARTICLES, ROWS = 3, 2
+"""How many of each a model is traced with; few, and not the same number."""
+MOST_VALUES = 4096
+"""Of a model's discrete sites, all together: the model is computed with each."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site of a model or a guide.
+
+    Attributes:
+        name: the site's.
+        kind: "local" (a latent of each document), "shared" (outside the plate of documents),
+            "discrete" (a latent of each document, summed out) or "observed".
+        law: the kind of its distribution.
+        shape: of a document's value, that of a latent in real numbers; of a shared one with its
+            own plates before.
+        support: where its values lie.
+        image: from the reals to its support, for latents that are not discrete.
+        values: how many a discrete site has.
+        plates: how many of a shared site's first dimensions are plates of its own.
+    """
+
+    name: str
+    kind: str
+    law: str
+    shape: tuple[int, ...]
+    support: str
+    image: Any = None
+    values: int = 0
+    plates: int = 0
+
+    def __str__(self) -> str:
+        values = f"{self.values} values, summed out" if self.values else f"on {self.support}"
+        shape = f"({', '.join(map(str, self.shape))})" if self.shape else "a number"
+        return f"{self.kind:<9}{self.name:<18}{self.law:<18}{shape:<18}{values}"
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The sites of a model, in the order it goes through them; printing it lists them.
+
+    Attributes:
+        all: every site, by name.
+    """
+
+    all: dict[str, Site]
+
+    @classmethod
+    def of(cls, model: Program, rows: AnyRows) -> "Sites":
+        """Read the sites of a model from a trace on the first rows.
+
+        Raises:
+            InputError: for what cannot be handled, naming the site: no plate of documents, no
+                observed site `tokens`, a site with dimensions left of the documents, a mask or a
+                scale around a latent site, a factor, a discrete site whose values cannot be
+                listed, a parameter of Pyro's store.
+        """
+        whose = type(model).__name__
+        parameter = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
+        some = rows[:ROWS]
+        some = some if parameter is None else some.to(parameter.device)
+        with torch.no_grad(), seeded(0), pyro.get_param_store().scope():
+            trace = traced(drawing(model, PARTICLES), some, whose)
+            found = {name: _site(node, len(some), whose) for name, node in sites(trace).items()}
+            read = cls(found)
+            _check(read, trace, whose)
+            if read.beyond_thoughts:
+                _check_scores(model, trace, some, whose)
+        return read
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self.all.values())
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    def of_kind(self, kind: str) -> dict[str, Site]:
+        """The sites of a kind, by name."""
+        return {site.name: site for site in self if site.kind == kind}
+
+    @property
+    def beyond_thoughts(self) -> bool:
+        """Whether there is more than `z` (or `z_0`, ...) and `tokens`."""
+        return any(
+            site.kind in ("shared", "discrete")
+            or (site.kind == "observed" and site.name != "tokens")
+            or (site.kind == "local" and not is_thoughts(site.name))
+            for site in self
+        )
+
+
+def guide_sites(guide: Program, rows: Rows, whose: str) -> "Sites":
+    """The sites of a guide, from a trace on its rows.
+
+    Raises:
+        InputError: for a site that is not a number of each document, or a parameter of the store.
+    """
+    with torch.no_grad(), seeded(0), pyro.get_param_store().scope():
+        trace = traced(drawing(guide, PARTICLES), rows, whose)
+        found = {name: _site(node, len(rows), whose) for name, node in sites(trace).items()}
+        _check_parameters(trace, whose)
+    return Sites(found)
+
+
+def same_image(one: Any, other: Any) -> bool:
+    """Whether two maps from the reals to a support are the same."""
+    while isinstance(one, IndependentTransform) and isinstance(other, IndependentTransform):
+        one, other = one.base_transform, other.base_transform
+    return bool(one == other)
+
+
+def traced(program: Program, rows: Rows, whose: str) -> Any:
+    """The trace of a program, what is wrong with its shapes told in one line."""
+    try:
+        return poutine.trace(program).get_trace(rows)
+    except InputError as error:  # to which Pyro has added the shapes of all sites
+        raise InputError(f"{whose}: {str(error).splitlines()[0]}") from None
+    except ValueError as error:
+        if "inside plate" in str(error):
+            raise InputError(
+                f"{whose}: {str(error).splitlines()[0]}; dimensions of one document's value belong "
+                "to the event: add .to_event(n) to the site's distribution"
+            ) from None
+        raise
+
+
+def _site(node: Any, documents: int, whose: str) -> Site:
+    law, name = node["infer"].get(OWN, node["fn"]), node["name"]
+    inner, support = unwrapped(law), flat(support_of(law))
+    kind, shape, image, values = "observed", tuple(law.event_shape), None, 0
+    plates: tuple[int, ...] = ()
+    if not node["is_observed"]:
+        kind = "local" if is_local(node) else "shared"
+        if is_enumerable(law):
+            kind, values = "discrete", len(law.enumerate_support(expand=False))
+        elif support is not None and not support.is_discrete:
+            carried = OWN in node["infer"]
+            image = image_of(law) if carried else the_reals
+            shape = tuple(node["fn"].event_shape)
+    batch = tuple(node["fn"].batch_shape)
+    if kind == "shared":
+        plates = batch[1:] if batch[1:] != (1,) else ()
+        shape = (*plates, *shape)
+    elif len(batch) > 2 or (batch and batch[-1] not in (1, documents)):
+        raise InputError(
+            f"{whose}: site {name!r} ({type(inner).__name__}) has batch shape {batch[1:]} beside "
+            f"particles: expected (documents,), that is ({documents},); dimensions of one "
+            "document's value belong to the event: add .to_event(n)"
+        )
+    kinds = (name, kind, type(inner).__name__, shape, str(support), image, values, len(plates))
+    return Site(*kinds)
+
+
+def _check(read: Sites, trace: Any, whose: str) -> None:
+    plates = {f.name for node in sites(trace).values() for f in node["cond_indep_stack"]}
+    if DOCUMENTS not in plates:
+        raise InputError(
+            f"{whose}: no site stands in a plate of documents: sample and observe inside "
+            'pyro.plate("documents", len(batch), dim=-1)'
+        )
+    tokens = read.all.get("tokens")
+    if tokens is None or tokens.kind != "observed":
+        raise InputError(
+            f"{whose}: no site 'tokens' is observed: a model of text observes batch.tokens, as in "
+            'pyro.sample("tokens", TokenSequence(...), obs=batch.tokens)'
+        )
+    for name, node in sites(trace).items():
+        wrong = _refused(read.all[name], node)
+        if wrong:
+            raise InputError(f"{whose}: site {name!r} {wrong}")
+    values = math.prod(site.values for site in read.of_kind("discrete").values())
+    if values > MOST_VALUES:
+        raise InputError(
+            f"{whose}: its discrete sites have {values:,} values together, and the model is "
+            f"computed with each: at most {MOST_VALUES:,}"
+        )
+    _check_parameters(trace, whose)
+
+
+def _check_parameters(trace: Any, whose: str) -> None:
+    for name, node in trace.nodes.items():
+        if node["type"] == "param":
+            raise InputError(
+                f"{whose}: pyro.param {name!r} stands in Pyro's global store, where it would be "
+                "neither trained nor saved with the model: keep it as a torch.nn.Parameter"
+            )
+
+
+def _refused(site: Site, node: Any) -> str:
+    """Why a site cannot be handled; or nothing."""
+    law, scale = node["infer"].get(OWN, node["fn"]), node["scale"]
+    if isinstance(node["fn"], Unit):
+        return (
+            "is a factor: it adds to the log density what is no part of a likelihood; observe a "
+            "site in place of it"
+        )
+    if not (scale == 1 if isinstance(scale, int | float) else bool((scale == 1).all())):
+        return (
+            "is scaled (poutine.scale, or a plate with a subsample): what is scored with it is no "
+            "likelihood; give the KL a weight with Objective(beta=...), and rows to fit in batches"
+        )
+    if site.kind == "observed":
+        return ""
+    if node["mask"] is not None and node["mask"] is not True and site.kind != "discrete":
+        return (
+            "is masked (poutine.mask, or obs_mask): a density with a part left out is none, and "
+            "what is scored with it no bound; leave out missing values with poutine.mask around an "
+            "observed site; obs_mask is for discrete sites, whose missing values are summed out"
+        )
+    if isinstance(unwrapped(law), Delta):
+        return "is a point (Delta), without density: no bound can be made of it"
+    support = flat(support_of(law))
+    if site.kind != "discrete" and support is not None and support.is_discrete:
+        return (
+            f"({site.law}) has the discrete support {support}, whose values cannot be listed: "
+            "expected a few, one number a site, as of Categorical or Bernoulli without .to_event"
+        )
+    if site.kind == "discrete" and not is_local(node):
+        return "is discrete and stands outside the plate of documents: sum it out in the model"
+    return ""
+
+
+def _check_scores(model: Program, trace: Any, rows: Rows, whose: str) -> None:
+    """Whether log densities come for each particle and document, discrete sites summed out."""
+    latents = {
+        name: node["value"]
+        for name, node in sites(trace).items()
+        if not node["is_observed"] and not is_enumerable(node["fn"])
+    }
+    found = scores(traced(at(model, latents, PARTICLES), rows, whose))
+    for name, term in (found.local | found.observed).items():
+        if term.shape[-1:] not in ((len(rows),), (1,)) or term.dim() > 2:
+            raise InputError(
+                f"{whose}: the log density of site {name!r} has shape {tuple(term.shape)}: "
+                f"expected (particles, documents), ({PARTICLES}, {len(rows)}); what depends on a "
+                "site of each document is computed along dim -1, with any dimensions before it"
+            )
