@@ -35,9 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     try:
         try:
-            return _done(arguments)
-        finally:
+            code = _done(arguments)
+        except SystemExit:  # --help
             _flush()
+            raise
+        _flush()
+        return code
     except InputError as error:
         print(printable(f"ltm: error: {one_line(error)}"), file=sys.stderr)
         return 2

@@ -195,10 +195,11 @@ class Memory:
                 if int(file["step"]) != step:
                     return {}
                 places, values = file["places"], np.asarray(file["values"], np.float32)
-                under = file["under"] if "under" in file else np.zeros(0, int)  # of before 0.6.0
+                under = file["under"] if "under" in file else np.zeros(0, np.uint64)
             if self._array is not None and len(places) and values.shape[1] != self._array.shape[1]:
                 raise ValueError("its rows are of another length than the array's")
-            self._under = dict(zip(places.tolist(), map(int, under), strict=False))
+            known = map(int, under.tolist())  # none in files of before 0.6.0
+            self._under = dict(zip(places.tolist(), known, strict=False))
             return dict(zip(places.tolist(), values, strict=True))
         except Exception:  # of zip files, of arrays, of numbers: then the digest is another
             return {}

@@ -11,6 +11,7 @@ from torch import nn
 from ltm_pyro.config import Config
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI, StepReport
+from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
 from ltm_pyro.names import kebab
@@ -118,7 +119,7 @@ class Baseline(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self.svi.model.load_state_dict(state["model"])
+        take_weights(self.svi.model, state["model"])
         self.svi.load_state_dict(state["svi"])
         self.passes = taken("passes", state.get("passes", 1.0), NotNegative)
 

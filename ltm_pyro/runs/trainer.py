@@ -13,6 +13,7 @@ from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, NotFinite, first_line
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.inference.memory import STAGED, Memory
+from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.inference.speaking import SpeakThenThink
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
@@ -181,10 +182,10 @@ class Trainer:
                 "state: give it again, so that the run goes on as it was"
             )
         try:
-            self.svi.model.load_state_dict(state["model"])
+            take_weights(self.svi.model, state["model"])
             self.svi.load_state_dict(state["svi"])
             if self.svi.shared is not None:
-                self.svi.shared.load_state_dict(state["shared"])
+                take_weights(self.svi.shared, state["shared"])
             for callback in self.callbacks:
                 if callback.name in kept:
                     callback.load_state_dict(kept[callback.name])

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -16,9 +17,9 @@ from ltm_pyro.runs.build import build_guide, shared_of
 
 SMALL = [
     "--steps", "3", "--batch", "4", "--length", "12", "--vocabulary", "300", "--check-every", "3",
-    "--architecture.width", "16", "--architecture.heads", "2", "--architecture.feedforward", "24",
-    "--architecture.window", "4", "--thoughts.slots", "2", "--thoughts.dim", "3",
-    "--fast.steps", "2", "--quiet",
+    "--architecture.layers", "2", "--architecture.width", "16", "--architecture.heads", "2",
+    "--architecture.feedforward", "24", "--architecture.window", "4", "--thoughts.layers", "2",
+    "--thoughts.slots", "1", "--thoughts.dim", "3", "--fast.steps", "2", "--quiet",
 ]  # fmt: skip
 
 
@@ -26,11 +27,34 @@ def ltm(*arguments):
     return cli.main([str(a) for a in arguments])
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run and its text, made once: to be copied."""
+    place = tmp_path_factory.mktemp("whole")
+    things = {"sea": ["wave", "fish", "sail", "salt"], "wood": ["tree", "leaf", "root", "moss"]}
+    lines = []
+    for i in range(60):
+        topic = list(things)[i % 2]
+        words = [things[topic][(i // 2 + j * (i % 5 + 1)) % 4] for j in range(4 + i % 7)]
+        lines.append(json.dumps({"text": f"{topic} {i}: " + " ".join(words), "label": i}))
+    (place / "documents.jsonl").write_text("\n".join(lines) + "\n")
+    data = ("--data", place / "documents.jsonl")
+    assert ltm("train", *data, "--out", place / "run", "--baseline", *SMALL) == 0
+    return place
+
+
 @pytest.fixture
-def run(text_file, tmp_path):
-    out = tmp_path / "run"
-    assert ltm("train", "--data", text_file, "--out", out, "--baseline", *SMALL) == 0
-    return out
+def text_file(whole):
+    """The text of the run; put back if a test has changed it."""
+    path = whole / "documents.jsonl"
+    before = path.read_text()
+    yield path
+    path.write_text(before)
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    return shutil.copytree(whole / "run", tmp_path / "run")
 
 
 def test_train_evaluate_generate_info(run, text_file, capsys):

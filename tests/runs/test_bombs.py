@@ -202,6 +202,9 @@ def test_a_manifest_with_seals_of_other_kinds(run, change):
 
 STATES = {
     "no weights": ("model", None), "a number for weights": ("model", {"decoder.norm.weight": 3}),
+    "sparse weights": ("model", {"decoder.norm.weight": torch.zeros(8).to_sparse()}),
+    "weights without numbers": ("model", {"decoder.norm.weight": torch.zeros(8, device="meta")}),
+    "weights of another type": ("model", {"decoder.norm.weight": torch.zeros(8).to(torch.int64)}),
     "a step of text": ("svi", {"done": "4"}), "a negative step": ("svi", {"done": -1}),
     "a step of tensors": ("svi", {"done": torch.zeros(3)}), "a list": ("callbacks", []),
     "a look of a tensor": ("callbacks", {"looks": {"best": torch.zeros(3)}}),
