@@ -5,6 +5,7 @@ from ltm_pyro.inference.hierarchical import Hierarchical, SharedNormal
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.local import InnerLoop, fit_guide
 from ltm_pyro.inference.posterior import Posterior
+from ltm_pyro.inference.speaking import SpeakThenThink
 
 __all__ = [
     "DualRateSVI",
@@ -13,6 +14,7 @@ __all__ = [
     "InnerLoop",
     "Posterior",
     "SharedNormal",
+    "SpeakThenThink",
     "StepReport",
     "StopTraining",
     "fit_guide",

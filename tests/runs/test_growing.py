@@ -10,7 +10,11 @@ import ltm_pyro as ltm
 from ltm_pyro.commands.cli import main
 from ltm_pyro.config import Named, Thoughts
 from ltm_pyro.errors import InputError
+from ltm_pyro.guides import NoGuide
+from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.models.likelihood import TokenSequence
+from ltm_pyro.runs.build import build_model
 from ltm_pyro.runs.control import build_control
 from ltm_pyro.runs.trainer import Trainer
 
@@ -79,6 +83,22 @@ def test_a_control_goes_on_from_the_same_decoder(run_config, tmp_path, spoken, c
     other = dataclasses.replace(run_config.architecture, feedforward=16)
     with pytest.raises(InputError, match=r"has no decoder|has no layers"):
         train(run_config.replace(architecture=other), tmp_path / "other", grow_on=spoken)
+
+
+def test_the_control_is_the_decoder_that_never_thought(run_config, corpus, tmp_path):
+    """Its weights are those of training alone, all the way, over the same batches: bit for bit."""
+    config = with_training(run_config, steps=4, speak=0.5, baseline=True)
+    run = train(config, tmp_path / "run")
+    seed = config.training.seed
+    start = build_model(config)
+    alone = AutoregressiveModel(config)
+    state = start.decoder.state_dict()
+    alone.decoder.load_state_dict({name: state[name] for name in weights(alone.decoder)})
+    svi = DualRateSVI(alone, NoGuide, slow=config.slow, seed=seed)
+    svi.fit(corpus.train, 4, config.training.batch, progress=False)
+    assert equal(weights(run.baseline), weights(alone))
+    shared = {n: v for n, v in weights(run.model.decoder).items() if n in weights(alone.decoder)}
+    assert not equal(shared, weights(alone.decoder))  # the model's went another way
 
 
 def test_a_resumed_run_needs_no_other(run_config, tmp_path, spoken):
