@@ -29,7 +29,7 @@ class Stream:
     SHARED_WEIGHTS = 1
     # `DualRateSVI`, and posteriors under the same seed.
     FIT, DRAW, TRAIN = 0, 1, 2
-    DATATREE_PRIOR, DATATREE_TEXT = 20, 21
+    DATATREE_PRIOR, DATATREE_TEXT, DATATREE_SITES = 20, 21, 22
     # `evaluate`: a task of its own seed, its repetitions, and each estimator of a task.
     TASK, REPETITION, REPEATED_ROWS = 0, 1, 2
     SAME_NOISE, IMPORTANCE, PREDICTIVE, FORWARD, PILOT, REVERSE, PRIOR_SCORE = 2, 3, 4, 5, 6, 7, 10

@@ -118,7 +118,8 @@ class Hierarchical(Guide):
         cls, model: Any, rows: AnyRows, local: MakeGuide = MeanField
     ) -> "functools.partial[Guide]":
         """This class, bound to a new q(g) of the model's shared sites."""
-        return functools.partial(cls, local=local, shared=SharedNormal(model, rows))
+        make: Any = cls
+        return functools.partial(make, local=local, shared=SharedNormal(model, rows))
 
     @property
     def has_density(self) -> bool:  # type: ignore[override]
