@@ -23,6 +23,7 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, taken
 from ltm_pyro.programs.densities import simulate
+from ltm_pyro.programs.reading import Sites, is_plain
 from ltm_pyro.seeds import Stream, derive
 
 CHAINS = 256
@@ -222,6 +223,12 @@ def certify(
     taken("simulated", simulated, Whole)
     if not len(rows):
         raise InputError("there are no rows to score: is the split empty?")
+    others = [site.name for site in Sites.of(model, rows) if not is_plain(site)]
+    if others:
+        raise InputError(
+            f"certificates are of models that sample z and observe tokens alone; this one has "
+            f"{', '.join(others)}: its figures are elbo, iwae and ais"
+        )
     begun = time.perf_counter()
     fast = fast or Fast()
     setup = Setup(guide, fast, temperatures, chains, particles, chunk, progress)
