@@ -17,13 +17,16 @@ from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import (
     at,
     draw_latents,
+    draw_values,
     joined,
     log_density,
-    log_joint,
     needs_thoughts,
     prior_of,
+    site_scores,
     with_particles,
 )
+from ltm_pyro.programs.handlers import is_thoughts
+from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Stream, seeded
 
 if TYPE_CHECKING:
@@ -50,11 +53,13 @@ def to_datatree(
     One chain of independent draws that the fit never saw; the same seed makes the same tree. Every
     group but `observed_data` has the dimensions chain and draw, and then:
 
-    - `posterior`: `z`, (document, layer, slot, dim), the draws of `posterior.sample(draws, seed)`.
+    - `posterior`: `z`, (document, layer, slot, dim), the draws of `posterior.sample(draws, seed)`;
+      other latent sites beside it, on their own supports, discrete ones drawn from p(k | z, x).
     - `prior`: `z`, the same shape, draws from p(z).
     - `posterior_predictive`: `tokens`, (document, position), one text for each z of the posterior,
       with as many tokens as the row has.
-    - `log_likelihood`: `tokens`, (document), log p(x_d | z_d) of the whole row, nats.
+    - `log_likelihood`: `tokens`, (document), log p(x_d | z_d) of the whole row, nats; other
+      observed sites stand beside it under their names.
     - `sample_stats`: `log_prior` and `log_q`, (document), log p(z_d) and log q(z_d), nats.
     - `observed_data`: `tokens`, (document, position); `lengths`, and with a tokenizer `text`,
       (document).
@@ -89,7 +94,13 @@ def to_datatree(
 
     groups: dict[str, dict[str, Any]] = {}
     chunks = range(len(posterior.chunks))
-    parts = [_chunk(posterior, i, draws, seed, posterior_predictive) for i in chunks]
+    sites = Sites.of(model, rows)
+    if shared := list(sites.of_kind("shared")):
+        raise InputError(
+            f"{', '.join(shared)} stand outside the plate of documents, and have no place in a "
+            "tree of documents: posterior.sites(draws) has them"
+        )
+    parts = [_chunk(posterior, i, draws, seed, posterior_predictive, sites) for i in chunks]
     for group, name in parts[0]:
         values = torch.cat([part[group, name] for part in parts], 1).numpy()
         groups.setdefault(group, {})[name] = values[None]  # one chain
@@ -116,14 +127,21 @@ def to_datatree(
         "protocol": f"{guide}, {steps} fast steps, {draws} fresh draws, seed {seed}",
     }
     attrs = {"/": about, "log_likelihood": {"note": NO_LOO}}
-    tree = arviz_base.from_dict(groups, dims=DIMS, index_origin=0, attrs=attrs)
+    dims = DIMS | {
+        site.name: ["document", *(f"{site.name}_dim_{i}" for i in range(len(site.shape)))]
+        for site in sites
+        if not (is_thoughts(site.name) or site.name == "tokens")
+    }
+    tree = arviz_base.from_dict(groups, dims=dims, index_origin=0, attrs=attrs)
     for node in tree.children.values():
         node.dataset = node.to_dataset().assign_coords(source_document=("document", source))
         node.attrs.pop("created_at", None)  # the same seed makes the same tree
     return tree
 
 
-def _chunk(posterior: Posterior, i: int, draws: int, seed: int, write: bool) -> dict[Key, Tensor]:
+def _chunk(
+    posterior: Posterior, i: int, draws: int, seed: int, write: bool, sites: Sites
+) -> dict[Key, Tensor]:
     """(draws, documents of chunk i, ...) of each variable, on the CPU."""
     model, (guide, rows) = posterior.model, posterior.chunks[i]
     prior = with_particles(prior_of(model), draws)
@@ -139,14 +157,21 @@ def _chunk(posterior: Posterior, i: int, draws: int, seed: int, write: bool) -> 
     scored = model.having_read(rows)
     for start in range(0, draws, AT_ONCE):  # bounds the memory
         some = {name: value[start : start + AT_ONCE] for name, value in latents.items()}
-        log_prior, log_likelihood = log_joint(scored, some, rows)
+        scores = site_scores(scored, some, rows)
+        log_prior = sum(scores.local.values(), torch.zeros(len(z[start:][:AT_ONCE]), len(rows)))
         new = {
-            ("log_likelihood", "tokens"): log_likelihood,
+            **{("log_likelihood", site): term for site, term in scores.observed.items()},
             ("sample_stats", "log_prior"): log_prior,
             ("sample_stats", "log_q"): log_density(guide, some, rows),
         }
+        values: dict[str, Tensor] = {}
+        if sites.beyond_thoughts:
+            with posterior.noise(rows, seed, Stream.DATATREE_SITES).tensors():
+                values = draw_values(model, some, rows)
+            own = {s: sites.all[s].image(u) for s, u in some.items() if not is_thoughts(s)}
+            new |= {("posterior", site): value for site, value in (own | values).items()}
         if write:
-            free = at(poutine.uncondition(model), some)
+            free = at(poutine.uncondition(model), {**some, **values})
             with seeded(seed, Stream.DATATREE_TEXT, i, start):
                 trace = poutine.trace(free).get_trace(rows)
             written = trace.nodes["tokens"]["value"].masked_fill(~rows.mask, -1)

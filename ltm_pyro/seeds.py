@@ -29,7 +29,7 @@ class Stream:
     SHARED_WEIGHTS = 1
     # `DualRateSVI`, and posteriors under the same seed.
     FIT, DRAW, TRAIN = 0, 1, 2
-    DATATREE_PRIOR, DATATREE_TEXT = 20, 21
+    DATATREE_PRIOR, DATATREE_TEXT, DATATREE_SITES = 20, 21, 23
     # What reads thoughts that are grown on a decoder.
     GROWN = 22
     # `evaluate`: a task of its own seed, its repetitions, and each estimator of a task.

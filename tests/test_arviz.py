@@ -18,10 +18,14 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
+from ltm_pyro.inference import Hierarchical
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.programs.densities import log_weights
 
 from .exact import exact_guide, linear_gaussian, no_fit, tiny_decoder
+from .inference.test_shared_sites import grouped
+from .programs.models_of_many_sites import many_sites
 
 DRAWS = 9  # more than are scored at once
 
@@ -252,3 +256,27 @@ def test_importing_the_package_does_not_import_arviz():
     code = f"import sys, ltm_pyro; print({heavy} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def test_every_site_has_its_place():
+    """Other latent sites, discrete ones, and the likelihood of each observed site by itself."""
+    model, rows = many_sites(4)
+    posterior = infer(model, rows, MeanField, Fast(steps=2))
+    tree = ltm.to_datatree(posterior, draws=5, posterior_predictive=False)
+    assert set(tree["posterior"].data_vars) == {"z", "pace", "topic"}
+    assert tree["posterior"]["pace"].dims == ("chain", "draw", "document")
+    assert float(tree["posterior"]["pace"].min()) > 0
+    likelihood = tree["log_likelihood"]
+    assert set(likelihood.data_vars) == {"tokens", "speed", "label"}
+    assert (likelihood["label"].values[..., -1] == 0).all()  # its label is missing
+    total = sum(likelihood[site].values for site in likelihood.data_vars)
+    stats = tree["sample_stats"]
+    weights = total + stats["log_prior"].values - stats["log_q"].values
+    guide, _ = posterior.chunks[0]
+    with torch.no_grad(), posterior.noise(rows, posterior.seed).draw():
+        expected = log_weights(model, guide, rows, 5)
+    np.testing.assert_allclose(weights[0], expected, rtol=1e-4, atol=1e-4)
+    model, rows = grouped(sizes=(1, 1, 1))
+    guide = Hierarchical.of(model, rows=rows)
+    with pytest.raises(InputError, match="mu stand outside the plate"):
+        ltm.to_datatree(infer(model, rows, guide, Fast(steps=0)), draws=2)

@@ -25,6 +25,7 @@ from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import simulate
 from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.programs.proper import check_prior_proper
+from ltm_pyro.programs.reading import Sites, is_plain
 from ltm_pyro.seeds import Stream, derive
 
 CHAINS = 256
@@ -78,6 +79,12 @@ def certify(
     setup = Setup(guide, fast, temperatures, chains, particles, chunk, progress)
     rows = rows[:].to(next(model.parameters()).device)
     check_prior_proper(model, rows)
+    others = [site.name for site in Sites.of(model, rows) if not is_plain(site)]
+    if others:
+        raise InputError(
+            f"certificates are of models that sample z and observe tokens alone; this one has "
+            f"{', '.join(others)}: its figures are elbo, iwae and ais"
+        )
     seed = derive(seed, Stream.CERTIFICATE)
     misses = _misses(model, rows, setup, simulated, seed)
     ends = enclose(model, rows, setup, seed)

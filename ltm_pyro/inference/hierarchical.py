@@ -9,7 +9,7 @@ an epoch descend it once, and N / B of what a batch descends is, in expectation,
 """
 
 import functools
-from typing import Any, cast
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -118,9 +118,8 @@ class Hierarchical(Guide):
         cls, model: Any, rows: AnyRows, local: MakeGuide = MeanField
     ) -> "functools.partial[Guide]":
         """This class, bound to a new q(g) of the model's shared sites."""
-        shared = SharedNormal(model, rows)
-        bound: Any = functools.partial(cls, local=local, shared=shared)
-        return cast("functools.partial[Guide]", bound)
+        make: Any = cls
+        return functools.partial(make, local=local, shared=SharedNormal(model, rows))
 
     @property
     def has_density(self) -> bool:  # type: ignore[override]

@@ -18,7 +18,14 @@ from ltm_pyro import seeds
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.programs.handlers import SITES, At, OnTheReals, Unobserved
-from ltm_pyro.programs.scores import draw_discrete, is_discrete, over_values, scores, sites
+from ltm_pyro.programs.scores import (
+    Scores,
+    draw_discrete,
+    is_discrete,
+    over_values,
+    scores,
+    sites,
+)
 
 Latents = dict[str, Tensor]
 Program = Callable[[Rows], Any]
@@ -42,6 +49,11 @@ def log_joint(model: Program, latents: Latents, batch: Rows) -> tuple[Tensor, Te
     found = scores(_conditioned(model, latents, batch))
     zero = torch.zeros(_particles(latents), len(batch), device=batch.lengths.device)
     return _total(zero, found.local), _total(zero, found.observed)
+
+
+def site_scores(model: Program, latents: Latents, batch: Rows) -> Scores:
+    """The log densities of a model's sites at given latents, by name; see `Scores`."""
+    return scores(_conditioned(model, latents, batch))
 
 
 def log_density(program: Program, latents: Latents, batch: Rows) -> Tensor:

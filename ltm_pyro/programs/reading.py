@@ -104,12 +104,14 @@ class Sites:
     @property
     def beyond_thoughts(self) -> bool:
         """Whether there is more than `z` (or `z_0`, ...) and `tokens`."""
-        return any(
-            site.kind in ("shared", "discrete")
-            or (site.kind == "observed" and site.name != "tokens")
-            or (site.kind == "local" and not is_thoughts(site.name))
-            for site in self
-        )
+        return not all(map(is_plain, self))
+
+
+def is_plain(site: Site) -> bool:
+    """Whether a site is one that every model of thoughts has: `z` or `z_0`, ..., or `tokens`."""
+    if site.kind == "observed":
+        return site.name == "tokens"
+    return site.kind == "local" and is_thoughts(site.name)
 
 
 def guide_sites(guide: Program, rows: Rows, whose: str) -> "Sites":

@@ -152,5 +152,6 @@ def _bounds(model: Any, rows: Rows, make: MakeGuide, fast: Fast, seed: int) -> N
     expect(
         float(gain.sum()) > -SIGMAS * error,
         f"the fitted guide's bound is {-float(gain.sum()):.3f} ± {error:.3f} nats worse than the "
-        "start's: the density that is fitted is not the one that is scored",
+        "start's: give a fast loop that suits the model, or the density that is fitted is not the "
+        "one that is scored",
     )

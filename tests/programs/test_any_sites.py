@@ -11,6 +11,7 @@ import torch
 from pyro import poutine
 
 import ltm_pyro as ltm
+from ltm_pyro.bounds.certificate import certify
 from ltm_pyro.config import Fast, Slow, Warm
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Covariance, Guide, Langevin, MeanField
@@ -95,6 +96,12 @@ def test_figures_bound_the_exact_density_and_name_their_sites():
     assert "of tokens, speed, label" in str(report)
     assert report.to_dict()["elbo"]["label_per_document"] > 0
     assert report.to_dict()["iwae"]["nats_per_token"] is None
+
+
+def test_certificates_are_of_plain_models():
+    model, rows = many_sites(3)
+    with pytest.raises(InputError, match="this one has pace, topic, speed, label"):
+        certify(model, rows)
 
 
 def test_a_hidden_column_is_summed_out_of_the_figure():
