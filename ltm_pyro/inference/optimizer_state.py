@@ -30,7 +30,7 @@ def check_optimizer_state(optimizer: torch.optim.Optimizer, state: Any) -> None:
     if not isinstance(groups, list) or [_places(g) for g in groups] != [_places(g) for g in known]:
         raise InputError("the optimizer's state has other groups of parameters")
     for group, own in zip(groups, known, strict=True):
-        wrong = [n for n in set(group) & set(own) if not _alike(group[n], own[n])]
+        wrong = [n for n in set(group) & set(own) if not _as_option(group[n], own[n])]
         if wrong:
             raise InputError(f"the optimizer's state has other options: {', '.join(sorted(wrong))}")
     held = state["state"]
@@ -77,6 +77,12 @@ def _difference(given: Any, known: Mapping[str, Any]) -> list[str]:
     return sorted({str(n) for n in set(given) ^ set(known)}) + sorted(
         str(n) for n in both if not _alike(given[n], known[n])
     )
+
+
+def _as_option(given: Any, known: Any) -> bool:
+    """Switches say which kernel reads the state (`fused`, `amsgrad`): they are this optimizer's."""
+    switch = isinstance(known, bool | None)
+    return given is known if switch else _alike(given, known)
 
 
 def _alike(given: Any, known: Any) -> bool:

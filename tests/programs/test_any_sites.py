@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds.certificate import certify
+from ltm_pyro.bounds.certify import certify
 from ltm_pyro.config import Fast, Slow, Warm
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Covariance, Guide, Langevin, MeanField
