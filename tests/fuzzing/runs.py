@@ -177,9 +177,8 @@ class Resume(OfARun):
     def __init__(self, place):
         super().__init__(place)
         self.state = torch.load(io.BytesIO(self.kept[self.state_of]), weights_only=True)
-        config, _ = read_config(self.run)
-        self.corpus = ltm.load_data(config, ltm.Tokenizer.load(self.run / folder.TOKENIZER))
-        self.trainer = Trainer(self.corpus, config, self.run)
+        self.config, _ = read_config(self.run)
+        self.corpus = ltm.load_data(self.config, ltm.Tokenizer.load(self.run / folder.TOKENIZER))
 
     def make(self, draw):
         if draw.random() < 0.8:
@@ -194,8 +193,7 @@ class Resume(OfARun):
             (self.run / folder.PREVIOUS).unlink()
 
         def call():
-            self.trainer.svi.memory = None
-            self.trainer.resume()
+            Trainer(self.corpus, self.config, self.run).resume()
             return "resumed"
 
         return what, call

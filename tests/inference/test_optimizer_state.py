@@ -92,6 +92,11 @@ def test_other_parts_groups_names_and_counts_are_named(model):
     refused("other groups", lambda s: s["optimizer"].update(param_groups=[3, 4]))
     refused("other options: betas", lambda s: s["optimizer"]["param_groups"][0].update(betas="x"))
     refused("other options: fused", lambda s: s["optimizer"]["param_groups"][0].update(fused=[1]))
+    for switch in ("amsgrad", "capturable", "foreach", "maximize"):  # which kernel reads the state
+        state = copy.deepcopy(svi.state_dict())
+        state["optimizer"]["param_groups"][0][switch] = True
+        with pytest.raises(InputError, match=f"other options: {switch}"):
+            svi.load_state_dict(state)
     refused("of other parameters", lambda s: s["optimizer"]["state"].update({999: {}}))
     refused("exp_avg of parameter 0", lambda s: s["optimizer"]["state"][0].pop("exp_avg"))
     refused("extra of parameter 0", lambda s: s["optimizer"]["state"][0].update(extra=1))
