@@ -23,7 +23,7 @@ def test_text_is_enclosed(run, capsys):
     assert certificate["documents"] == iwae["documents"] == len(certificate["per_document"])
     assert certificate["certified"] == sum(d["certified"] for d in certificate["per_document"])
     for document in certificate["per_document"]:
-        assert document["lower"] <= document["upper"]
+        assert document["at_least"] <= document["at_most"]
         assert document["certified"] == (document["reason"] == "")
     assert certificate["missed"]["simulated"] == 6
     at_most = certificate["all_documents_at_most"]["nats_per_token"]
@@ -36,4 +36,4 @@ def test_wrong_numbers_are_named(run, capsys):
     assert ltm("evaluate", run, "--certify", "--temperatures", "0") == 2
     assert "temperatures is 0: expected a whole number, 1 or more" in capsys.readouterr().err
     assert ltm("evaluate", run, "--bounds", "prior", "--certify", "--certify.chains", "3") == 2
-    assert "3 weights of each document: its gate needs 25 or more" in capsys.readouterr().err
+    assert "chains is 3: expected a whole number, 25 or more" in capsys.readouterr().err

@@ -427,6 +427,7 @@ def test_figures_are_of_documents_that_were_not_trained_on(tmp_path, monkeypatch
         assert ltm("evaluate", "run", "--bounds", "prior:2", "--json", *asked) == 0
         found = json.loads(capsys.readouterr().out)
         assert found["prior"]["documents"] == found["data"]["documents"]
+        assert 0 < found["data"].pop("trained_tokens") <= 4 * 16  # a step of 4 rows
         return found["data"]
 
     test = {t for t in texts if split_of(t) == "test"}

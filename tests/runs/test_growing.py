@@ -41,7 +41,7 @@ OTHERS = {
     "the same": {},
     "another prior": {"prior": Named("mixture", {"components": 3})},
     "another guide": {"guide": Named("covariance", {"rank": 1})},
-    "more slots": {"thoughts": Thoughts(2, 5, 4)},
+    "more slots": {"thoughts": Thoughts(1, 5, 4)},
 }
 
 
