@@ -1,6 +1,5 @@
 """What may take for ever ends after a while, and what a system has no clock for goes on."""
 
-import itertools
 import signal
 import threading
 import time
@@ -31,7 +30,7 @@ def test_the_clock_is_put_back():
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     with pytest.raises(InputError, match="late"), within(0.05, "late"):
-        all(itertools.repeat(True))
+        _for_ever()
     assert signal.getsignal(signal.SIGALRM) is before
 
 
@@ -59,3 +58,8 @@ def test_another_thread_has_none():
     thread.start()
     thread.join()
     assert found == [1]
+
+
+def _for_ever():
+    while True:
+        pass
