@@ -129,11 +129,11 @@ def bound(model: LatentThoughtModel, rows: Rows, way: Way, steps: int, particles
 
 
 class _Kept(MeanField):
-    """A guide as it has been fitted."""
+    """A guide as it has been fitted, of its first documents."""
 
     def __init__(self, fitted: Guide, thoughts: Thoughts, batch_size: int):
         super().__init__(thoughts, batch_size)
-        self.load_state_dict(fitted.state_dict())
+        self.load_state_dict({k: v[:batch_size] for k, v in fitted.state_dict().items()})
 
 
 def study(setup: Study) -> dict[str, Any]:
