@@ -29,10 +29,10 @@ def _own_cache(tmp_path, monkeypatch):
 @pytest.fixture(autouse=True)
 def _own_modules(tmp_path):
     """What a test wrote and imported is forgotten: another may give its module the same name."""
+    before = set(sys.modules)
     yield
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(tmp_path):
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
 
 
