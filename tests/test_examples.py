@@ -13,10 +13,10 @@ import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 SCRIPTS = [
-    pytest.param(path, marks=[] if path.stem == "first_model" else pytest.mark.slow)
+    pytest.param(path, marks=[] if path.stem == "reading_an_elbo" else pytest.mark.slow)
     for path in EXAMPLES
 ]
-OTHERS = [path for path in EXAMPLES if path.stem != "first_model"]
+OTHERS = [path for path in EXAMPLES if path.stem != "reading_an_elbo"]
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=lambda p: p.stem)

@@ -4,7 +4,7 @@ from ltm_pyro.experiments import demo
 
 
 def test_the_demo_tells_the_whole_story(tmp_path, monkeypatch, capsys):
-    small = ltm.load_corpus("python-docs", limit=150)
+    small = ltm.load_corpus("python-docs", limit=60)
     monkeypatch.setattr(demo, "load_corpus", lambda: small)
     monkeypatch.setattr(demo, "THINKING", 1)
     report = demo.demo(tmp_path / "run", steps=2)
