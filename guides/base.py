@@ -65,6 +65,11 @@ class Guide(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define natural_gradient()")
 
     @property
+    def has_natural_gradient(self) -> bool:
+        """Whether `natural_gradient` is defined: whether q knows its Fisher information."""
+        return type(self).natural_gradient is not Guide.natural_gradient
+
+    @property
     def shared(self) -> Any:
         """The module that all documents share, or None."""
         return self._shared[0]

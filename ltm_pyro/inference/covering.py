@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
-from torch import Tensor, nn
+from torch import nn
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
@@ -17,6 +17,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide, NoGuide, Sampler
 from ltm_pyro.guides.mean_field import MeanField, to_natural
 from ltm_pyro.guides.point import Point
+from ltm_pyro.inference.around import Around
 from ltm_pyro.inference.checks import guide_of
 from ltm_pyro.programs.densities import draw_latents, prior_of
 from ltm_pyro.programs.handlers import DOCUMENTS, is_thoughts
@@ -30,7 +31,7 @@ DRAWS = 64
 """Of the prior, that say where a site begins."""
 
 
-class Beside(Guide):
+class Beside(Around):
     """A guide, and beside it independent normals over the sites of the model that it leaves out.
 
     For each such site, of any event shape, on the reals that its support is an image of::
@@ -47,23 +48,13 @@ class Beside(Guide):
     """
 
     def __init__(self, inner: Guide, before: list[Site], after: list[Site]):
-        super().__init__(inner.thoughts, inner.batch_size, inner.shared)
-        self.inner, self.before, self.after = inner, before, after
+        super().__init__(inner)
+        self.before, self.after = before, after
         self.own = [*before, *after]
         shapes = [(inner.batch_size, *site.shape) for site in self.own]
         self.loc = nn.ParameterList(torch.zeros(shape) for shape in shapes)
         self.log_variance = nn.ParameterList(torch.zeros(shape) for shape in shapes)
         self._start = [(torch.tensor(0.0), torch.tensor(1.0)) for _ in self.own]
-
-    @property
-    def has_density(self) -> bool:  # type: ignore[override]
-        """As of the guide."""
-        return self.inner.has_density
-
-    @property
-    def path_gradient(self) -> bool:  # type: ignore[override]
-        """As of the guide."""
-        return self.inner.path_gradient
 
     def forward(self, batch: Rows) -> Any:
         """Sample all sites in the model's order; returns what the guide returns."""
@@ -94,27 +85,13 @@ class Beside(Guide):
             u = drawn[site.name].expand(-1, self.batch_size, *site.shape)
             low, middle, high = u.quantile(torch.tensor([0.16, 0.5, 0.84]).to(u), 0)
             self._start[i] = (middle, (0.5 * (high - low)).clamp(min=1e-6))
-        self.inner.start(model, batch)
-
-    def finish(self, model: Any, batch: Rows) -> None:
-        """Passed on to the guide."""
-        self.inner.finish(model, batch)
+        super().start(model, batch)
 
     def natural_gradient(self) -> None:
         """Multiply the gradients by the inverse Fisher matrix of q, in place."""
-        if list(self.inner.parameters()):
-            if type(self.inner).natural_gradient is Guide.natural_gradient:
-                raise InputError(
-                    f"NaturalGradient needs a guide that knows its Fisher information; "
-                    f"{type(self.inner).__name__} does not: choose MeanField, or Adam"
-                )
-            self.inner.natural_gradient()
+        super().natural_gradient()
         for loc, log_variance in zip(self.loc, self.log_variance, strict=True):
             to_natural(loc, log_variance)
-
-    def slow_loss(self) -> Tensor | None:
-        """As of the guide."""
-        return self.inner.slow_loss()
 
 
 class Covering:

@@ -21,6 +21,7 @@ from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
+from ltm_pyro.inference.around import Around
 from ltm_pyro.inference.covering import DRAWS, MakeGuide, local_guide
 from ltm_pyro.programs.densities import draw_latents, prior_of
 from ltm_pyro.programs.reading import ROWS, Sites
@@ -80,7 +81,7 @@ class SharedNormal(nn.Module):
         return {name: (mean.detach(), sd.detach()) for name, (mean, sd) in pairs}
 
 
-class Hierarchical(Guide):
+class Hierarchical(Around):
     """q(g) q(z | x): what documents share, and beside it a guide of each of them.
 
     `Hierarchical.of(model, rows=rows, local=MeanField)` makes one for `DualRateSVI`, `infer` and
@@ -100,13 +101,12 @@ class Hierarchical(Guide):
     def __init__(
         self, thoughts: Any, batch_size: int, local: MakeGuide = MeanField, shared: Any = None
     ):
-        super().__init__(thoughts, batch_size, shared)
         if shared is None:
             raise InputError(
                 "Hierarchical needs q of what documents share: make it with "
                 "Hierarchical.of(model, rows=rows)"
             )
-        self.inner = local_guide(local, thoughts, batch_size)
+        super().__init__(local_guide(local, thoughts, batch_size), shared)
         if self.inner.shared is not None:
             raise InputError(
                 f"{type(self.inner).__name__} has a shared module of its own, beside q of what "
@@ -121,29 +121,7 @@ class Hierarchical(Guide):
         make: Any = cls
         return functools.partial(make, local=local, shared=SharedNormal(model, rows))
 
-    @property
-    def has_density(self) -> bool:  # type: ignore[override]
-        """As of the local guide."""
-        return self.inner.has_density
-
-    @property
-    def path_gradient(self) -> bool:  # type: ignore[override]
-        """As of the local guide."""
-        return self.inner.path_gradient
-
     def forward(self, batch: Rows) -> Any:
         """Sample what documents share, then each document's; returns what the local guide does."""
         self.shared()
         return self.inner(batch)
-
-    def start(self, model: Any, batch: Rows) -> None:
-        """Passed on to the local guide."""
-        self.inner.start(model, batch)
-
-    def finish(self, model: Any, batch: Rows) -> None:
-        """Passed on to the local guide."""
-        self.inner.finish(model, batch)
-
-    def natural_gradient(self) -> None:
-        """Of the local guide's parameters."""
-        self.inner.natural_gradient()

@@ -55,10 +55,11 @@ class NaturalGradient(torch.optim.SGD):
         kl_weight: float = 1.0,
         **options: Any,
     ):
-        if type(guide).natural_gradient is Guide.natural_gradient:
+        if not guide.has_natural_gradient:
+            whose = type(getattr(guide, "inner", guide)).__name__
             raise InputError(
-                f"NaturalGradient needs a guide that knows its Fisher information; "
-                f"{type(guide).__name__} does not: choose MeanField, or Adam"
+                f"NaturalGradient needs a guide that knows its Fisher information; {whose} does "
+                "not: choose MeanField, or Adam"
             )
         super().__init__(parameters, lr=lr, **options)
         self.guide, self.reach, self.kl_weight = guide, reach, max(kl_weight, LEAST_WEIGHT)

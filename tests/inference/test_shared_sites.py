@@ -12,6 +12,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Slow, Thoughts
 from ltm_pyro.errors import InputError
+from ltm_pyro.guides import MeanField, Mixture
 from ltm_pyro.inference import Hierarchical
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LinearGaussianModel
@@ -194,3 +195,13 @@ def test_what_is_missing_is_told():
         Hierarchical.of(plain, rows=rows)
     with pytest.raises(InputError, match="needs q of what documents share"):
         infer(model, rows, Hierarchical, Fast(steps=0))
+
+
+def test_natural_gradients_are_those_of_the_local_guide():
+    """Of a guide that knows none it is told before the first step, by its name."""
+    model, rows = grouped()
+    fast = Fast(steps=2, lr=0.3, optimizer="NaturalGradient")
+    mine = Hierarchical.of(model, rows=rows, local=MeanField)
+    assert infer(model, rows, mine, fast).chunks[0][0].has_natural_gradient
+    with pytest.raises(InputError, match="Mixture does not"):
+        infer(model, rows, Hierarchical.of(model, rows=rows, local=Mixture), fast)
