@@ -193,8 +193,12 @@ def study(
         out: where the table and the plot go, after each cell.
         note: called with a line of text for whatever happens.
     """
-    for cell in cells:  # what does not fit is told before the long part
-        cell.read(score)
+    # What does not fit is told before the long part.
+    finished = sum(cell.read(score) is not None for cell in cells)
+    note(
+        f"{len(cells)} cells, {finished} of them finished; each trains a model and its control, "
+        "and goes on where it was if it is stopped"
+    )
     found: list[dict[str, Any]] = []
     for i, cell in enumerate(cells, 1):
         name = f"{cell.recipe}, seed {cell.seed} ({i} of {len(cells)})"
