@@ -24,7 +24,7 @@ from ltm_pyro.programs.densities import (
     log_joint,
     needs_thoughts,
 )
-from ltm_pyro.programs.handlers import is_local
+from ltm_pyro.programs.handlers import is_local, is_thoughts
 from ltm_pyro.programs.scores import BESIDES, latent_sites, log_prob, of_particles, scores, sites
 
 
@@ -146,9 +146,8 @@ def elbo_terms(
     if not same or known < kls.keys():
         anew = torch.is_grad_enabled() and getattr(guide, "path_gradient", True)
         log_q = _along_the_draw(guide, latents, batch) if anew else _log_prob(q_sites)
-        drawn = _together({n: x for n, x in log_q.items() if n not in known}, log_p)
-        kls = {name: kls.get(name) if name in known else drawn[name] for name in (kls | drawn)
-               if name in known or name in drawn}  # fmt: skip
+        kls |= _together({n: x for n, x in log_q.items() if n not in known}, log_p)
+        kls = {name: kl for name, kl in kls.items() if kl is not None}
     shared = {name for name in kls if name in p_sites and not is_local(p_sites[name])}
     return ElboTerms(
         log_likelihood,
@@ -160,12 +159,16 @@ def elbo_terms(
 
 
 def _together(log_q: dict[str, Tensor], log_p: dict[str, Tensor]) -> dict[str, Any]:
-    """log q - log p of sites that both sides have, and of all others in one: the thoughts."""
+    """log q - log p of sites that both sides have, and of all others in one.
+
+    The others are the thoughts, or sites that the model joins (`programs.scores`).
+    """
     both = log_q.keys() & log_p.keys()
     kls: dict[str, Any] = {name: log_q[name] - log_p[name] for name in log_p if name in both}
     left = [[x for name, x in side.items() if name not in both] for side in (log_q, log_p)]
     if any(left):
-        kls["z"] = sum(left[0]) - sum(left[1])
+        names = [name for name in log_p if name not in both]
+        kls["z" if all(map(is_thoughts, names)) else "+".join(names)] = sum(left[0]) - sum(left[1])
     return kls
 
 

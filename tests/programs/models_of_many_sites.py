@@ -86,3 +86,37 @@ def log_marginal(rows, sites=("tokens", "speed", "label")):
             total += special.logsumexp(joint) + math.log(pace[1] - pace[0])
         found.append(total)
     return np.array(found)
+
+
+class Coupled(LinearGaussianModel):
+    """Beside z two sites that one discrete site moves: kind ~ Categorical, a, b ~ N(move[kind], 1).
+
+    Their sum is observed, rating ~ N(a + b, 0.5), and z is known from the tokens alone.
+    """
+
+    def __init__(self):
+        super().__init__(LINE, WEIGHT, 0.8)
+
+    def forward(self, batch, prelude=None):
+        with pyro.plate("documents", len(batch), dim=-1):
+            z = self.prior(batch)
+            moved = MOVES[pyro.sample("kind", dist.Categorical(SHARES))]
+            a = pyro.sample("a", dist.Normal(moved, 1.0))
+            b = pyro.sample("b", dist.Normal(moved, 1.0))
+            pyro.sample("rating", dist.Normal(a + b, 0.5), obs=batch.columns["rating"])
+            mean = z.flatten(-3) @ self.weight.T + self.bias
+            likelihood = dist.Normal(mean, self.scale).mask(batch.mask).to_event(1)
+            pyro.sample("tokens", likelihood, obs=batch.tokens)
+        return z
+
+    def log_rating(self, rows):
+        """log p(rating) of each document, exact."""
+        sums = torch.distributions.Normal(2 * MOVES, (2 + 0.5**2) ** 0.5)
+        return (sums.log_prob(rows.columns["rating"][:, None]) + SHARES.log()).logsumexp(1)
+
+
+def coupled(documents=64, seed=0):
+    """The model and documents it wrote."""
+    model = Coupled()
+    lengths, columns = torch.full((documents,), 2), {"rating": torch.zeros(documents)}
+    return model, simulate(model, lengths, seed, columns)[0]

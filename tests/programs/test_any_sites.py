@@ -18,11 +18,12 @@ from ltm_pyro.guides import Covariance, Guide, Langevin, MeanField
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel, LinearGaussianModel, TextModel
 from ltm_pyro.programs.densities import draw_latents, log_joint, log_weights, prior_of
+from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import seeded
 
 from ..conftest import some_rows
-from .models_of_many_sites import MOVES, SHARES, log_marginal, many_sites
+from .models_of_many_sites import MOVES, SHARES, coupled, log_marginal, many_sites
 
 QUICK = Fast(steps=40, lr=0.1, particles=4)
 
@@ -479,3 +480,26 @@ def test_a_labelled_decoder_may_read_its_topic(config):
     torch.testing.assert_close(joint[:, 2:], missing[:, 2:])
     mixture = torch.logsumexp(torch.stack([p[0] for p in by_label]) + shares[:, None, None], 0)
     torch.testing.assert_close(log_prior[:, 2:], mixture[:, 2:])
+
+
+def test_no_kl_is_lost_of_sites_that_a_discrete_one_couples():
+    """Beside a KL of z that is known in closed form, theirs is the draws', of all in one."""
+    model, rows = coupled()
+    guide, _ = infer(model, rows, MeanField, QUICK).chunks[0]
+    with torch.no_grad(), seeded(1):
+        terms = elbo_terms(model, guide, rows, 400)
+    with torch.no_grad(), seeded(1):
+        log_w = log_weights(model, guide, rows, 400)
+    assert set(terms.kl_by_site) == {"z", "a+b"}
+    assert terms.kl_by_site["a+b"].mean() > 0.3  # nats: the rating says much of them
+    gap = terms.elbo.mean(0) - log_w.mean(0)  # of one expectation, z's part but for its noise
+    assert abs(gap.mean()) < 4 * gap.std() / len(gap) ** 0.5
+    report = ltm.evaluate(model, rows, ["elbo:64", "iwae:256"], fast=QUICK, progress=False)
+    exact = (
+        -(model.log_rating(rows) + super(type(model), model).log_marginal(rows)).detach().numpy()
+    )
+    for name, figure in report.figures.items():
+        above = figure.nats - exact
+        error = above.std(ddof=1) / len(above) ** 0.5
+        assert above.mean() > -4 * error, name
+    assert (report["elbo"].nats - exact).mean() < 2
