@@ -77,6 +77,8 @@ def paired_difference(
 ) -> tuple[float, float]:
     """Nats per token by which `better` is below `worse`, and the standard error of that.
 
+    Of the tokens alone, as `Figure.of_tokens` has them: nan where a figure has no part that tells.
+
     The error is of the difference document by document, so what makes a document hard for both
     cancels; so does the error of a prior's constant, where both figures hold that of `one_model`.
     What else documents share stays.
@@ -87,12 +89,7 @@ def paired_difference(
     other_text = worse.text and better.text and worse.text != better.text
     if other_text or not np.array_equal(worse.tokens, better.tokens):
         raise ValueError(f"{worse.name} and {better.name} were not scored on the same documents")
-    if worse.observed != better.observed:
-        raise ValueError(
-            f"{worse.name} is of {', '.join(worse.observed)}, {better.name} of "
-            f"{', '.join(better.observed)}: hide a column that only one observes (Rows.hiding)"
-        )
-    gap, tokens = worse.nats - better.nats, float(worse.tokens.sum())
+    gap, tokens = worse.of_tokens - better.of_tokens, float(worse.tokens.sum())
     constants = (worse.constant_error, better.constant_error)
     constant = abs(constants[0] - constants[1]) if one_model else math.hypot(*constants)
     shared = math.hypot(constant, worse.shared_error, better.shared_error) / tokens

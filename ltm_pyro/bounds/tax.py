@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ltm_pyro.bounds.figures import Figure, Interval, interval, ratio_error
-from ltm_pyro.bounds.report import Report
-from ltm_pyro.bounds.weights import Array
+from ltm_pyro.bounds.figures import Figure, Interval, finite, interval
+from ltm_pyro.bounds.report import Report, paired_difference
 from ltm_pyro.errors import InputError
 
 CONTROL = "baseline"
@@ -36,12 +35,10 @@ class Tax:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; null where a number is not known (an error of one document)."""
-        known = [value if math.isfinite(value) else None for value in self.interval]
-        error = self.standard_error if math.isfinite(self.standard_error) else None
         return {
             "nats_per_token": self.nats_per_token,
-            "standard_error": error,
-            "interval": known,
+            "standard_error": finite(self.standard_error),
+            "interval": list(map(finite, self.interval)),
             **{f"{name}_per_token": value for name, value in self.parts.items()},
             "documents": self.documents,
         }
@@ -57,6 +54,8 @@ class Tax:
 def taxes(report: Report) -> dict[str, Tax]:
     """The tax of each bound of a report that has a control (`evaluate(..., baseline=...)`).
 
+    Of the tokens alone; a bound of several observed sites that has no part of theirs has none.
+
     Raises:
         InputError: if there is no control.
     """
@@ -69,25 +68,21 @@ def taxes(report: Report) -> dict[str, Tax]:
     return {
         name: _tax(figure, control)
         for name, figure in report.figures.items()
-        if figure.is_bound and name != CONTROL
+        if figure.is_bound and name != CONTROL and math.isfinite(figure.nats_per_token)
     }
 
 
 def _tax(bound: Figure, control: Figure) -> Tax:
-    gap, tokens = bound.nats - control.nats, bound.tokens
-    error = math.hypot(
-        ratio_error(gap, tokens, bound.block), bound.constant_error / float(tokens.sum())
-    )
-    tax = float(gap.sum() / tokens.sum())
+    tax, error = paired_difference(bound, control)
     return Tax(
-        bound.name, tax, error, interval(tax, error, bound.units - 1), _parts(bound, control.nats),
+        bound.name, tax, error, interval(tax, error, bound.units - 1), _parts(bound, control),
         bound.documents,
     )  # fmt: skip
 
 
-def _parts(bound: Figure, control: Array) -> dict[str, float]:
+def _parts(bound: Figure, control: Figure) -> dict[str, float]:
     if "kl" not in bound.parts:
         return {}
     kl = bound.parts["kl"]
-    text = bound.nats - kl - control
+    text = bound.of_tokens - kl - control.of_tokens
     return {name: float(x.sum() / bound.tokens.sum()) for name, x in (("text", text), ("kl", kl))}

@@ -126,7 +126,7 @@ class Cell:
             "by_document": {
                 "tokens": control.tokens.astype(int).tolist(),
                 **{
-                    name: np.round(report[name].nats - control.nats, 4).tolist()
+                    name: np.round(report[name].of_tokens - control.of_tokens, 4).tolist()
                     for name in taxes(report)
                 },
             },

@@ -11,10 +11,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy import stats
 
 from ltm_pyro import files
-from ltm_pyro.bounds.figures import ratio_error
+from ltm_pyro.bounds.figures import interval, ratio_error
 
 Table = dict[str, dict[str, dict[str, Any]]]
 """By recipe and bound."""
@@ -36,13 +35,12 @@ def summary(found: Sequence[Mapping[str, Any]]) -> Table:
             nats = np.mean([cell["by_document"][bound] for cell in cells], 0)
             n, mean = len(of), float(np.mean(of))
             seeds = float(np.std(of, ddof=1) / math.sqrt(n)) if n > 1 else None
-            reach = None if seeds is None else seeds * float(stats.t.ppf(0.975, n - 1))
             documents = ratio_error(nats, tokens)
             table[recipe][bound] = {
                 "mean": mean,
                 "over_documents": documents,
                 "over_seeds": seeds,
-                "interval": None if reach is None else [mean - reach, mean + reach],
+                "interval": None if seeds is None else list(interval(mean, seeds, n - 1)),
                 "by_seed": of,
                 "errors_by_seed": [cell["tax"][bound]["standard_error"] for cell in cells],
                 "seeds": [cell["seed"] for cell in cells],

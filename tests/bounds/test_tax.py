@@ -1,5 +1,6 @@
 """The price of thoughts, against cases where it is known."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds import taxes
+from ltm_pyro.bounds import paired_difference, taxes
 from ltm_pyro.bounds.figures import Figure
 from ltm_pyro.bounds.report import Report
 from ltm_pyro.config import Fast
@@ -80,3 +81,32 @@ def test_it_needs_a_control(model):
     with pytest.raises(InputError, match="without a control"):
         taxes(report)
     assert torch.is_grad_enabled()
+
+
+def test_it_is_of_the_tokens_where_a_model_observes_more():
+    """What a rating costs is no part of it; a bound that does not tell the two apart has no tax."""
+    tokens, kl, text = np.array([10.0, 20.0]), np.array([1.0, 3.0]), np.array([21.0, 39.0])
+    iwae = figure("iwae", kl + text + 499, tokens)
+    iwae = dataclasses.replace(iwae, observed=("tokens", "rating"))
+    joint = dataclasses.replace(iwae, name="elbo", parts={"tokens": text, "kl": kl})
+    control = figure("baseline", [20.0, 40.0], tokens)
+    found = taxes(Report({"elbo": joint, "iwae": iwae, "baseline": control}))
+    assert set(found) == {"elbo"}
+    assert found["elbo"].nats_per_token == pytest.approx(4 / 30)
+    assert found["elbo"].parts == pytest.approx({"text": 0.0, "kl": 4 / 30})
+    gap, _ = paired_difference(iwae, joint)
+    assert math.isnan(gap)
+
+
+def test_what_all_documents_share_is_in_its_error():
+    tokens = [10.0, 20.0, 10.0]
+    plain = figure("predictive", [21.0, 43.0, 20.0], tokens)
+    control = figure("baseline", [20.0, 40.0, 20.0], tokens)
+
+    def error(**more):
+        bound = dataclasses.replace(plain, **more)
+        report = Report({"predictive": bound, "baseline": control})
+        return taxes(report)["predictive"].standard_error
+
+    for name in ("shared_error", "constant_error"):
+        assert error(**{name: 8.0}) == pytest.approx(math.hypot(error(), 8 / 40))
