@@ -155,10 +155,12 @@ def _chunk(
     z = joined(model, latents, rows)
     found = {("posterior", "z"): [z], ("prior", "z"): [drawn]}
     scored = model.having_read(rows)
+    of_sites = posterior.noise(rows, seed, Stream.DATATREE_SITES)
     for start in range(0, draws, AT_ONCE):  # bounds the memory
         some = {name: value[start : start + AT_ONCE] for name, value in latents.items()}
         scores = site_scores(scored, some, rows)
-        log_prior = sum(scores.local.values(), torch.zeros(len(z[start:][:AT_ONCE]), len(rows)))
+        nothing = torch.zeros(len(z[start:][:AT_ONCE]), len(rows), device=z.device)
+        log_prior = sum(scores.local.values(), nothing)
         new = {
             **{("log_likelihood", site): term for site, term in scores.observed.items()},
             ("sample_stats", "log_prior"): log_prior,
@@ -166,7 +168,7 @@ def _chunk(
         }
         values: dict[str, Tensor] = {}
         if sites.beyond_thoughts:
-            with posterior.noise(rows, seed, Stream.DATATREE_SITES).tensors():
+            with of_sites.tensors():
                 values = draw_values(model, some, rows)
             own = {s: sites.all[s].image(u) for s, u in some.items() if not is_thoughts(s)}
             new |= {("posterior", site): value for site, value in (own | values).items()}

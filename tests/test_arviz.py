@@ -280,3 +280,14 @@ def test_every_site_has_its_place():
     guide = Hierarchical.of(model, rows=rows)
     with pytest.raises(InputError, match="mu stand outside the plate"):
         ltm.to_datatree(infer(model, rows, guide, Fast(steps=0)), draws=2)
+
+
+def test_draws_of_a_discrete_site_are_all_fresh():
+    """They are made a few at a time; those of one part say nothing of the next."""
+    model, rows = many_sites(200)
+    posterior = infer(model, rows, MeanField, Fast(steps=0))
+    tree = ltm.to_datatree(posterior, draws=16, posterior_predictive=False)
+    topic = tree["posterior"]["topic"].values[0]
+    within = (topic[:4] == topic[4:8]).mean(0) + (topic[8:12] == topic[12:]).mean(0)
+    more = (topic[:8] == topic[8:]).mean(0) - within / 2  # documents agree no oftener across parts
+    assert abs(more.mean()) < 4 * more.std(ddof=1) / len(more) ** 0.5

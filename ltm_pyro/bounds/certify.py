@@ -1,7 +1,7 @@
 """Making a certificate: which rows, what is looked at first, and what makes the ends."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from annotated_types import Ge
 
 from ltm_pyro.bounds.certificate import Certificate
 from ltm_pyro.bounds.enclosed import Ends, Setup, enclose
+from ltm_pyro.bounds.estimate import constant_of
 from ltm_pyro.bounds.evaluation import by_document
 from ltm_pyro.bounds.gate import Misses
 from ltm_pyro.bounds.tails import FEWEST
@@ -118,9 +119,7 @@ def _certificate(
 ) -> Certificate:
     _, place = torch.unique(rows.document.cpu(), return_inverse=True)
     place = place.numpy()
-    prior: Any = getattr(model, "prior", None)
-    gap, error = (0.0, 0.0) if prior is None else prior.constant_gap()
-    error = max(error, 0.0 if prior is None else prior.constant_error())
+    gap, error = constant_of(model)
     rows_each = by_document(torch.ones(len(rows)), rows)
 
     def most(values: Array) -> Array:

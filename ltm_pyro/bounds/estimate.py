@@ -120,3 +120,15 @@ def how(guide: MakeGuide, fast: Fast) -> str:
     optimizer = named if isinstance(named, str) else getattr(named, "__name__", str(named))
     fit = f"{fast.steps} fast steps of {optimizer} at {fast.lr:g}"
     return f"{name}, {fit}" if fast.steps else f"{name}, no fast steps"
+
+
+def constant_of(model: TextModel) -> tuple[float, float]:
+    """What the constant in a prior's density leaves open, nats for each row.
+
+    (how far apart its two ends are, the standard error of the worse one); (0, 0) where it is known.
+    """
+    prior: Any = getattr(model, "prior", None)
+    if prior is None:
+        return 0.0, 0.0
+    gap, error = prior.constant_gap()
+    return gap, max(error, prior.constant_error())

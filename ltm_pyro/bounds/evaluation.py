@@ -6,6 +6,7 @@ import inspect
 import math
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,7 +121,8 @@ def evaluate(
         drawn = [n for n, ((one, _), *_) in first.items() if one.draws and one.is_bound]
         repeated = [score(drawn, again, derive(seed, Stream.REPETITION, i)) for i in range(times)]
     figures = {}
-    constant = getattr(getattr(model, "prior", None), "constant_error", float)()
+    prior: Any = getattr(model, "prior", None)
+    constant = 0.0 if prior is None else prior.constant_error()
     for label, found in first.items():
         estimates = [one for one, _ in found]
         others = [[one for one, _ in each[label]] for each in repeated if label in each]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ltm_pyro.bounds.annealed import CHAINS, Path
-from ltm_pyro.bounds.estimate import Task, how
+from ltm_pyro.bounds.estimate import Task, constant_of, how
 from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.bounds.report import Report
@@ -26,6 +26,7 @@ from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import blank, prior_of, simulate
 from ltm_pyro.programs.elbo import check_weights, frozen
 from ltm_pyro.programs.proper import check_prior_proper
+from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Stream, derive
 
 CROSSED = (
@@ -169,7 +170,14 @@ def sandwich(
         )
     fast = fast or Fast()
     begun = time.perf_counter()
-    check_prior_proper(model, blank(lengths, columns))
+    empty = blank(lengths, columns)
+    check_prior_proper(model, empty)
+    shared = list(Sites.of(model, empty).of_kind("shared"))
+    if shared:
+        raise InputError(
+            f"the model samples {', '.join(shared)} once for all documents, over which a sandwich "
+            "has no path: its figures are elbo and iwae"
+        )
     rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS), columns)
     program = prior_of(model)
     if start == "guide":
@@ -180,8 +188,8 @@ def sandwich(
         minus_upper, _ = log_mean_exp(-path.reverse(latents, chains))
     upper, constant_error = -_array(minus_upper), 0.0
     if start == "guide":  # from the prior both ends of the path hold its density, and it cancels
-        gap, error = model.prior.constant_gap()  # type: ignore[union-attr, operator]
-        upper, constant_error = upper + gap, max(model.prior.constant_error(), error)  # type: ignore
+        gap, constant_error = constant_of(model)
+        upper = upper + gap
     where = "the prior" if start == "prior" else f"the guide ({how(guide, fast)})"
     seconds = time.perf_counter() - begun
     report = evaluate(

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
-from ltm_pyro.guides import Guide
+from ltm_pyro.guides import Guide, Sampler
 from ltm_pyro.guides.mean_field import MeanField
+from ltm_pyro.guides.point import LaplaceApproximation, Point
 from ltm_pyro.inference.around import Around
 from ltm_pyro.inference.covering import DRAWS, MakeGuide, local_guide
 from ltm_pyro.programs.densities import draw_latents, prior_of
@@ -107,6 +108,11 @@ class Hierarchical(Around):
                 "Hierarchical.of(model, rows=rows)"
             )
         super().__init__(local_guide(local, thoughts, batch_size), shared)
+        if isinstance(self.inner, Sampler | Point | LaplaceApproximation):
+            raise InputError(
+                f"{type(self.inner).__name__} moves the thoughts z alone, and the model also "
+                "samples what documents share: choose MeanField, or a guide that fits a density"
+            )
         if self.inner.shared is not None:
             raise InputError(
                 f"{type(self.inner).__name__} has a shared module of its own, beside q of what "

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ltm_pyro.config import Config, Fast, Named, Slow
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.errors import InputError
 from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.inference.dual_rate import DualRateSVI
 from ltm_pyro.inference.local import new_guide
@@ -17,6 +18,7 @@ from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import checked
 from ltm_pyro.programs.densities import needs_thoughts
 from ltm_pyro.programs.elbo import Finite, elbo_terms, frozen
+from ltm_pyro.programs.reading import Sites, is_plain
 from ltm_pyro.seeds import Noise
 
 LOG_VARIANCE, SCATTER = -5.0, 0.1
@@ -79,6 +81,12 @@ def released_fit(
         NotFinite: for a site that becomes so.
     """
     needs_thoughts(model, ", which the released protocol fits")
+    others = [s.name for s in Sites.of(model, rows) if s.kind != "observed" and not is_plain(s)]
+    if others:
+        raise InputError(
+            f"the released protocol fits the thoughts z alone, and this model also samples "
+            f"{', '.join(others)}: there is no such figure of it"
+        )
     guide: Any = new_guide(model, functools.partial(MeanField, log_variance=LOG_VARIANCE), rows)
     with torch.no_grad(), start.tensors(dim=0):
         guide.log_variance += SCATTER * torch.randn_like(guide.log_variance)

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
+from ltm_pyro.bounds import sandwich
 from ltm_pyro.config import Fast, Slow, Thoughts
 from ltm_pyro.errors import InputError
-from ltm_pyro.guides import MeanField, Mixture
+from ltm_pyro.guides import Langevin, LaplaceApproximation, MeanField, Mixture, Point
 from ltm_pyro.inference import Hierarchical
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LinearGaussianModel
@@ -205,3 +206,16 @@ def test_natural_gradients_are_those_of_the_local_guide():
     assert infer(model, rows, mine, fast).chunks[0][0].has_natural_gradient
     with pytest.raises(InputError, match="Mixture does not"):
         infer(model, rows, Hierarchical.of(model, rows=rows, local=Mixture), fast)
+
+
+@pytest.mark.parametrize("local", [Langevin, Point, LaplaceApproximation])
+def test_what_moves_thoughts_alone_is_no_local_guide(local):
+    model, rows = grouped()
+    with pytest.raises(InputError, match=f"{local.__name__} moves the thoughts z alone"):
+        infer(model, rows, Hierarchical.of(model, rows=rows, local=local), Fast(steps=1))
+
+
+def test_a_sandwich_has_no_path_over_them():
+    model, rows = grouped()
+    with pytest.raises(InputError, match="the model samples mu once for all documents"):
+        sandwich(model, rows.lengths, ["elbo"], columns=rows.columns, progress=False)

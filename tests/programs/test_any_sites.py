@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -12,6 +13,7 @@ from pyro import poutine
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds.certify import certify
+from ltm_pyro.bounds.estimate import constant_of
 from ltm_pyro.config import Fast, Slow, Warm
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Covariance, Guide, Langevin, MeanField
@@ -502,3 +504,14 @@ def test_no_kl_is_lost_of_sites_that_a_discrete_one_couples():
         error = above.std(ddof=1) / len(above) ** 0.5
         assert above.mean() > -4 * error, name
     assert (report["elbo"].nats - exact).mean() < 2
+
+
+def test_the_released_protocol_is_of_thoughts_alone():
+    model, rows = many_sites()
+    with pytest.raises(InputError, match="this model also samples pace, topic"):
+        ltm.evaluate(model, rows, ["same_noise"], progress=False)
+
+
+def test_a_model_without_a_prior_of_its_own_has_no_constant():
+    assert constant_of(SimpleNamespace(prior=None)) == (0.0, 0.0)
+    assert constant_of(SimpleNamespace()) == (0.0, 0.0)
