@@ -57,6 +57,8 @@ Estimator = Callable[..., Estimate]
 
 BOUNDS: dict[str, Estimator] = {}
 """The figures there are, by name."""
+OVER_SHARED: list[str] = []
+"""Those of them that average over the guide of sites that all documents share."""
 
 
 def figure(estimator: E) -> E:
@@ -65,11 +67,18 @@ def figure(estimator: E) -> E:
     return estimator
 
 
+def over_shared(estimator: E) -> E:
+    """Say of a figure that it averages over the guide of sites that all documents share."""
+    OVER_SHARED.append(estimator.__name__)
+    return estimator
+
+
 @dataclass
 class Task:
     """A chunk of rows to score under a model.
 
     The guide is fitted when the first estimator asks for `posterior`, and shared by the others.
+    `said` is what a protocol says of all chunks alike, found once.
     """
 
     model: TextModel
@@ -79,6 +88,7 @@ class Task:
     seed: int
     baseline: TextModel | None = None
     progress: bool = False
+    said: dict[str, str] = field(default_factory=dict)
     fit_seconds: float = 0.0
     asked: bool = False
     _posterior: Posterior | None = None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ltm_pyro.bounds.estimate import BOUNDS, Estimate, Estimator, Task
+from ltm_pyro.bounds.estimate import BOUNDS, OVER_SHARED, Estimate, Estimator, Task
 from ltm_pyro.bounds.figures import Figure
 from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds, shared_error
 from ltm_pyro.bounds.report import Report
@@ -35,8 +35,6 @@ from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Stream, derive
 
-OVER_SHARED = ("elbo", "iwae", "baseline")
-"""Figures that average over the guide of sites that all documents share."""
 Scored = dict[str, list[tuple[Estimate, float]]]
 """The estimates of each figure, chunk by chunk, with their seconds."""
 
@@ -102,13 +100,14 @@ def evaluate(
     device = next(model.parameters()).device
     parts = list(rows.to(device).split(chunk))
     again = list(rows[chosen].to(device).split(chunk)) if times else []
+    said: dict[str, str] = {}
     steps = (len(parts) + times * len(again)) * len(wanted)
     with tqdm(total=steps, desc="scoring", disable=not progress) as bar:
 
         def score(labels: Iterable[str], parts: list[Rows], seed: int) -> Scored:
             found: Scored = {label: [] for label in labels}
             for part in parts:
-                task = Task(model, part, guide, fast or Fast(), seed, baseline, progress)
+                task = Task(model, part, guide, fast or Fast(), seed, baseline, progress, said)
                 for label in found:
                     bar.set_postfix_str(label)
                     estimator, numbers = wanted[label]

@@ -6,16 +6,21 @@ In each, a code that a short window cannot see (`Known.code`) explains a whole d
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.options import Count, Positive, Whole, checked
 from ltm_pyro.seeds import generator
 
 TOPICS, WORDS = 16, 32
 SLOTS, APART = 4, 12
 """Of a template: how many slots, and how many tokens from one to the next."""
+Words = Annotated[Count, Ge(2)]
+"""Of one word alone every text is certain."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class Known:
         return float(self.nats_given_code.sum() / self.rows.lengths.sum())
 
 
-def topic_rows(rows: int, tokens: int, words: int = WORDS, seed: int = 0) -> Rows:
+@checked
+def topic_rows(rows: Count, tokens: Count, words: Words = WORDS, seed: Whole = 0) -> Rows:
     """Documents of one of 16 topics, each a distribution over words (Dirichlet, 0.3).
 
     A word tells nothing of the next but through the topic, which a window of a few tokens cannot
@@ -56,7 +62,8 @@ def topic_rows(rows: int, tokens: int, words: int = WORDS, seed: int = 0) -> Row
     return topics(rows, tokens, words, seed).rows
 
 
-def topics(rows: int, tokens: int, words: int = WORDS, seed: int = 0) -> Known:
+@checked
+def topics(rows: Count, tokens: Count, words: Words = WORDS, seed: Whole = 0) -> Known:
     """The documents of `topic_rows`; the code is the topic."""
     source = torch.Generator().manual_seed(0)
     gamma = torch._standard_gamma(torch.full((TOPICS, words), 0.3), generator=source)
@@ -69,7 +76,10 @@ def topics(rows: int, tokens: int, words: int = WORDS, seed: int = 0) -> Known:
     return _of_codes(found, which, each)
 
 
-def ciphers(rows: int, tokens: int, words: int = WORDS, codes: int = 16, seed: int = 0) -> Known:
+@checked
+def ciphers(
+    rows: Count, tokens: Count, words: Words = WORDS, codes: Count = 16, seed: Whole = 0
+) -> Known:
     """A sticky chain of symbols under one of 16 substitution ciphers; the code is the cipher.
 
     A symbol is followed by one of its two successors, or by any: under another cipher the same
@@ -93,7 +103,8 @@ def ciphers(rows: int, tokens: int, words: int = WORDS, codes: int = 16, seed: i
     return _of_codes(found, which, each.T)
 
 
-def templates(rows: int, words: int = WORDS, seed: int = 0) -> Known:
+@checked
+def templates(rows: Count, words: Words = WORDS, seed: Whole = 0) -> Known:
     """The same sentence each time but for one word, which stands in it four times, far apart.
 
     The code is the word, one of half of the vocabulary; all other tokens are known. A window that
@@ -110,7 +121,10 @@ def templates(rows: int, words: int = WORDS, seed: int = 0) -> Known:
     return Known(_rows(found), which, nats, torch.zeros_like(nats))
 
 
-def planes(rows: int, tokens: int, words: int = WORDS, scale: float = 1.5, seed: int = 0) -> Known:
+@checked
+def planes(
+    rows: Count, tokens: Count, words: Words = WORDS, scale: Positive = 1.5, seed: Whole = 0
+) -> Known:
     """Words drawn from softmax(W z) with z ~ N(0, I) in a plane; the code is z.
 
     -log p(x) is by quadrature: the trapezoid rule on a grid that reaches six standard deviations,

@@ -4,94 +4,24 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import pyro
-import pyro.distributions as dist
 import torch
-from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
-from torch import nn
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide, NoGuide, Sampler
-from ltm_pyro.guides.mean_field import MeanField, to_natural
+from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.guides.point import Point
-from ltm_pyro.inference.around import Around
+from ltm_pyro.inference.beside import Beside
 from ltm_pyro.inference.checks import guide_of
-from ltm_pyro.programs.densities import draw_latents, prior_of
-from ltm_pyro.programs.handlers import DOCUMENTS, is_thoughts
+from ltm_pyro.programs.handlers import is_thoughts
 from ltm_pyro.programs.reading import ROWS, Site, Sites, guide_sites, same_image
 from ltm_pyro.programs.support import the_reals
-from ltm_pyro.seeds import Noise, seeded
+from ltm_pyro.seeds import seeded
 
 MakeGuide = Callable[..., Guide]
 """A guide class, or a `functools.partial` of one: called with (thoughts, batch_size)."""
-DRAWS = 64
-"""Of the prior, that say where a site begins."""
-
-
-class Beside(Around):
-    """A guide, and beside it independent normals over the sites of the model that it leaves out.
-
-    For each such site, of any event shape, on the reals that its support is an image of::
-
-        q(u_d) = N(m_d + s_d loc_d, diag (s_d exp(log_variance_d / 2))^2)
-
-    where m and s are median and spread of the prior's own draws of the site. So parameters begin at
-    zero, where q is near the prior, and one rate suits sites of any scale.
-
-    Args:
-        inner: the guide.
-        before: the sites that the model goes through before those of the guide.
-        after: the others.
-    """
-
-    def __init__(self, inner: Guide, before: list[Site], after: list[Site]):
-        super().__init__(inner)
-        self.before, self.after = before, after
-        self.own = [*before, *after]
-        shapes = [(inner.batch_size, *site.shape) for site in self.own]
-        self.loc = nn.ParameterList(torch.zeros(shape) for shape in shapes)
-        self.log_variance = nn.ParameterList(torch.zeros(shape) for shape in shapes)
-        self._start = [(torch.tensor(0.0), torch.tensor(1.0)) for _ in self.own]
-
-    def forward(self, batch: Rows) -> Any:
-        """Sample all sites in the model's order; returns what the guide returns."""
-        self._sample(self.before, 0)
-        returned = self.inner(batch)
-        self._sample(self.after, len(self.before))
-        return returned
-
-    def _sample(self, sites: list[Site], first: int) -> None:
-        if not sites:
-            return
-        with poutine.block(hide=[DOCUMENTS]):  # the guide's own plate goes by that name
-            plate = pyro.plate(DOCUMENTS, self.batch_size, dim=-1)
-        with plate:
-            for i, site in enumerate(sites, first):
-                middle, spread = self._start[i]
-                loc = middle + spread * self.loc[i]
-                scale = spread * (0.5 * self.log_variance[i]).exp()
-                law = dist.Normal(loc, scale, validate_args=False)
-                pyro.sample(site.name, law.to_event(len(site.shape)))
-
-    @torch.no_grad()
-    def start(self, model: Any, batch: Rows) -> None:
-        """Learn from the prior where each site begins."""
-        with Noise(0, batch.key).draw():
-            drawn = draw_latents(prior_of(model), batch, DRAWS)
-        for i, site in enumerate(self.own):
-            u = drawn[site.name].expand(-1, self.batch_size, *site.shape)
-            low, middle, high = u.quantile(torch.tensor([0.16, 0.5, 0.84]).to(u), 0)
-            self._start[i] = (middle, (0.5 * (high - low)).clamp(min=1e-6))
-        super().start(model, batch)
-
-    def natural_gradient(self) -> None:
-        """Multiply the gradients by the inverse Fisher matrix of q, in place."""
-        super().natural_gradient()
-        for loc, log_variance in zip(self.loc, self.log_variance, strict=True):
-            to_natural(loc, log_variance)
 
 
 class Covering:
@@ -143,7 +73,7 @@ class Covering:
     def _inner(self, documents: int) -> Guide:
         """The user's guide; none for a model without thoughts where it is of the library's."""
         cls = getattr(self.make, "func", self.make)
-        if not self.has_thoughts and _is_plain(cls):
+        if not self.has_thoughts and _any_sites(cls):
             return NoGuide(None, documents)
         try:
             return guide_of(self.make, self.model, documents)
@@ -185,9 +115,9 @@ class Covering:
                 raise InputError(
                     f"{whose}: site {site.name!r} has event shape {site.shape}: expected "
                     f"{known.shape}, that of the model's"
-                    + (" in real numbers" if not _plain(known) else "")
+                    + (" in real numbers" if not _real(known) else "")
                 )
-            if not (_plain(site) or same_image(site.image, known.image)):
+            if not (_real(site) or same_image(site.image, known.image)):
                 raise InputError(
                     f"{whose}: site {site.name!r} ({site.law}) has the support {site.support}, the "
                     f"model's {known.support}: expected the same support, or the reals"
@@ -198,17 +128,17 @@ class Covering:
 
 def local_guide(make: Any, thoughts: Any, documents: int) -> Guide:
     """A guide over thoughts; none where there are none and it is the library's own default."""
-    if thoughts is None and _is_plain(getattr(make, "func", make)):
+    if thoughts is None and _any_sites(getattr(make, "func", make)):
         return NoGuide(None, documents)
     return guide_of(make, SimpleNamespace(thoughts=thoughts), documents)
 
 
-def _is_plain(cls: Any) -> bool:
-    """Whether a guide's class says nothing that normals over any sites would not do."""
+def _any_sites(cls: Any) -> bool:
+    """Whether a guide's class is a family over any sites, with thoughts or without."""
     return cls is MeanField or (isinstance(cls, type) and issubclass(cls, AutoGuide))
 
 
-def _plain(site: Site) -> bool:
+def _real(site: Site) -> bool:
     """Whether a site holds real numbers as they are."""
     return site.image is None or site.image is the_reals
 

@@ -23,7 +23,8 @@ from ltm_pyro.guides import Guide, Sampler
 from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.guides.point import LaplaceApproximation, Point
 from ltm_pyro.inference.around import Around
-from ltm_pyro.inference.covering import DRAWS, MakeGuide, local_guide
+from ltm_pyro.inference.beside import DRAWS, middle_and_spread
+from ltm_pyro.inference.covering import MakeGuide, local_guide
 from ltm_pyro.programs.densities import draw_latents, prior_of
 from ltm_pyro.programs.reading import ROWS, Sites
 from ltm_pyro.seeds import seeded
@@ -58,9 +59,9 @@ class SharedNormal(nn.Module):
             drawn = draw_latents(prior_of(model), some, DRAWS)
         for i, site in enumerate(self.sites.values()):
             u = drawn[site.name].reshape(DRAWS, *site.shape)
-            low, middle, high = u.quantile(torch.tensor([0.16, 0.5, 0.84]).to(u), 0)
+            middle, spread = middle_and_spread(u)
             self.register_buffer(f"middle_{i}", middle)
-            self.register_buffer(f"spread_{i}", (0.5 * (high - low)).clamp(min=1e-6))
+            self.register_buffer(f"spread_{i}", spread)
         shapes = [site.shape for site in self.sites.values()]
         self.loc = nn.ParameterList(torch.zeros(shape).to(u) for shape in shapes)
         self.log_scale = nn.ParameterList(torch.zeros(shape).to(u) for shape in shapes)

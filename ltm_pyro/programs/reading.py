@@ -14,6 +14,7 @@ from torch.distributions.transforms import IndependentTransform
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
+from ltm_pyro.options import shown, taken
 from ltm_pyro.programs.densities import Program, at, drawing
 from ltm_pyro.programs.handlers import DOCUMENTS, OWN, is_enumerable, is_local, is_thoughts
 from ltm_pyro.programs.scores import scores, sites
@@ -76,9 +77,16 @@ class Sites:
             InputError: for what cannot be handled, naming the site: no plate of documents, no
                 observed site `tokens`, a site with dimensions left of the documents, a mask or a
                 scale around a latent site, a factor, a discrete site whose values cannot be
-                listed, a parameter of Pyro's store.
+                listed, a parameter of Pyro's store; for a model that is no program, or no rows.
         """
         whose = type(model).__name__
+        if not callable(model):
+            raise InputError(
+                f"model is {shown(model)}: expected a Pyro program, such as a TextModel"
+            )
+        taken("rows", rows, AnyRows)
+        if not len(rows):
+            raise InputError("rows is empty: the sites of a model are read from a trace on a row")
         parameter = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
         some = rows[:ROWS]
         some = some if parameter is None else some.to(parameter.device)

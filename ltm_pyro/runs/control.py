@@ -4,14 +4,13 @@ import copy
 import dataclasses
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from ltm_pyro.config import Architecture, Config
 from ltm_pyro.data import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.inference.operations import count
 from ltm_pyro.models import AutoregressiveModel, TextModel
 from ltm_pyro.seeds import seeded
 
@@ -34,13 +33,14 @@ def widened(config: Config, parameters: int) -> Architecture:
         InputError: for a decoder that a wider feed-forward layer gives no parameters.
     """
 
-    def count(feedforward: int) -> int:
+    def parameters_of(feedforward: int) -> int:
         wider = dataclasses.replace(config.architecture, feedforward=feedforward)
         return AutoregressiveModel(config.replace(architecture=wider)).parameter_count()
 
     own = config.architecture.feedforward
     with torch.device("meta"):
-        here, each = count(own), count(own + 1) - count(own)
+        here = parameters_of(own)
+        each = parameters_of(own + 1) - here
     if each < 1:
         raise InputError(
             f"the decoder {config.decoder.name} has as many parameters whatever its feedforward: "
@@ -61,10 +61,4 @@ def passes(svi: DualRateSVI, control: DualRateSVI, rows: Rows) -> float:
     if svi.warm is not None:
         twin.remember(rows)
     alone = DualRateSVI(copy.deepcopy(control.model), NoGuide, slow=control.slow)
-    return _flops(twin, rows) / _flops(alone, rows)
-
-
-def _flops(svi: DualRateSVI, rows: Rows) -> int:
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        svi.step(rows)
-    return int(counter.get_total_flops())
+    return count(lambda: twin.step(rows)) / count(lambda: alone.step(rows))

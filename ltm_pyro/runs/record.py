@@ -161,6 +161,8 @@ def check_record(record: Mapping[str, Any], where: str) -> None:
     """Raises InputError for a part of a run's record that is missing or of another kind."""
     check_parts(record, RECORD, where)
     check_parts(record, {name: kind for name, kind in LESS.items() if name in record}, where)
+    for name, one in record["data"]["splits"].items():
+        check_parts(one, SPLIT, f"{where}.data.splits.{name}")
     taken(f"{where}.versions.ltm_pyro", record["versions"].get("ltm_pyro"), str)
     for name, one in taken(
         f"{where}.sources", record.get("sources", {}), Mapping[str, Any]

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
@@ -13,6 +13,7 @@ from ltm_pyro.inference.covering import Covering
 from ltm_pyro.inference.hierarchical import Hierarchical
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
+from ltm_pyro.options import shown
 from ltm_pyro.programs.densities import draw_latents, log_joint, prior_of
 from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.programs.reading import Sites
@@ -46,6 +47,7 @@ def check_model(
         fast: a fast loop that suits it; by default 40 steps at 0.1.
         seed: where every draw comes from.
     """
+    expect(isinstance(model, nn.Module), f"model is {shown(model)}: expected a TextModel")
     expect(len(rows) >= 3, f"{len(rows)} rows: expected 3 or more")
     fast = fast or Fast(steps=40, lr=0.1, particles=4)
     done = Checked(type(model).__name__)

@@ -132,3 +132,14 @@ def test_protocols_name_guide_and_loop(config, model, rows):
     told = report["baseline"].protocol
     assert f"({sizes[0]:,} beside {sizes[1]:,} parameters, " in told
     assert "million FLOPs a token in training" in told
+
+
+def test_the_arithmetic_of_both_sides_is_counted_once(model, rows, config, monkeypatch):
+    from ltm_pyro.bounds import elbo
+
+    asked, count = [], elbo.training_flops
+    monkeypatch.setattr(elbo, "training_flops", lambda *a: (asked.append(a), count(*a))[1])
+    baseline = AutoregressiveModel(config)
+    ltm.evaluate(model, rows, ["prior:2"], baseline=baseline, chunk=2, repeat=0, progress=False)
+    assert len(rows) > 2
+    assert len(asked) == 2  # the model's and the baseline's

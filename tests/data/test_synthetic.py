@@ -8,6 +8,7 @@ import torch
 
 from ltm_pyro.data import synthetic
 from ltm_pyro.data.synthetic import KNOWN, ciphers, plane_log_prob, planes, templates, topics
+from ltm_pyro.errors import InputError
 
 
 def made(name, rows, seed=0):
@@ -101,3 +102,19 @@ def test_quadrature_agrees_with_simulation():
         likely = scores[:, tokens].sum(1).exp()
         error = float(likely.std()) / len(z) ** 0.5
         assert abs(float(likely.mean()) - math.exp(-nats)) < 4 * error
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: topics(0, 5), "rows is 0: expected a whole number, 1 or more"),
+        (lambda: ciphers(4, 0), "tokens is 0"),
+        (lambda: ciphers(4, 5, codes=0), "codes is 0"),
+        (lambda: planes(4, 5, seed=-1), "seed is -1"),
+        (lambda: planes(4, 5, scale=0.0), "scale is 0"),
+        (lambda: templates(4, words=1), "words is 1"),
+    ],
+)
+def test_impossible_sizes_are_named(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

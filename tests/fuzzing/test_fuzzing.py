@@ -13,7 +13,7 @@ from .kinds import KINDS, make_run
 
 FEW = {"configuration": 200, "dataclass": 300, "records": 60, "table": 60, "plain": 60,
        "parquet": 40, "in-memory": 40, "part": 40, "memory": 40, "manifest": 30, "seen": 30,
-       "tokenizer": 15, "record": 15, "log": 15, "weights": 10, "resume": 15, "folder": 20,
+       "tokenizer": 15, "record": 60, "log": 15, "weights": 10, "resume": 15, "folder": 20,
        "prompt": 5, "command-line": 4, "question": 2, "saved": 3}  # fmt: skip
 
 

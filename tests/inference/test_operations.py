@@ -1,10 +1,12 @@
 """Operations against what the sizes of matrices say."""
 
 import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from ltm_pyro.config import Fast
 from ltm_pyro.guides import MeanField
-from ltm_pyro.inference.operations import training_flops
+from ltm_pyro.inference.operations import count, training_flops
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 
 from ..conftest import some_rows
@@ -24,6 +26,12 @@ def test_a_decoder_alone_takes_three_forward_passes(config):
     # comes on top, and of the embedding and of weights in a window's first block not all is needed.
     attention = config.architecture.layers * 2 * config.architecture.width * row.tokens.shape[1]
     assert 0.9 * 6 * body <= found <= 6 * (body + attention)
+
+
+def test_attention_is_counted_on_every_device():
+    q, k, v = (torch.randn(1, 2, 8, 4) for _ in range(3))
+    found = count(lambda: scaled_dot_product_attention(q, k, v, is_causal=True))
+    assert found == 2 * (2 * 2 * 8 * 8 * 4)  # two products, two operations, two heads, 8 x 8 x 4
 
 
 def test_the_fast_loop_costs_a_multiple(config):

@@ -161,6 +161,15 @@ def test_missing_and_damaged_files_are_told(run, capsys):
     assert "best.safetensors is damaged" in capsys.readouterr().err
 
 
+def test_a_split_that_is_no_split_is_told(run, capsys):
+    record = json.loads((run.path / "config.json").read_text())
+    record["data"]["splits"]["more"] = {"rows": 3}
+    (run.path / "config.json").write_text(json.dumps(record))
+    folder.seal(run.path)
+    assert cli.main(["info", str(run.path)]) == 2
+    assert "data.splits.more has no 'tokens'" in capsys.readouterr().err
+
+
 def test_how_to_cite_agrees_with_the_citation_file(run):
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     software, paper = info_run(run.path)["cite"]
