@@ -125,3 +125,21 @@ def test_what_is_not_there_is_named(tmp_path):
         read_documents(tmp_path / "missing.txt")
     with pytest.raises(InputError, match=r"holds no .txt, .jsonl, .csv or .parquet file"):
         read_documents(tmp_path)
+
+
+def test_numbers_of_rows_that_contradict_one_another_are_told(tmp_path):
+    """Arrow ends the whole process for some."""
+    path, many = tmp_path / "a.parquet", bytes.fromhex("ffffffff0f")
+    pd.DataFrame({"number": [1, 2, 3]}).to_parquet(path)
+    whole = path.read_bytes()
+    end = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    data, footer = whole[:end], whole[end:-8]
+    three = [i for i in range(len(footer)) if footer[i : i + 2] == b"\x16\x06"]  # of 64 bits
+    assert len(three) >= 2  # the file's and its row group's
+    for i in three:
+        other = footer[: i + 1] + many + footer[i + 2 :]
+        path.write_bytes(data + other + len(other).to_bytes(4, "little") + whole[-4:])
+        with pytest.raises(InputError, match=r"as parquet: (it says|Could not|Couldn't|.*corrupt)"):
+            read_documents(str(path), fields=("number",))
+        with pytest.raises(InputError):
+            read_documents(str(path))  # which reads no column

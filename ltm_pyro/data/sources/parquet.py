@@ -28,9 +28,13 @@ def read(path: Path, wanted: Wanted) -> Found:
     columns = [name for name in schema.names if name in tops or name in wanted.columns]
 
     def records() -> Iterator[Record]:
+        file, seen = _file(path), 0
         try:
-            for batch in _file(path).iter_batches(batch_size=512, columns=columns):
+            for batch in file.iter_batches(batch_size=512, columns=columns):
+                seen += len(batch)
                 yield from batch.to_pylist()
+            if seen != file.metadata.num_rows:  # of a damaged column some are left out
+                raise ValueError(f"it says {file.metadata.num_rows} rows, and {seen} can be read")
         except Exception as error:  # pyarrow's own, and those of Python's types
             raise _cannot(path, error) from None
 
@@ -41,9 +45,14 @@ def _file(path: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path)
+        facts = file.metadata
+        rows = [facts.row_group(i).num_rows for i in range(facts.num_row_groups)]
+        if min(rows, default=0) < 0 or sum(rows) != facts.num_rows:  # which ends the process
+            raise ValueError(f"it says {facts.num_rows} rows, and {rows[:9]} of its row groups")
     except Exception as error:
         raise _cannot(path, error) from None
+    return file
 
 
 def _cannot(path: Path, error: Exception) -> InputError:
