@@ -107,6 +107,7 @@ ODDITIES = [
     Oddity("xz", {"a.csv.xz": lzma.compress(b"text\na\n")}, ["a"]),
     Oddity("zstandard", {"a.txt.zst": bytes.fromhex("28b52ffd2003190000610a62")}, ["a\nb"]),
     Oddity("gzip cut off", {"a.jsonl.gz": gzip.compress(AB * 999)[:-20]}, "cannot read a.jsonl.gz"),
+    Oddity("not UTF-8, and cut off", {"a.txt.gz": gzip.compress(b"\xff" + AB * 999)[:-20]}, "cannot read a.txt.gz"),
     Oddity("no gzip", {"a.jsonl.gz": AB}, "cannot read a.jsonl.gz"),
     Oddity("a file that grows without end", {"a.txt.gz": gzip.compress(b"a" * 2**27)}, "no text does"),
     # Folders

@@ -81,7 +81,10 @@ class _Guarded(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """For `io`."""
-        found = self.inner.read(len(buffer))
+        try:
+            found = self.inner.read(len(buffer))
+        except _BROKEN as error:
+            raise InputError(f"cannot read {self.path}: {first_line(error)}") from None
         buffer[: len(found)] = found
         self.read_so_far += len(found)
         if self.read_so_far > self.most:
