@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ltm_pyro.inference.released import released_protocol
     from ltm_pyro.presets import joint_protocol, preset, quick_protocol
     from ltm_pyro.runs.checkpoint import Run, load
+    from ltm_pyro.runs.saving import save
     from ltm_pyro.runs.training import check_folder, load_data, train
 
 _MODULES = {
@@ -32,6 +33,7 @@ _MODULES = {
     "inference.released": ("released_protocol",),
     "presets": ("joint_protocol", "preset", "quick_protocol"),
     "runs.checkpoint": ("Run", "load"),
+    "runs.saving": ("save",),
     "runs.training": ("check_folder", "load_data", "train"),
 }
 """Where each public name stands: a module is imported when it is used, for torch takes seconds."""
@@ -68,6 +70,7 @@ __all__ = [
     "preset",
     "quick_protocol",
     "released_protocol",
+    "save",
     "to_datatree",
     "train",
 ]

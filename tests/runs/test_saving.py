@@ -1,0 +1,152 @@
+"""A model trained from Python becomes a run, which goes on as if it had always been one."""
+
+import dataclasses
+import functools
+import json
+import sys
+
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro import guides
+from ltm_pyro.commands import cli
+from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel, decoders, priors
+from ltm_pyro.seeds import seeded
+
+from .helpers import equal, train, weights, with_training
+
+
+@pytest.fixture
+def made(run_config):
+    """A model, a trainer and nothing else, as in a notebook."""
+    config = run_config
+    with seeded(config.training.seed):
+        model = LatentThoughtModel(config, functools.partial(priors.Mixture, components=3))
+    svi = ltm.DualRateSVI(model, guides.MeanField, config.fast, config.slow)
+    return model, svi
+
+
+def test_it_is_the_run_that_a_command_would_have_made(made, run_config, corpus, tmp_path):
+    model, svi = made
+    svi.fit(corpus.train, 4, run_config.training.batch, progress=False)
+    saved = ltm.save(tmp_path / "saved", model, svi=svi, corpus=corpus)
+    named = run_config.replace(prior=ltm.config.Named("mixture", {"components": 3, "spread": 0.5}))
+    whole = train(named, tmp_path / "whole")
+    assert equal(weights(saved.model), weights(whole.model))
+    assert saved.config == whole.config
+    assert saved.step == whole.step == 4
+    for name in ("data", "seed", "versions"):
+        assert saved.record[name] == whole.record[name]
+    assert saved.tokenizer.encode("sea wave") == corpus.tokenizer.encode("sea wave")
+    longer = with_training(named, steps=6)
+    gone_on = [
+        train(longer, tmp_path / name, corpus=corpus, resume=True) for name in ("saved", "whole")
+    ]
+    assert equal(*(weights(run.model) for run in gone_on))
+
+
+def test_every_command_reads_it(made, corpus, tmp_path, capsys):
+    model, svi = made
+    svi.fit(corpus.train, 2, 4, progress=False)
+    path = str(tmp_path / "saved")
+    ltm.save(path, model, svi=svi, corpus=corpus)
+    for command in (
+        ["info", path], ["info", path, "--verify"], ["evaluate", path, "--split", "train"],
+        ["generate", path, "--n", "1"],
+    ):  # fmt: skip
+        assert cli.main(command) == 0, command
+    assert "2 of 2 iterations saved" in capsys.readouterr().out
+
+
+def test_what_guides_share_is_kept(made, run_config, corpus, tmp_path):
+    model, _ = made
+    with seeded(0):
+        guide = guides.Amortized.of(model)
+    svi = ltm.DualRateSVI(model, guide, run_config.fast, run_config.slow)
+    svi.fit(corpus.train, 2, 4, progress=False)
+    run = ltm.save(tmp_path / "saved", model, svi=svi, corpus=corpus)
+    assert equal(weights(run.guide.keywords["shared"]), weights(svi.shared))
+
+
+def test_weights_alone(made, corpus, tmp_path):
+    model, _ = made
+    before = weights(model)
+    run = ltm.save(tmp_path / "saved", model, corpus=corpus)
+    assert run.step == 0
+    assert equal(weights(run.model), before)
+    assert equal(weights(model), before)
+    gone_on = train(with_training(run.config, steps=2), tmp_path / "saved", corpus=corpus,
+                    resume=True)  # fmt: skip
+    assert gone_on.step == 2
+    assert not equal(weights(gone_on.model), before)
+
+
+def test_an_own_prior_is_kept_with_its_source_and_imported_when_trusted(
+    run_config, corpus, tmp_path, monkeypatch
+):
+    (tmp_path / "kept_prior.py").write_text(
+        "import pyro.distributions as dist\n"
+        "from ltm_pyro.models.priors import Prior\n\n\n"
+        "class Wide(Prior):\n"
+        "    def distribution(self):\n"
+        "        return dist.Normal(self.anchor, self.anchor + 2).expand(self.shape).to_event(3)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import kept_prior
+
+    model = LatentThoughtModel(run_config, kept_prior.Wide)
+    path = tmp_path / "saved"
+    ltm.save(path, model, corpus=corpus)
+    assert "class Wide" in (path / "source.kept_prior.py").read_text()
+    assert json.loads((path / "config.json").read_text())["config"]["prior"]["name"] == (
+        "kept_prior:Wide"
+    )
+    monkeypatch.delitem(sys.modules, "kept_prior")
+    with pytest.raises(InputError, match="only with --trust"):
+        ltm.load(path)
+    assert type(ltm.load(path, trust=True).model.prior).__name__ == "Wide"
+
+
+def test_what_cannot_be_saved_is_told_and_nothing_is_written(made, run_config, corpus, tmp_path):
+    model, svi = made
+    path = tmp_path / "saved"
+
+    class Other(LatentThoughtModel):
+        pass
+
+    for wrong in (Other(run_config), AutoregressiveModel(run_config)):
+        with pytest.raises(InputError, match=type(wrong).__name__):
+            ltm.save(path, wrong, corpus=corpus)
+    with pytest.raises(InputError, match="svi trains another model"):
+        ltm.save(path, LatentThoughtModel(run_config), svi=svi, corpus=corpus)
+    narrow = dataclasses.replace(run_config.architecture, vocabulary=290)
+    with pytest.raises(InputError, match="the configuration is for 290"):
+        ltm.save(path, LatentThoughtModel(run_config.replace(architecture=narrow)), corpus=corpus)
+    svi.remember(corpus.train)
+    with pytest.raises(InputError, match="memory of a warm start"):
+        ltm.save(path, model, svi=svi, corpus=corpus)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(NotFinite, match="is not finite"):
+        ltm.save(path, model, corpus=corpus)
+    assert not path.exists()
+
+
+def test_a_run_is_replaced_only_when_asked(made, corpus, tmp_path):
+    model, _ = made
+    ltm.save(tmp_path / "saved", model, corpus=corpus)
+    with pytest.raises(InputError, match="already holds a run"):
+        ltm.save(tmp_path / "saved", model, corpus=corpus)
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    again = ltm.save(tmp_path / "saved", model, corpus=corpus, overwrite=True)
+    assert equal(weights(again.model), weights(model))
+
+
+def test_a_decoder_chosen_in_python(run_config, corpus, tmp_path):
+    model = LatentThoughtModel(run_config, decoder=decoders.Lstm)
+    run = ltm.save(tmp_path / "saved", model, corpus=corpus)
+    assert run.config.decoder.name == "lstm"
+    assert equal(weights(run.model), weights(model))
