@@ -1,5 +1,6 @@
 """A fitted posterior as an ArviZ DataTree: labelled dimensions, netCDF, statistics, plots."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn.functional import pad
 
 from ltm_pyro import __version__
 from ltm_pyro.data.tokenizer import Tokenizer
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, Notice
 from ltm_pyro.inference.posterior import AT_ONCE, Posterior, pieces
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import (
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 Key = tuple[str, str]  # group and variable
 DIMS = {name: ["document"] for name in ("lengths", "text", "log_prior", "log_q")}
 DIMS |= {"z": ["document", "layer", "slot", "dim"], "tokens": ["document", "position"]}
-NO_LOO = "z_d was fitted to x_d: no input for leave-one-out (loo); compare held-out bounds"
+NO_LOO = (
+    "z_d was fitted to x_d, so this is no input for leave-one-out (loo): compare models on "
+    "held-out documents, by ltm_pyro.bounds.compare"
+)
 
 
 @torch.no_grad()
@@ -47,6 +51,7 @@ def to_datatree(
     seed: Whole | None = None,
     tokenizer: Tokenizer | None = None,
     posterior_predictive: bool = True,
+    log_likelihood: bool = False,
 ) -> "DataTree":
     """Draws of a fitted guide, and what model and guide say of them, in ArviZ's groups.
 
@@ -58,8 +63,8 @@ def to_datatree(
     - `prior`: `z`, the same shape, draws from p(z).
     - `posterior_predictive`: `tokens`, (document, position), one text for each z of the posterior,
       with as many tokens as the row has.
-    - `log_likelihood`: `tokens`, (document), log p(x_d | z_d) of the whole row, nats; other
-      observed sites stand beside it under their names.
+    - `log_likelihood`, where it is asked for: `tokens`, (document), log p(x_d | z_d) of the whole
+      row, nats; other observed sites stand beside it under their names.
     - `sample_stats`: `log_prior` and `log_q`, (document), log p(z_d) and log q(z_d), nats.
     - `observed_data`: `tokens`, (document, position); `lengths`, and with a tokenizer `text`,
       (document).
@@ -69,10 +74,10 @@ def to_datatree(
     tree was made. `tree.to_netcdf(path)` saves it, `xarray.open_datatree(path)` reads it.
 
     Leave-one-out cross-validation (`arviz_stats.loo`, `loo_approximate_posterior`) is not valid
-    here, though its input is there: z_d was fitted to x_d, and with x_d left out nothing else tells
-    of it. Compare `ltm_pyro.evaluate` on held-out documents. The log importance weights
-    log_likelihood + log_prior - log_q are sound for one document at a time
-    (`diagnostics.quality`); those of all documents together degenerate.
+    here: z_d was fitted to x_d, and with x_d left out nothing else tells of it. So its input stays
+    out unless it is asked for, and then a notice says so. `ltm_pyro.bounds.compare` compares models
+    on held-out documents. The log importance weights log_likelihood + log_prior - log_q are
+    sound for one document at a time (`diagnostics.quality`); those of all together degenerate.
 
     Args:
         posterior: fitted guides, from `DualRateSVI.infer`.
@@ -80,6 +85,7 @@ def to_datatree(
         seed: where all draws come from; the posterior's own seed unless given.
         tokenizer: gives the text of each row, special tokens left out.
         posterior_predictive: whether to draw texts, which is slow: draws * documents of them.
+        log_likelihood: whether to keep log p(x_d | z_d), which loo would take.
 
     Raises:
         InputError: for a model without thoughts, no draws, or if arviz-base is missing.
@@ -101,7 +107,11 @@ def to_datatree(
             "tree of documents: posterior.sites(draws) has them"
         )
     parts = [_chunk(posterior, i, draws, seed, posterior_predictive, sites) for i in chunks]
+    if log_likelihood:
+        warnings.warn(Notice(f"log_likelihood: {NO_LOO}"), stacklevel=4)
     for group, name in parts[0]:
+        if group == "log_likelihood" and not log_likelihood:
+            continue
         values = torch.cat([part[group, name] for part in parts], 1).numpy()
         groups.setdefault(group, {})[name] = values[None]  # one chain
     tokens, lengths = rows.tokens.masked_fill(~rows.mask, -1).cpu(), rows.lengths.cpu()
@@ -126,7 +136,7 @@ def to_datatree(
         "seed": seed,
         "protocol": f"{guide}, {steps} fast steps, {draws} fresh draws, seed {seed}",
     }
-    attrs = {"/": about, "log_likelihood": {"note": NO_LOO}}
+    attrs = {"/": about} | ({"log_likelihood": {"note": NO_LOO}} if log_likelihood else {})
     dims = DIMS | {
         site.name: ["document", *(f"{site.name}_dim_{i}" for i in range(len(site.shape)))]
         for site in sites

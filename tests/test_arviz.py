@@ -16,7 +16,7 @@ from arviz_stats.base import array_stats
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, Notice
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.inference import Hierarchical
 from ltm_pyro.inference.posterior import infer
@@ -41,14 +41,14 @@ def posterior():
 
 @pytest.fixture(scope="module")
 def tree(posterior):
-    return ltm.to_datatree(posterior, draws=DRAWS)
+    return ltm.to_datatree(posterior, draws=DRAWS, log_likelihood=True)
 
 
 def exact_tree(draws=DRAWS, widen=1.0, scale=0.8):
     model, rows = linear_gaussian(0, 6)
     model.scale = scale
     fitted = infer(model, rows, exact_guide(model, widen), no_fit(), chunk=4)
-    return model, rows, ltm.to_datatree(fitted, draws=draws)
+    return model, rows, ltm.to_datatree(fitted, draws=draws, log_likelihood=True)
 
 
 def test_every_dimension_has_its_name(tree, posterior):
@@ -157,7 +157,7 @@ def test_padding_is_minus_one(posterior, tree):
 
 
 def test_texts_can_be_left_out_and_change_nothing_else(posterior, tree):
-    short = ltm.to_datatree(posterior, draws=DRAWS, posterior_predictive=False)
+    short = ltm.to_datatree(posterior, draws=DRAWS, posterior_predictive=False, log_likelihood=True)
     assert "posterior_predictive" not in short.children
     for name, group in short.children.items():
         assert group.to_dataset().identical(tree[name].to_dataset())
@@ -167,7 +167,9 @@ def test_one_seed_one_tree(posterior, tree):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    again = ltm.to_datatree(posterior, draws=DRAWS, seed=3)  # the posterior's own
+    again = ltm.to_datatree(
+        posterior, draws=DRAWS, seed=3, log_likelihood=True
+    )  # the posterior's own
     assert torch.equal(torch.rand(3), expected)
     assert again.identical(tree)
     other = ltm.to_datatree(posterior, draws=2, seed=4)
@@ -186,6 +188,19 @@ def test_attributes_say_how_it_was_made(tree):
     assert tree.attrs["torch_version"] == torch.__version__
     assert "created_at" not in {a for node in tree.subtree for a in node.attrs}
     assert "leave-one-out" in tree["log_likelihood"].attrs["note"]
+
+
+def test_leave_one_out_is_stopped_where_people_look(posterior):
+    """With its input there it runs, and says something of models that is not true."""
+    import arviz_stats
+
+    plain = ltm.to_datatree(posterior, draws=DRAWS, posterior_predictive=False)
+    assert "log_likelihood" not in plain.children
+    with pytest.raises(Exception, match=r"log.likelihood not found"):
+        arviz_stats.loo(plain)
+    with pytest.warns(Notice, match="no input for leave-one-out.*ltm_pyro.bounds.compare"):
+        asked = ltm.to_datatree(posterior, draws=2, log_likelihood=True)
+    assert list(asked["log_likelihood"].data_vars) == ["tokens"]
 
 
 def test_netcdf_gives_the_same_tree(corpus, run_config, tmp_path):
@@ -262,7 +277,7 @@ def test_every_site_has_its_place():
     """Other latent sites, discrete ones, and the likelihood of each observed site by itself."""
     model, rows = many_sites(4)
     posterior = infer(model, rows, MeanField, Fast(steps=2))
-    tree = ltm.to_datatree(posterior, draws=5, posterior_predictive=False)
+    tree = ltm.to_datatree(posterior, draws=5, posterior_predictive=False, log_likelihood=True)
     assert set(tree["posterior"].data_vars) == {"z", "pace", "topic"}
     assert tree["posterior"]["pace"].dims == ("chain", "draw", "document")
     assert float(tree["posterior"]["pace"].min()) > 0

@@ -8,6 +8,7 @@ import pkgutil
 
 from ltm_pyro.bounds.certificate import Certificate
 from ltm_pyro.bounds.certify import certify
+from ltm_pyro.bounds.compare import compare
 from ltm_pyro.bounds.estimate import BOUNDS
 from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.figures import Figure
@@ -23,6 +24,7 @@ __all__ = [
     "Sandwich",
     "Tax",
     "certify",
+    "compare",
     "differences",
     "evaluate",
     "paired_difference",

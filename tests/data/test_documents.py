@@ -1,4 +1,5 @@
 import json
+import struct
 import sys
 
 import datasets
@@ -143,3 +144,14 @@ def test_numbers_of_rows_that_contradict_one_another_are_told(tmp_path):
             read_documents(str(path), fields=("number",))
         with pytest.raises(InputError):
             read_documents(str(path))  # which reads no column
+
+
+def test_a_saved_data_set_that_points_outside_of_its_file_is_told(tmp_path):
+    """Arrow believes it, and the process ends."""
+    datasets.Dataset.from_dict({"text": ["ab", "cd", "ef"]}).save_to_disk(str(tmp_path / "saved"))
+    path = next((tmp_path / "saved").glob("*.arrow"))
+    ends, wrong = struct.pack("<4i", 0, 2, 4, 6), struct.pack("<4i", 0, 2, 4, 2**30)
+    assert path.read_bytes().count(ends) == 1
+    path.write_bytes(path.read_bytes().replace(ends, wrong))
+    with pytest.raises(InputError, match=r"cannot read .*saved: .*offset"):
+        read_documents(str(tmp_path / "saved"))

@@ -50,6 +50,7 @@ def records_of(data_set: Any, wanted: Wanted, where: str) -> Found:
     def records() -> Iterator[Record]:
         try:
             for table in kept.with_format("arrow").iter(batch_size=512):  # nothing is decoded
+                table.validate(full=True)  # what points outside of the file ends the process
                 yield from table.to_pylist()
         except Exception as error:  # pyarrow's own, and those of Python's types
             raise InputError(f"cannot read {where}: {first_line(error)}") from None

@@ -1,0 +1,73 @@
+"""Models are ranked by held-out evidence, with the error of the difference."""
+
+import numpy as np
+import pytest
+
+import ltm_pyro as ltm
+from ltm_pyro.bounds import compare, paired_difference
+from ltm_pyro.bounds.figures import Figure
+from ltm_pyro.bounds.report import Report
+from ltm_pyro.errors import InputError
+from ltm_pyro.models import LatentThoughtModel
+
+from ..conftest import some_rows
+
+
+def report(nats, tokens=None, name="elbo", **rest):
+    nats = np.asarray(nats, float)
+    tokens = np.full(len(nats), 50.0) if tokens is None else np.asarray(tokens, float)
+    return Report({name: Figure(name, "bound", nats, tokens, tokens * 4, **rest)})
+
+
+def test_the_best_comes_first_and_differences_are_paired():
+    source = np.random.default_rng(0)
+    hard = source.normal(150, 40, 100)
+    reports = {
+        "worse": report(hard + 5 + source.normal(0, 1, 100)),
+        "best": report(hard),
+        "as good": report(hard + source.normal(0, 3, 100) + 0.5),
+    }
+    table = compare(reports)
+    assert list(table.index) == ["best", "as good", "worse"]
+    assert table.difference["best"] == table.difference_error["best"] == 0
+    gap, error = paired_difference(reports["worse"]["elbo"], reports["best"]["elbo"])
+    assert (table.difference["worse"], table.difference_error["worse"]) == (gap, error)
+    assert table.low["worse"] < gap < table.high["worse"]
+    assert table.low["worse"] > 0
+    assert table.low["as good"] < 0 < table.high["as good"]
+    assert table.standard_error["worse"] > 20 * error  # what is hard for both cancels
+
+
+def test_the_interval_covers_the_true_difference():
+    source, covered, trials = np.random.default_rng(1), 0, 300
+    for _ in range(trials):
+        hard = source.normal(150, 40, 60)
+        table = compare({"a": report(hard), "b": report(hard + source.normal(2, 3, 60))})
+        covered += table.low["b"] < 2 / 50 < table.high["b"]
+    assert covered / trials == pytest.approx(0.95, abs=3.5 * (0.95 * 0.05 / trials) ** 0.5)
+
+
+def test_of_models_of_text(config):
+    rows = some_rows(6)
+    reports = {
+        name: ltm.evaluate(LatentThoughtModel(config), rows, ["elbo:2", "iwae:4"], progress=False)
+        for name in ("one", "other")
+    }
+    table = compare(reports, by="iwae")
+    assert set(table.index) == set(reports)
+    assert (np.diff(table.nats_per_token) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("reports", "by", "message"),
+    [
+        ({}, "elbo", "reports is empty"),
+        ({"a": report([1.0, 2.0])}, "iwae", "unknown figure of the report of 'a' 'iwae'"),
+        ({"a": report([1.0, 2.0], is_bound=False)}, "elbo", "elbo is no bound"),
+        ({"a": report([1.0, 2.0]), "b": report([1.0])}, "elbo", "not scored on the same documents"),
+        ({"a": 3}, "elbo", "reports"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(reports, by, message):
+    with pytest.raises(InputError, match=message):
+        compare(reports, by)
