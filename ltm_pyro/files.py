@@ -56,6 +56,16 @@ def write(path: Path, data: bytes | memoryview) -> None:
     move(put(path, data), path)
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Replace a file by plain JSON types, a line for each, and make its folder where it is missing.
+
+    Raises:
+        CannotWrite: if the disk is full, or does not let us.
+    """
+    make_folder(path.parent)
+    write(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
 def put(path: Path, data: bytes | memoryview) -> Path:
     """Write, beside a file's place, what is to be moved there; returns where it is.
 

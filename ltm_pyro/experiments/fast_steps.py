@@ -8,7 +8,6 @@ thoughts can tell a document's topic (`data.synthetic`): the decoder's window is
 import argparse
 import dataclasses
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from ltm_pyro.config import Config, Fast, Slow, Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.synthetic import topic_rows
 from ltm_pyro.experiments.base import RACE
-from ltm_pyro.files import make_folder, write
+from ltm_pyro.files import write_json
 from ltm_pyro.guides import Guide, MeanField
 from ltm_pyro.inference import DualRateSVI, fit_guide
 from ltm_pyro.inference.local import new_guide
@@ -207,8 +206,7 @@ def main(arguments: list[str] | None = None, setup: Study | None = None) -> None
     torch.set_num_threads(1)
     found = study(setup or Study(iterations=given.iterations))
     if given.out is not None:
-        make_folder(given.out)
-        write(given.out / "fast-steps.json", (json.dumps(found, indent=1) + "\n").encode())
+        write_json(given.out / "fast-steps.json", found)
         plot(found, given.out / "fast-steps.png")
     print(table(found))
 

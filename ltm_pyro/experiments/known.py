@@ -8,7 +8,6 @@ code is told by a linear reader of z, fitted on half of the documents and tried 
 
 import argparse
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ltm_pyro.bounds import certify, evaluate, paired_difference, taxes
 from ltm_pyro.config import Config, Fast, Slow, Thoughts
 from ltm_pyro.data.synthetic import KNOWN, Known
 from ltm_pyro.experiments.base import RACE
-from ltm_pyro.files import make_folder, write
+from ltm_pyro.files import write_json
 from ltm_pyro.guides import Covariance, NoGuide
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.posterior import infer
@@ -188,9 +187,7 @@ def main(arguments: Sequence[str] | None = None, setup: Setup | None = None) -> 
             found = known(name, setup, seed)
             print(line(found), flush=True)
             if given.out is not None:
-                make_folder(given.out)
-                text = json.dumps(found, indent=1) + "\n"
-                write(given.out / f"known-{name}-{seed}.json", text.encode())
+                write_json(given.out / f"known-{name}-{seed}.json", found)
 
 
 if __name__ == "__main__":

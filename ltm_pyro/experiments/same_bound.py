@@ -14,7 +14,6 @@ over documents, and each seed's is told beside them.
 import argparse
 import dataclasses
 import functools
-import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from ltm_pyro.config import Config, Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.synthetic import topic_rows
 from ltm_pyro.experiments.base import DEVICE, LTM_S, RACE, SMALL, seconds
-from ltm_pyro.files import make_folder, write
+from ltm_pyro.files import write_json
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.posterior import infer
@@ -224,8 +223,7 @@ def main(arguments: list[str] | None = None) -> None:
     made += f" --documents {given.documents} --seeds {given.seeds}"
     found["command"] = shlex.join([*made.split(), *(["--ways", *given.ways] if given.ways else [])])
     if given.out is not None:
-        make_folder(given.out)
-        write(given.out / f"bound-{given.of}.json", (json.dumps(found, indent=1) + "\n").encode())
+        write_json(given.out / f"bound-{given.of}.json", found)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from ltm_pyro.bounds.report import Report
 from ltm_pyro.config import Config, Fast, Named
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.tax_tables import plot, summary
+from ltm_pyro.experiments.tax_plot import plot
+from ltm_pyro.experiments.tax_tables import summary
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.models.autoregressive import Speaking
@@ -135,7 +136,7 @@ class Cell:
             "corpus": str(corpus),
             "made": self.made(score),
         }  # fmt: skip
-        files.write(self.path / CELL, (json.dumps(found, indent=1) + "\n").encode())
+        files.write_json(self.path / CELL, found)
         return found
 
     def passes(self, run: Run, corpus: Corpus) -> float:
@@ -210,6 +211,6 @@ def study(
             error = math.nan if tax["standard_error"] is None else tax["standard_error"]
             note(f"{name}: tax by {bound} {tax['nats_per_token']:+.4f} ± {error:.4f}")
         found.append(known)
-        files.write(out / TABLE, (json.dumps(summary(found), indent=1) + "\n").encode())
+        files.write_json(out / TABLE, summary(found))
         plot(found, out / PLOT)
     return found

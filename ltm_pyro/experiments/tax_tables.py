@@ -1,18 +1,11 @@
 """Tables of what thoughts cost, from the cells of a study."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 
-from ltm_pyro import files
 from ltm_pyro.bounds.figures import interval, ratio_error
 
 Table = dict[str, dict[str, dict[str, Any]]]
@@ -167,23 +160,3 @@ def costs(found: Sequence[Mapping[str, Any]]) -> str:
         shown = " | ".join(f"{one:,.0f}" for one in (*means, np.mean(alone)))
         lines.append(f"| {recipe} | {shown} |")
     return "\n".join(lines)
-
-
-def plot(found: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The tax of the ELBO at each look of training, a line for each cell."""
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    names = list(dict.fromkeys(cell["recipe"] for cell in found))
-    for cell in found:
-        looks = [look for look in cell["looks"] if "tax" in look]
-        axis.plot(
-            [look["step"] for look in looks], [look["tax"] for look in looks], lw=1,
-            color=f"C{names.index(cell['recipe']) % 10}",
-            label=cell["recipe"] if cell["seed"] == 0 else None,
-        )  # fmt: skip
-    axis.axhline(0, color="gray", lw=0.8)
-    axis.set(xlabel="iteration", ylabel="bound less control, nats / token")
-    axis.legend(fontsize=7, frameon=False)
-    held = io.BytesIO()
-    figure.savefig(held, dpi=120)
-    plt.close(figure)
-    files.write(path, held.getbuffer())

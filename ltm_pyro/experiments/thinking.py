@@ -6,7 +6,6 @@ falls whatever happens. Runs may differ in anything, such as the number of thoug
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.diagnostics import compute_curve
-from ltm_pyro.files import make_folder, write
+from ltm_pyro.files import write_json
 
 STEPS = (0, 1, 2, 4, 8, 16, 32)
 BOUNDS = ("elbo:8", "iwae:32", "same_noise")
@@ -75,8 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found.append(thinking(path, given.rows, given.steps))
         print(table(found[-1]), flush=True)
         if given.out is not None:
-            make_folder(given.out)
-            write(given.out / "thinking.json", (json.dumps(found, indent=1) + "\n").encode())
+            write_json(given.out / "thinking.json", found)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.experiments.base import now
-from ltm_pyro.files import make_folder, write
+from ltm_pyro.files import write_json
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.seeds import Stream
@@ -166,9 +166,8 @@ def main(arguments: list[str] | None = None) -> None:
     for found in study(run, rows, fast, tried):
         print(line(found["ways"][-1]), flush=True)
         if given.out is not None:
-            make_folder(given.out)
-            text = json.dumps({**found, "command": command}, indent=1) + "\n"
-            write(given.out / f"width-{run.path.name}.json", text.encode())
+            place = given.out / f"width-{run.path.name}.json"
+            write_json(place, {**found, "command": command})
     if given.out is not None:
         saved = sorted(given.out.glob("width-*.json"))
         plot([json.loads(path.read_text()) for path in saved], given.out / "width.png")
