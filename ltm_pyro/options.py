@@ -192,6 +192,8 @@ def _fit(name: str, value: Any, kind: Any) -> Any:
                 raise _Unfit
         return value
     if origin in (Union, types.UnionType):
+        if Path in inner and isinstance(value, str | Path) and "\0" in str(value):
+            raise InputError(f"{name} is {shown(value)}: a path cannot hold a null character")
         return _one_of_kinds(name, value, inner)
     if origin is Literal:
         if not isinstance(value, str):

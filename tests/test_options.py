@@ -9,6 +9,7 @@ import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import numpy as np
@@ -353,3 +354,9 @@ def test_parts_that_do_not_go_together_are_told_with_their_file():
     with pytest.raises(InputError, match=r"run.json.*missing.*'vocabulary'"):
         from_dict(Config, {"architecture": {}, "thoughts": content["thoughts"]}, "run.json")
     assert isinstance(from_dict(Config, to_dict(TINY), "run.json").architecture, Architecture)
+
+
+def test_a_path_with_a_null_character_is_named():
+    for call in (lambda: ltm.load("a\0b"), lambda: ltm.load(Path("a\0b"))):
+        with pytest.raises(InputError, match=r"path is .*: a path cannot hold a null character"):
+            call()

@@ -71,6 +71,11 @@ def _done(arguments: list[str]) -> int:
     if arguments[0] == "--version":
         print(__version__)
         return 0
+    for argument in arguments:
+        if "\0" in argument:  # no shell passes one on, but a program may
+            raise InputError(
+                f"argument {argument!r} holds a null character, as no path or text may"
+            )
     chosen = parse(arguments)
     from ltm_pyro.names import from_here
 

@@ -16,6 +16,7 @@ from ltm_pyro.diagnostics.quality import (
     pareto_khat,
     plot_guide_quality,
 )
+from ltm_pyro.diagnostics.texts import TextChecks, plot_text_checks, text_checks
 from ltm_pyro.diagnostics.thoughts import ThoughtUse, plot_ablation, plot_kl, thought_use
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "GuideQuality",
     "NutsComparison",
     "Plateau",
+    "TextChecks",
     "ThoughtUse",
     "calibrate",
     "compare_with_nuts",
@@ -39,7 +41,9 @@ __all__ = [
     "plot_inner_loop",
     "plot_kl",
     "plot_nuts",
+    "plot_text_checks",
     "plot_training",
     "smoothed",
+    "text_checks",
     "thought_use",
 ]

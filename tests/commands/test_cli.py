@@ -293,6 +293,13 @@ def test_bad_questions_to_a_run(run, capsys):
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize("command", ["generate", "evaluate", "info", "train"])
+def test_null_characters_are_told(command, capsys):
+    for arguments in ([command, "a\0b"], [command, "--seed", "\0"]):
+        assert cli.main(arguments) == 2
+        assert "holds a null character" in capsys.readouterr().err
+
+
 def test_help_and_version(capsys):
     assert ltm() == 0
     assert ltm("--version") == 0

@@ -1,0 +1,101 @@
+"""Checks of texts: exact on small ones, even where nothing is wrong, far out where something is."""
+
+import arviz_base
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from scipy import stats
+
+import ltm_pyro as ltm
+from ltm_pyro.diagnostics import plot_text_checks, text_checks
+from ltm_pyro.diagnostics.texts import distinct, old_pairs, repeated
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.posterior import infer
+
+
+def tree_of(observed, written):
+    """As `to_datatree` makes it: (documents, positions) and (draws, documents, positions)."""
+    groups = {
+        "observed_data": {"tokens": observed},
+        "posterior_predictive": {"tokens": written[None]},
+    }
+    dims = {"tokens": ["document", "position"]}
+    return arviz_base.from_dict(groups, dims=dims)
+
+
+def test_statistics_of_small_texts():
+    ids = np.array([1, 2, 1, 2, 3])
+    assert distinct(ids) == 3 / 5
+    assert repeated(ids) == 2 / 5
+    assert old_pairs(ids) == pytest.approx(1 / 4)  # (1, 2) once more, of four pairs
+    far = np.array([1, *range(10, 18), 1, 1])
+    assert repeated(far) == 1 / 11  # the second 1 is nine away from the first
+    assert np.isnan(old_pairs(np.array([1])))
+    assert (distinct(np.array([4])), repeated(np.array([4]))) == (1, 0)
+
+
+def test_shares_are_even_where_nothing_is_wrong():
+    source, tails = np.random.default_rng(0), []
+    for _ in range(200):
+        texts = source.integers(0, 12, (20, 8, 15))
+        tails.append(text_checks(tree_of(texts[0], texts[1:])).to_frame()["above"]["distinct"])
+    # Twenty equal ranks; ties of means count as more, which lifts tails a little.
+    assert stats.kstest(tails, "uniform").statistic < 1.63 / 200**0.5 + 1 / 20
+    assert np.mean(tails) == pytest.approx(0.525, abs=4 * 0.29 / 200**0.5)
+
+
+def test_texts_that_repeat_themselves_are_far_out():
+    source = np.random.default_rng(0)
+    observed = np.repeat(source.integers(0, 30, (10, 8)), 2, axis=1)
+    frame = text_checks(tree_of(observed, source.integers(0, 30, (99, 10, 16)))).to_frame()
+    assert frame.loc["repeated", "above"] == 1 / 100
+    assert frame.loc["distinct", "above"] == 1
+    assert (
+        frame.loc["repeated", "observed"]
+        > frame.loc["repeated", "written"] + 5 * (frame.loc["repeated", "spread"])
+    )
+    assert frame.loc["repeated", "outside"] > 0.8
+
+
+def test_padding_counts_nothing():
+    observed = np.array([[1, 2, -1, -1], [3, 3, 3, -1]])
+    checks = text_checks(tree_of(observed, np.stack([observed, observed])))
+    np.testing.assert_allclose(checks.observed["distinct"], [1, 1 / 3])
+    assert (checks.to_frame().outside == 0).all()
+    assert (checks.to_frame().above == 1).all()
+
+
+def test_of_a_posterior_with_a_statistic_of_ones_own(corpus, run_config, tmp_path):
+    model = ltm.models.LatentThoughtModel(run_config)
+    posterior = infer(model, corpus.train[:6], MeanField, run_config.fast)
+    tree = ltm.to_datatree(posterior, draws=9)
+    own = {"words": lambda text: len(text.split())}
+    checks = text_checks(tree, own, tokenizer=corpus.tokenizer)
+    frame = checks.to_frame()
+    assert list(frame.index) == ["distinct", "repeated", "old_pairs", "words"]
+    texts = [corpus.tokenizer.decode(row[row >= 0].tolist())
+             for row in tree["observed_data"]["tokens"].values]  # fmt: skip
+    assert list(checks.observed["words"]) == [len(text.split()) for text in texts]
+    assert checks.written["words"].shape == (9, 6)
+    assert "above" in str(checks)
+    ax = plot_text_checks(checks, "words")
+    assert ax.get_xlabel() == "words, mean over 6 documents"
+    plt.close("all")
+    ids = text_checks(tree, {"first": lambda ids: ids[0]})
+    assert list(ids.observed["first"]) == tree["observed_data"]["tokens"].values[:, 0].tolist()
+
+
+def test_what_cannot_be_checked_is_told(corpus, run_config):
+    model = ltm.models.LatentThoughtModel(run_config)
+    posterior = infer(model, corpus.train[:3], MeanField, run_config.fast)
+    bare = ltm.to_datatree(posterior, draws=2, posterior_predictive=False)
+    with pytest.raises(InputError, match="no posterior_predictive of tokens"):
+        text_checks(bare)
+    tree = ltm.to_datatree(posterior, draws=2)
+    with pytest.raises(InputError, match="statistic 'words' gives 'many' of a text"):
+        text_checks(tree, {"words": lambda ids: "many"})
+    with pytest.raises(InputError, match="'distinct' is one of the library's own"):
+        text_checks(tree, {"distinct": len})
+    with pytest.raises(InputError, match="unknown statistic 'word'"):
+        plot_text_checks(text_checks(tree), "word")
