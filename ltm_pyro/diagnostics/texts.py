@@ -66,8 +66,8 @@ class TextChecks:
         Columns: `observed` and `written`, means over documents (and draws); `spread`, the standard
         deviation over draws of the mean over documents; `above`, the share of draws whose mean is
         at least the observed one, that one counted among them (near 0 the texts have more of it
-        than the model writes, near 1 less); `outside`, the share of documents that lie outside of the
-        middle 95 % of their own draws. Documents where a statistic is nan are left out.
+        than the model writes, near 1 less); `outside`, the share of documents that lie outside
+        of the middle 95 % of their own draws. Documents where a statistic is nan are left out.
         """
         rows = {}
         for name, observed in self.observed.items():
