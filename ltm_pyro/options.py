@@ -262,6 +262,8 @@ def _plain(value: Any, kind: type) -> Any:
             raise _Unfit("a whole number of at most 64 bits, less than 2^63")
         if kind is float and abs(value) > sys.float_info.max:
             raise _Unfit
+        if kind is float and not -LARGEST <= value < LARGEST:  # which torch cannot convert
+            value = float(value)
     else:
         try:
             value = float(value)
