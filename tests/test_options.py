@@ -253,7 +253,8 @@ def test_a_wrong_option_is_refused_before_anything_is_made(kind, module, base, n
 @pytest.mark.parametrize(
     ("value", "kind", "kept"),
     [
-        (1, float, 1), (10**30, float, 1e30), (np.int64(3), Count, 3), (np.float32(0.5), Fraction, 0.5),
+        (1, float, 1), (10**30, float, 1e30), (np.int64(3), Count, 3),
+        (np.float32(0.5), Fraction, 0.5),
         (np.bool_(True), bool, True), (["a"], tuple[str, ...], ("a",)), (None, Count | None, None),
         (2**63 - 1, int, 2**63 - 1), (-(2**63), int, -(2**63)), (3, Any, 3),
         ({"a": ["b"]}, Mapping[str, tuple[str, ...]], {"a": ("b",)}),
