@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from ltm_pyro.bounds.figures import interval
@@ -16,8 +17,8 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
 
     Thoughts of a document are fitted to that document, so leaving it out (loo) leaves nothing to
     predict it from. What compares models is the evidence of documents that none was trained on.
-    Of two bounds the tighter one may win with the worse model: compare `iwae` with many draws, or
-    certified intervals, where the difference is small.
+    Of two bounds the tighter one may win with the worse model: where the difference is small,
+    compare `iwae` with many draws (of models of text alone), or certified intervals.
 
     Args:
         reports: of `evaluate`, by the model's name, all on the same rows.
@@ -42,6 +43,11 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
         figures[name] = report[by]
         if not figures[name].is_bound:
             raise InputError(f"{by} is no bound, so it ranks no models: give a figure that is one")
+        if not np.isfinite(figures[name].of_tokens).all():
+            raise InputError(
+                f"{by} of {name!r} does not tell its tokens from what else the model observes, so "
+                "it ranks no models by their text: give elbo"
+            )
     rank = sorted(figures, key=lambda name: float(figures[name].of_tokens.sum()))
     best, rows = figures[rank[0]], []
     for name in rank:

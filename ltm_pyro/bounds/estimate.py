@@ -13,6 +13,7 @@ from ltm_pyro.guides import Guide
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import Posterior, infer, with_density
 from ltm_pyro.models import TextModel
+from ltm_pyro.models.priors import Prior
 
 E = TypeVar("E", bound=Callable[..., Any])
 
@@ -137,8 +138,8 @@ def constant_of(model: TextModel) -> tuple[float, float]:
 
     (how far apart its two ends are, the standard error of the worse one); (0, 0) where it is known.
     """
-    prior: Any = getattr(model, "prior", None)
-    if prior is None:
+    prior = getattr(model, "prior", None)
+    if not isinstance(prior, Prior):
         return 0.0, 0.0
     gap, error = prior.constant_gap()
     return gap, max(error, prior.constant_error())

@@ -6,7 +6,6 @@ import inspect
 import math
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import TextModel
+from ltm_pyro.models.priors import Prior
 from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.programs.proper import check_prior_proper
@@ -120,8 +120,8 @@ def evaluate(
         drawn = [n for n, ((one, _), *_) in first.items() if one.draws and one.is_bound]
         repeated = [score(drawn, again, derive(seed, Stream.REPETITION, i)) for i in range(times)]
     figures = {}
-    prior: Any = getattr(model, "prior", None)
-    constant = 0.0 if prior is None else prior.constant_error()
+    prior = getattr(model, "prior", None)
+    constant = prior.constant_error() if isinstance(prior, Prior) else 0.0
     for label, found in first.items():
         estimates = [one for one, _ in found]
         others = [[one for one, _ in each[label]] for each in repeated if label in each]

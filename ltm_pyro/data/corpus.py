@@ -42,6 +42,7 @@ class Corpus:
         notes: what a reader should know, a line each: fields taken for text, files left out, near
             duplicates kept together, splits that are empty, text that the tokenizer loses.
         source: what names the documents in a configuration: as `Data.source`.
+        read_as: how they were read, where `load_corpus` did it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Corpus:
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     source: str | tuple[str, ...] = ""
+    read_as: Data | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -139,7 +141,8 @@ def load_corpus(
         )
     name = _cache_name(found, data, length, tokenizer)
     kept = None if name is None else _kept(name, found, data, length, tokenizer)
-    return _made(name, found, data, length, tokenizer) if kept is None else kept
+    made = _made(name, found, data, length, tokenizer) if kept is None else kept
+    return dataclasses.replace(made, read_as=data)
 
 
 def _source(found: Source, data: Data) -> str | tuple[str, ...]:

@@ -193,8 +193,10 @@ def _named(
         return {"all": python_docs.read(wanted)}, None
     path = Path(name).expanduser()
     try:
+        if "\0" in name:
+            raise ValueError("it holds a null character")
         exists = path.exists()
-    except (OSError, ValueError) as error:  # too long, or a zero byte
+    except (OSError, ValueError) as error:  # too long, say
         raise InputError(f"{name[:80]!r} is no name of a file: {error}") from None
     if exists and not name.startswith("hf:"):
         if not path.is_dir():

@@ -72,6 +72,9 @@ class TextChecks:
         rows = {}
         for name, observed in self.observed.items():
             known = ~(np.isnan(observed) | np.isnan(self.written[name]).any(0))
+            if not known.any():
+                rows[name] = {"documents": 0}  # and nan for all else
+                continue
             here, there = observed[known], self.written[name][:, known]
             means = there.mean(1)
             low, high = np.quantile(there, [0.025, 0.975], axis=0)
@@ -81,7 +84,7 @@ class TextChecks:
                 "written": means.mean(),
                 "spread": means.std(ddof=1) if len(means) > 1 else math.nan,
                 "above": (1 + more) / (1 + len(means)),
-                "outside": float(((here < low - 1e-12) | (here > high + 1e-12)).mean()),
+                "outside": ((here < low - 1e-12) | (here > high + 1e-12)).mean(),
                 "documents": int(known.sum()),
             }
         return pd.DataFrame.from_dict(rows, orient="index")
@@ -118,7 +121,7 @@ def text_checks(
         InputError: for a tree without such texts, or a statistic that is no number.
     """
     for group in ("observed_data", "posterior_predictive"):
-        if group not in tree.children or "tokens" not in tree[group]:
+        if group not in getattr(tree, "children", ()) or "tokens" not in tree[group]:
             raise InputError(
                 f"the tree has no {group} of tokens: make it with ltm.to_datatree(posterior), "
                 "which writes texts unless posterior_predictive=False"
@@ -138,7 +141,7 @@ def text_checks(
         value = asked[name](ids if tokenizer is None else tokenizer.decode(ids.tolist()))
         try:
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError, RuntimeError):
             raise InputError(
                 f"statistic {name!r} gives {shown(value)} of a text: expected a number"
             ) from None
@@ -157,9 +160,11 @@ def plot_text_checks(
 
     if statistic not in checks.observed:
         raise unknown("statistic", statistic, checks.observed)
-    ax = ax or plt.subplots()[1]
     observed, written = checks.observed[statistic], checks.written[statistic]
     known = ~(np.isnan(observed) | np.isnan(written).any(0))
+    if not known.any():
+        raise InputError(f"statistic {statistic!r} is nan for every document: nothing to draw")
+    ax = ax or plt.subplots()[1]
     ax.hist(written[:, known].mean(1), bins="auto", color="C0", alpha=0.6, label="written")
     ax.axvline(observed[known].mean(), color="C3", label="observed")
     ax.set(xlabel=f"{statistic}, mean over {known.sum()} documents", ylabel="draws")

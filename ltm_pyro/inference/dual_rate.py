@@ -96,6 +96,7 @@ class DualRateSVI:
         self._covers: Covering | None = None
         self.shared: nn.Module | None = getattr(guide, "keywords", {}).get("shared")
         self.documents: int | None = None
+        self.batch_size: int | None = None
         self.optimizer = slow_optimizer(model, self.shared, self.slow)
 
     def remember(self, rows: AnyRows, folder: Path | None = None) -> None:
@@ -261,7 +262,7 @@ class DualRateSVI:
         """
         if self.warm is not None and self.memory is None:
             self.remember(rows)
-        self.documents = len(rows)
+        self.documents, self.batch_size = len(rows), batch_size
         done = Fit()
         total = self.done + steps
         device = next(self.model.parameters()).device

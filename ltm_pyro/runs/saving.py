@@ -1,12 +1,18 @@
 """A run's folder made of a model that was trained from Python."""
 
 import dataclasses
+import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
-from ltm_pyro.errors import InputError, NotFinite
+from ltm_pyro.errors import InputError, NotFinite, first_line
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.models import LatentThoughtModel
@@ -14,11 +20,15 @@ from ltm_pyro.options import checked
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import named_decoder, named_guide, named_prior
 from ltm_pyro.runs.checkpoint import Run
+from ltm_pyro.runs.config_json import to_dict
 from ltm_pyro.runs.finite import not_finite
-from ltm_pyro.runs.lock import alone
+from ltm_pyro.runs.lock import LOCK, alone
+from ltm_pyro.runs.record import CONFIG
 from ltm_pyro.runs.trainer import Trainer
 from ltm_pyro.runs.training import check_folder, for_corpus
 from ltm_pyro.runs.trust import sources_of
+
+WITHOUT = "leave svi out to save the weights alone"
 
 
 @checked
@@ -30,24 +40,26 @@ def save(
     svi: DualRateSVI | None = None,
     overwrite: bool = False,
 ) -> Run:
-    """Save a model as a run, which `ltm.load` and every command read, and return it as loaded.
+    """Save a model as a run, which `ltm.load` and the commands read, and return it as loaded.
 
     Prior, decoder and guide are kept by name; of classes of one's own the folder holds a copy of
     their source for its reader, and whoever loads it imports them, with `trust=True`. With `svi`
-    the run can be resumed, from the optimizer's state on; without it a resume begins with fresh
-    optimizers, from these weights.
+    `ltm train --resume --steps N` goes on from the optimizer's state, in batches as large as those
+    of `svi.fit`; without it, from these weights with fresh optimizers. Of a corpus that a program
+    held, the commands need `--data`.
 
     Args:
         path: the folder.
         model: what is saved; it is not changed.
         corpus: the text it was trained on: its tokenizer is kept, and which text it was.
         svi: what trained it; its guide, loops, seed and iterations become the run's.
-        overwrite: replace a run that the folder holds.
+        overwrite: replace a run that the folder holds, once the new one is written.
 
     Raises:
-        InputError: for a model, prior, decoder or guide that a configuration cannot name, a corpus
-            of other sizes, or a folder that holds a run.
-        NotFinite: for weights that are not; nothing is written then.
+        InputError: for what a configuration cannot name or JSON cannot hold, an svi with a warm
+            start, a corpus of other sizes or columns, or a folder that holds a run. The folder is
+            then as it was.
+        NotFinite: for weights that are not.
     """
     if type(model) is not LatentThoughtModel:
         raise InputError(
@@ -56,36 +68,32 @@ def save(
         )
     if svi is not None and svi.model is not model:
         raise InputError("svi trains another model than the one that is to be saved")
-    if svi is not None and svi.memory is not None:
-        raise InputError(
-            "svi has the memory of a warm start, which only ltm.train keeps in a folder: leave svi "
-            "out to save the weights alone"
-        )
+    if svi is not None and (svi.warm is not None or svi.memory is not None):
+        raise InputError(f"svi has a warm start, which only ltm.train keeps in a folder: {WITHOUT}")
+    _check_columns(model, corpus)
     config = _config(model, svi)
     config = config.replace(data=for_corpus(config, corpus).data)
+    try:
+        json.dumps(to_dict(config))
+    except TypeError as error:
+        raise InputError(
+            f"an option of the run cannot be kept as JSON ({first_line(error)}): give plain numbers"
+        ) from None
     out = Path(path)
     check_folder(out, resume=False, overwrite=overwrite)
-    trainer = Trainer(corpus, config, out)
-    _take_over(trainer, model, svi)
-    with alone(out):
-        if overwrite:
-            folder.clear(out)
-        trainer.manifest = folder.start(out, config, corpus, {}, sources_of(config))
-        trainer.save()
+    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    files.make_folder(beside)
+    try:
+        _write(Trainer(corpus, config, beside), model, svi)
+        with alone(out):
+            if overwrite:
+                folder.clear(out)
+            names = [one.name for one in beside.iterdir() if one.name not in (LOCK, CONFIG)]
+            for name in (*names, CONFIG):  # which makes a run of it
+                os.replace(beside / name, out / name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return checkpoint.load_own(out)
-
-
-def _take_over(trainer: Trainer, model: LatentThoughtModel, svi: DualRateSVI | None) -> None:
-    """Give a trainer that has just begun the state of what was trained without it."""
-    own = trainer.svi
-    take_weights(own.model, model.state_dict())
-    if svi is not None:
-        own.load_state_dict({"spoken": 0, **svi.state_dict()})
-        if own.shared is not None and svi.shared is not None:
-            take_weights(own.shared, svi.shared.state_dict())
-    wrong = not_finite(own, trainer.callbacks)
-    if wrong is not None:
-        raise NotFinite(f"{wrong} is not finite, so the model is not saved")
 
 
 def _config(model: LatentThoughtModel, svi: DualRateSVI | None) -> Config:
@@ -100,4 +108,55 @@ def _config(model: LatentThoughtModel, svi: DualRateSVI | None) -> Config:
             guide=named_guide(svi.guide), fast=svi.fast, slow=svi.slow, objective=svi.objective
         )
         training |= {"steps": svi.done, "seed": svi.seed, "speak": getattr(svi, "speak", 0.0)}
+        if svi.batch_size is not None:
+            training["batch"] = svi.batch_size
     return config.replace(training=dataclasses.replace(config.training, **training))
+
+
+def _write(trainer: Trainer, model: LatentThoughtModel, svi: DualRateSVI | None) -> None:
+    """Fill a trainer's folder with what was trained without it, and see that it can be loaded."""
+    _take_over(trainer, model, svi)
+    out, config = trainer.out, trainer.config
+    trainer.manifest = folder.start(out, config, trainer.corpus, {}, sources_of(config))
+    trainer.save()
+    checkpoint.load_own(out)
+
+
+def _take_over(trainer: Trainer, model: LatentThoughtModel, svi: DualRateSVI | None) -> None:
+    """Give a trainer that has just begun the state of what was trained without it."""
+    own = trainer.svi
+    if any(p.dtype != torch.float32 for p in model.parameters()):
+        raise InputError(
+            "the model has weights that are not fp32, and runs have such: model.float()"
+        )
+    try:
+        take_weights(own.model, model.state_dict())
+    except InputError as error:
+        raise InputError(
+            f"the model is not the one that its configuration, prior and decoder make ({error})"
+        ) from None
+    if svi is not None:
+        try:
+            if (own.shared is None) != (svi.shared is None):
+                raise InputError("its guide shares a module that its name does not make")
+            if own.shared is not None and svi.shared is not None:
+                take_weights(own.shared, svi.shared.state_dict())
+            own.load_state_dict({"spoken": 0, **svi.state_dict()})
+        except InputError as error:
+            raise InputError(
+                f"svi cannot be made again from its names ({error}): {WITHOUT}"
+            ) from None
+    wrong = not_finite(own, trainer.callbacks)
+    if wrong is not None:
+        raise NotFinite(f"{wrong} is not finite, so the model is not saved")
+
+
+def _check_columns(model: LatentThoughtModel, corpus: Corpus) -> None:
+    """Raises InputError if the model counts along other values of a column than the corpus."""
+    for known in (model.config.data.columns, getattr(model.prior, "columns", {})):
+        for name, values in dict(known).items():
+            if values and tuple(corpus.columns.get(name, ())) != tuple(values):
+                raise InputError(
+                    f"the model was made for other values of column {name!r}, or in another order, "
+                    f"than {corpus.name} has: give the corpus it was trained on"
+                )

@@ -108,7 +108,7 @@ def for_corpus(config: Config, corpus: Corpus) -> Config:
 def _data(config: Config, corpus: Corpus) -> Data:
     """The configuration's data, as they were read."""
     return dataclasses.replace(
-        config.data,
+        corpus.read_as or config.data,
         source=corpus.source or corpus.name,
         layout=corpus.layout,
         columns=corpus.columns,

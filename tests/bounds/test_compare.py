@@ -1,5 +1,7 @@
 """Models are ranked by held-out evidence, with the error of the difference."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,11 @@ def test_of_models_of_text(config):
         ({"a": report([1.0, 2.0], is_bound=False)}, "elbo", "elbo is no bound"),
         ({"a": report([1.0, 2.0]), "b": report([1.0])}, "elbo", "not scored on the same documents"),
         ({"a": 3}, "elbo", "reports"),
+        (
+            {"a": report([1.0]), "b": report([math.nan])},
+            "elbo",
+            "elbo of 'b' does not tell its tokens",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_told(reports, by, message):

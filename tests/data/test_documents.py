@@ -155,3 +155,8 @@ def test_a_saved_data_set_that_points_outside_of_its_file_is_told(tmp_path):
     path.write_bytes(path.read_bytes().replace(ends, wrong))
     with pytest.raises(InputError, match=r"cannot read .*saved: .*offset"):
         read_documents(str(tmp_path / "saved"))
+
+
+def test_a_null_character_is_no_name():
+    with pytest.raises(InputError, match="null character"):
+        read_documents("x\0")

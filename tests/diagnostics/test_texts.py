@@ -66,6 +66,16 @@ def test_padding_counts_nothing():
     assert (checks.to_frame().above == 1).all()
 
 
+def test_a_statistic_that_no_document_has_says_nothing():
+    ones = np.array([[1], [2]])
+    checks = text_checks(tree_of(ones, np.stack([ones] * 9)))
+    frame = checks.to_frame()
+    assert frame.loc["old_pairs", "documents"] == 0
+    assert np.isnan(frame.loc["old_pairs", "above"])
+    with pytest.raises(InputError, match="nan for every document"):
+        plot_text_checks(checks, "old_pairs")
+
+
 def test_of_a_posterior_with_a_statistic_of_ones_own(corpus, run_config, tmp_path):
     model = ltm.models.LatentThoughtModel(run_config)
     posterior = infer(model, corpus.train[:6], MeanField, run_config.fast)
@@ -95,6 +105,10 @@ def test_what_cannot_be_checked_is_told(corpus, run_config):
     tree = ltm.to_datatree(posterior, draws=2)
     with pytest.raises(InputError, match="statistic 'words' gives 'many' of a text"):
         text_checks(tree, {"words": lambda ids: "many"})
+    with pytest.raises(InputError, match="expected a number"):
+        text_checks(tree, {"words": lambda ids: 10**400})
+    with pytest.raises(InputError, match="the tree has no observed_data"):
+        text_checks(3)
     with pytest.raises(InputError, match="'distinct' is one of the library's own"):
         text_checks(tree, {"distinct": len})
     with pytest.raises(InputError, match="unknown statistic 'word'"):

@@ -13,6 +13,7 @@ from ltm_pyro import guides
 from ltm_pyro.commands import cli
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel, decoders, priors
+from ltm_pyro.runs import trainer
 from ltm_pyro.seeds import seeded
 
 from .helpers import equal, train, weights, with_training
@@ -124,9 +125,15 @@ def test_what_cannot_be_saved_is_told_and_nothing_is_written(made, run_config, c
     narrow = dataclasses.replace(run_config.architecture, vocabulary=290)
     with pytest.raises(InputError, match="the configuration is for 290"):
         ltm.save(path, LatentThoughtModel(run_config.replace(architecture=narrow)), corpus=corpus)
-    svi.remember(corpus.train)
-    with pytest.raises(InputError, match="memory of a warm start"):
-        ltm.save(path, model, svi=svi, corpus=corpus)
+    warm = ltm.DualRateSVI(model, warm=ltm.Warm(1))
+    with pytest.raises(InputError, match=r"warm start, which only ltm.train keeps"):
+        ltm.save(path, model, svi=warm, corpus=corpus)
+    with pytest.raises(InputError, match="not fp32"):
+        ltm.save(path, LatentThoughtModel(run_config).double(), corpus=corpus)
+    frozen = LatentThoughtModel(run_config, priors.LearnedNormal)
+    frozen.prior.requires_grad_(False)
+    with pytest.raises(InputError, match=r"cannot be made again .*: leave svi out"):
+        ltm.save(path, frozen, svi=ltm.DualRateSVI(frozen), corpus=corpus)
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(NotFinite, match="is not finite"):
@@ -143,6 +150,60 @@ def test_a_run_is_replaced_only_when_asked(made, corpus, tmp_path):
         next(model.parameters()).add_(1)
     again = ltm.save(tmp_path / "saved", model, corpus=corpus, overwrite=True)
     assert equal(weights(again.model), weights(model))
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("fault", ["option", "disk"])
+def test_a_run_is_not_replaced_by_one_that_cannot_be_written(
+    made, corpus, tmp_path, fault, monkeypatch
+):
+    model, svi = made
+    path = tmp_path / "saved"
+    ltm.save(path, model, corpus=corpus)
+    before = {one.name: one.read_bytes() for one in path.iterdir()}
+    if fault == "option":
+        svi.guide = functools.partial(guides.MeanField, log_variance=torch.tensor(-1.0))
+    else:
+        monkeypatch.setattr(trainer, "packed", full_disk)
+    with pytest.raises(InputError, match="JSON" if fault == "option" else "no space"):
+        ltm.save(path, model, svi=svi, corpus=corpus, overwrite=True)
+    assert {one.name: one.read_bytes() for one in path.iterdir()} == before
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".saved")] == []
+
+
+def full_disk(state):
+    raise InputError("no space left on the device")
+
+
+def test_how_the_text_was_read_is_kept(run_config, tmp_path):
+    path = tmp_path / "two-fields.jsonl"
+    lines = [{"text": "the wrong field", "body": f"wave {i} and salt {i * 7}"} for i in range(60)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    corpus = ltm.load_corpus(path, fields=("body",), length=12, vocabulary=300)
+    model = LatentThoughtModel(ltm.preset("tiny", corpus).replace(fast=run_config.fast))
+    run = ltm.save(tmp_path / "saved", model, corpus=corpus)
+    assert run.config.data.fields == ("body",)
+    assert ltm.load_data(run.config, run.tokenizer).fingerprint == corpus.fingerprint
+    assert cli.main(["evaluate", str(run.path), "--split", "train", "--limit", "4"]) == 0
+    assert cli.main(["train", "--resume", "--out", str(run.path), "--steps", "1", "--quiet"]) == 0
+
+
+def test_a_resume_has_batches_as_large_as_those_of_the_fit(made, corpus, tmp_path):
+    model, svi = made
+    svi.fit(corpus.train, 2, 7, progress=False)
+    run = ltm.save(tmp_path / "saved", model, svi=svi, corpus=corpus)
+    assert run.config.training.batch == 7
+
+
+def test_values_of_a_column_in_another_order_are_not_swapped(text_file, run_config, tmp_path):
+    corpus = ltm.load_corpus(text_file, length=12, vocabulary=300, columns=["label"])
+    turned = dict(corpus.columns, label=corpus.columns["label"][::-1])
+    prior = functools.partial(priors.Conditional, column="label", columns=turned)
+    with pytest.raises(InputError, match="other values of column 'label', or in another order"):
+        ltm.save(tmp_path / "saved", LatentThoughtModel(run_config, prior), corpus=corpus)
+    right = functools.partial(priors.Conditional, column="label", columns=corpus.columns)
+    run = ltm.save(tmp_path / "saved", LatentThoughtModel(run_config, right), corpus=corpus)
+    assert run.model.prior.columns == {"label": corpus.columns["label"]}
 
 
 def test_a_decoder_chosen_in_python(run_config, corpus, tmp_path):
