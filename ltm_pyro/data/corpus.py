@@ -141,8 +141,7 @@ def load_corpus(
         )
     name = _cache_name(found, data, length, tokenizer)
     kept = None if name is None else _kept(name, found, data, length, tokenizer)
-    made = _made(name, found, data, length, tokenizer) if kept is None else kept
-    return dataclasses.replace(made, read_as=data)
+    return _made(name, found, data, length, tokenizer) if kept is None else kept
 
 
 def _source(found: Source, data: Data) -> str | tuple[str, ...]:
@@ -199,6 +198,7 @@ def _kept(
         columns={column: tuple(values) for column, values in facts["columns"].items()},
         notes=tuple(facts["notes"]),
         source=_source(found, data),
+        read_as=data,
         **splits,
     )
 
@@ -273,7 +273,7 @@ def _made(
     return Corpus(
         found.name, tokenizer=tokenizer, length=length, layout=data.layout,
         fingerprint=known.fingerprint, columns=columns, notes=tuple(notes),
-        source=_source(found, data), **splits,
+        source=_source(found, data), read_as=data, **splits,
     )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ class TextChecks:
         than the model writes, near 1 less); `outside`, the share of documents that lie outside
         of the middle 95 % of their own draws. Documents where a statistic is nan are left out.
         """
-        rows = {}
+        rows: dict[str, dict[str, float]] = {}
         for name, observed in self.observed.items():
             known = ~(np.isnan(observed) | np.isnan(self.written[name]).any(0))
             if not known.any():
