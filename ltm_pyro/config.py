@@ -27,8 +27,6 @@ Vocabulary = Annotated[Count, Le(2**22)]
 UpToOne = Annotated[float, Ge(0), Le(1)]
 MOST_LAYERS = 4096
 """Deeper than any decoder; each is a module, which takes time to make."""
-Size = Annotated[Count, Le(2**24)]
-"""A side of a weight: the numbers of bytes of what has two such sides can still be counted."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,14 @@ class Architecture:
     that have one: recurrent ones see the whole row.
     """
 
-    vocabulary: Size
+    vocabulary: Count
     begin: Whole
     length: Count = 1024
     window: Count = 256
     layers: Annotated[Count, Le(MOST_LAYERS)] = 3
-    width: Size = 512
-    heads: Size = 8
-    feedforward: Size = 1376
+    width: Count = 512
+    heads: Count = 8
+    feedforward: Count = 1376
 
     def __post_init__(self) -> None:
         take_fields(self)
@@ -66,8 +64,8 @@ class Thoughts:
     """The latent thought vectors of one document: `slots` vectors of size `dim` for each layer."""
 
     layers: Annotated[Count, Le(MOST_LAYERS)]
-    slots: Size
-    dim: Size
+    slots: Count
+    dim: Count
 
     def __post_init__(self) -> None:
         take_fields(self)

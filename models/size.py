@@ -3,8 +3,8 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,22 @@ def decoder_parameters(
     return counts[0] + (architecture.layers - 1) * (counts[1] - counts[0])
 
 
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """A block in which tensors have shapes alone.
+
+    Raises:
+        InputError: for sizes that no tensor has.
+    """
+    try:
+        with torch.device("meta"):
+            yield
+    except RuntimeError as error:
+        if "overflow" in str(error):
+            raise InputError("these sizes make a tensor of more than 2^63 bytes") from None
+        raise
+
+
 def parameters_of(make: Any) -> int | None:
     """Parameters of what `make()` makes, without memory for them; None if it cannot be made so.
 
@@ -82,15 +98,11 @@ def parameters_of(make: Any) -> int | None:
         InputError: for sizes that no tensor has.
     """
     try:
-        with torch.device("meta"), seeded(0):
+        with without_memory(), seeded(0):
             made: nn.Module = make()
         return sum(p.numel() for p in made.parameters())
     except InputError:
         raise
-    except RuntimeError as error:
-        if "overflow" in str(error):
-            raise InputError("these sizes make a tensor of more than 2^63 bytes") from None
-        return None
     except Exception:  # a class of the user's that computes with what it makes
         return None
 

@@ -13,10 +13,6 @@ from ltm_pyro.errors import InputError
         (lambda: ltm.Fast(precision="fp23"), "unknown fast.precision 'fp23': did you mean 'fp32'"),
         (lambda: ltm.Slow(clip=0), "clip is 0: expected a finite number, more than 0"),
         (lambda: Thoughts(1, 0, 3), "slots is 0"),
-        (
-            lambda: Architecture(10, 0, width=2**25),
-            "width is 33554432: expected a whole number, 1 or more and at most 16,777,216",
-        ),
         (lambda: Architecture(10, 10), "begin 10 lies outside the vocabulary of 10"),
         (lambda: Architecture(10, 0, width=30, heads=4), "width 30 with 4 heads"),
         (lambda: Config(Architecture(10, 0), Thoughts(2, 1, 1)), "thoughts for 2 layers"),

@@ -3,8 +3,6 @@
 import copy
 import dataclasses
 
-import torch
-
 from ltm_pyro.config import Architecture, Config
 from ltm_pyro.data import Rows
 from ltm_pyro.errors import InputError
@@ -12,6 +10,7 @@ from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.operations import count
 from ltm_pyro.models import AutoregressiveModel, TextModel
+from ltm_pyro.models.size import without_memory
 from ltm_pyro.seeds import seeded
 
 
@@ -38,7 +37,7 @@ def widened(config: Config, parameters: int) -> Architecture:
         return AutoregressiveModel(config.replace(architecture=wider)).parameter_count()
 
     own = config.architecture.feedforward
-    with torch.device("meta"):
+    with without_memory():
         here = parameters_of(own)
         each = parameters_of(own + 1) - here
     if each < 1:

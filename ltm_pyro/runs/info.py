@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ltm_pyro.config import Config, Named
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference.released import Released
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.models.size import without_memory
 from ltm_pyro.options import shown
 from ltm_pyro.presets import preset
 from ltm_pyro.runs import checkpoint, folder
@@ -185,7 +184,7 @@ def presets_table(facts: Mapping[str, Mapping[str, Any]]) -> str:
 def _sizes(config: Config) -> dict[str, Any]:
     parameters = plain = reach = None
     if "decoder" not in foreign(config).values():  # which is not imported for this
-        with torch.device("meta"):
+        with without_memory():
             model = LatentThoughtModel(config)
             parameters, reach = model.parameter_count(), model.decoder.reach
             plain = AutoregressiveModel(config).parameter_count()

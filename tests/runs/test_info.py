@@ -161,6 +161,15 @@ def test_missing_and_damaged_files_are_told(run, capsys):
     assert "best.safetensors is damaged" in capsys.readouterr().err
 
 
+def test_sizes_that_no_tensor_has_are_told(run, capsys):
+    record = json.loads((run.path / "config.json").read_text())
+    record["config"]["architecture"] |= {"width": 2**31, "feedforward": 2**33}
+    (run.path / "config.json").write_text(json.dumps(record))
+    folder.seal(run.path)
+    assert cli.main(["info", str(run.path)]) == 2
+    assert "these sizes make a tensor of more than 2^63 bytes" in capsys.readouterr().err
+
+
 def test_a_split_that_is_no_split_is_told(run, capsys):
     record = json.loads((run.path / "config.json").read_text())
     record["data"]["splits"]["more"] = {"rows": 3}
