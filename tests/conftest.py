@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ltm_pyro.models import LatentThoughtModel
 settings.register_profile("same", derandomize=True, database=None, deadline=None)
 settings.load_profile("same")
 torch.set_num_threads(1)  # tensors here are too small to share
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, too
 
 
 @pytest.fixture(autouse=True)
