@@ -139,11 +139,7 @@ def log_prob(node: Any) -> Tensor:
     if node["is_observed"]:
         return torch.where(torch.as_tensor(mask, device=value.device), value, value.new_zeros(()))
     if is_discrete(node) and isinstance(mask, Tensor):
-        # Where its value is known, one of those it could have stands for it.
-        first = torch.zeros(len(value), dtype=torch.bool, device=value.device)
-        first[0] = True
-        nothing = first.log().to(value).reshape(-1, *[1] * (value.dim() - 1))
-        return torch.where(mask, value, nothing)
+        return value  # where its value is known nothing depends on these, which sum to one
     raise InputError(
         f"latent site {node['name']!r} is masked (poutine.mask, or obs_mask): with a part of its "
         "density left out it is none, and what is scored with it no bound. A missing value of an "

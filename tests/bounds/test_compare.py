@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import compare, paired_difference
@@ -38,6 +39,12 @@ def test_the_best_comes_first_and_differences_are_paired():
     assert table.low["worse"] > 0
     assert table.low["as good"] < 0 < table.high["as good"]
     assert table.standard_error["worse"] > 20 * error  # what is hard for both cancels
+
+
+def test_the_interval_of_few_documents_is_students():
+    table = compare({"a": report([10.0, 20.0, 30.0]), "b": report([11.0, 23.0, 30.0])})
+    half = stats.t.ppf(0.975, 2) * table.difference_error["b"]
+    assert (table.low["b"], table.high["b"]) == pytest.approx((4 / 150 - half, 4 / 150 + half))
 
 
 def test_the_interval_covers_the_true_difference():

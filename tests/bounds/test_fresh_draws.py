@@ -4,8 +4,11 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
+from ltm_pyro.bounds import predictive
 from ltm_pyro.config import Fast
 from ltm_pyro.models.likelihood import TokenSequence
+
+from ..conftest import some_rows
 
 STEPS = 3
 
@@ -36,6 +39,22 @@ def test_no_draw_is_made_twice(model, rows, scored, figure):
     ltm.evaluate(model, rows, [figure], fast=Fast(steps=STEPS, lr=0.0), progress=False)
     assert sum(len(z) for z in scored) >= int(figure.split(":")[1])
     assert [repeats(scored, document) for document in range(len(rows))] == [0] * len(rows)
+
+
+def test_a_block_is_scored_with_draws_that_its_fit_never_saw(model, scored, monkeypatch):
+    rows, drawn = some_rows(5, full=True), []
+    inner = predictive.draw_latents
+    monkeypatch.setattr(predictive, "pieces", lambda draws: [1] * draws)  # as the fit draws
+    monkeypatch.setattr(
+        predictive, "draw_latents", lambda *a: drawn.append(inner(*a)["z"]) or {"z": drawn[-1]}
+    )
+    fast = Fast(steps=STEPS, lr=0.0)
+    ltm.evaluate(model, rows, ["predictive:6"], fast=fast, repeat=0, progress=False)
+    assert len(drawn) == predictive.FIRST + predictive.DRAWS
+    fits = [z for z in scored if z.shape[1] == len(rows)]
+    assert len(fits) >= STEPS
+    seen = [*fits[:STEPS], *drawn[predictive.FIRST :]]
+    assert [repeats(seen, document) for document in range(len(rows))] == [0] * len(rows)
 
 
 def test_the_released_protocol_makes_one_draw(model, rows, scored, monkeypatch):

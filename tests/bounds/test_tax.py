@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import paired_difference, taxes
@@ -41,8 +42,8 @@ def test_it_is_total_over_total_and_paired_by_document():
     assert tax.standard_error == pytest.approx(math.sqrt(3 / 2 * (residual**2).sum()) / 40)
     assert tax.parts["text"] + tax.parts["kl"] == pytest.approx(tax.nats_per_token)
     assert tax.parts["kl"] == pytest.approx(2 / 40)
-    low, high = tax.interval
-    assert low < tax.nats_per_token < high
+    half = stats.t.ppf(0.975, 2) * tax.standard_error  # three documents
+    assert tax.interval == pytest.approx((0.1 - half, 0.1 + half))
     assert "+0.1000" in str(tax)
 
 

@@ -10,8 +10,9 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.inference import DualRateSVI
-from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.models.linear_gaussian import LinearGaussianModel
+from ltm_pyro.models.priors import LearnedNormal
 from ltm_pyro.programs.densities import log_weights
 from ltm_pyro.programs.elbo import bound_terms, elbo_terms
 
@@ -41,6 +42,23 @@ def test_many_draws_give_the_gradient_of_the_likelihood_itself(linear):
         apart = ((each.mean(0) - exact).abs() / error).max()
         assert (apart < 4) == right
         assert right or apart > 10
+
+
+def test_a_learned_prior_has_its_gradient_too(config, rows):
+    """That of the bound of the same draws, computed from its log weights."""
+    torch.manual_seed(2)
+    model = LatentThoughtModel(config, LearnedNormal(config.thoughts))
+    guide, found = MeanField(model.thoughts, len(rows)), []
+    learned = list(model.prior.parameters())
+    for of in (
+        lambda: bound_terms(model, guide, rows, 6).objective()[0],
+        lambda: torch.logsumexp(log_weights(model, guide, rows, 6), 0),
+    ):
+        torch.manual_seed(5)
+        found.append(torch.autograd.grad(of().sum(), learned))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+    assert max(one.abs().max() for one in found[0]) > 0.1
 
 
 def test_it_is_the_bound_of_the_same_draws(linear):

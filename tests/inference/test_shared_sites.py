@@ -110,6 +110,26 @@ def test_the_expectation_over_batches_is_the_whole(size):
         assert (6 * torch.stack(full).mean(0) - whole).abs().max() > 0.1
 
 
+def test_its_kl_has_the_weight_of_the_others():
+    """With no data term, a step of plain descent on q(mu) is in proportion to the KL's weight."""
+    moves = []
+    for beta in (1.0, 0.25, 0.0):
+        model, rows = grouped(sizes=(1, 2, 3))
+        rows = dataclasses.replace(rows, tokens=torch.zeros_like(rows.tokens))
+        model.bias.requires_grad_(True)
+        guide = Hierarchical.of(model, rows=rows)
+        slow = Slow(lr=1.0, warmup=0, clip=1e9, optimizer="SGD")
+        svi = ltm.DualRateSVI(
+            model, guide, Fast(steps=0), slow, objective=ltm.Objective(beta=beta), seed=1
+        )
+        svi.documents = 6
+        svi.step(rows)
+        moves.append(torch.cat([p.detach().flatten() for p in svi.shared.parameters()]))
+    whole, quarter, none = moves
+    assert (whole - none).abs().max() > 1e-3
+    torch.testing.assert_close(quarter - none, 0.25 * (whole - none), atol=1e-5, rtol=1e-3)
+
+
 def test_parts_of_a_batch_count_it_once():
     model, rows = grouped(sizes=(1, 2, 3))
     moves = []

@@ -1,6 +1,7 @@
 """Models of any sites: latent ones of any support, discrete ones, several observed ones."""
 
 import dataclasses
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -19,13 +20,28 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Covariance, Guide, Langevin, MeanField
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel, LinearGaussianModel, TextModel
-from ltm_pyro.programs.densities import draw_latents, log_joint, log_weights, prior_of
+from ltm_pyro.programs.densities import (
+    draw_latents,
+    log_joint,
+    log_weights,
+    prior_of,
+    simulate,
+    token_log_prob,
+)
 from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import seeded
 
 from ..conftest import some_rows
-from .models_of_many_sites import MOVES, SHARES, coupled, log_marginal, many_sites
+from .models_of_many_sites import (
+    LINE,
+    MOVES,
+    SHARES,
+    WEIGHT,
+    coupled,
+    log_marginal,
+    many_sites,
+)
 
 QUICK = Fast(steps=40, lr=0.1, particles=4)
 
@@ -88,6 +104,7 @@ def test_figures_bound_the_exact_density_and_name_their_sites():
         assert gap.mean() > -4.5 * gap.std() / len(gap) ** 0.5
         assert gap.mean() < slack, name
         assert report[name].observed == ("tokens", "speed", "label")
+        assert math.isnan(report[name].monte_carlo_error)  # of tokens alone it is not known
     elbo = report["elbo"]
     np.testing.assert_allclose(sum(elbo.parts.values()), elbo.nats, rtol=1e-5)
     of_tokens = -log_marginal(rows, ("tokens",))
@@ -482,6 +499,61 @@ def test_a_labelled_decoder_may_read_its_topic(config):
     torch.testing.assert_close(joint[:, 2:], missing[:, 2:])
     mixture = torch.logsumexp(torch.stack([p[0] for p in by_label]) + shares[:, None, None], 0)
     torch.testing.assert_close(log_prior[:, 2:], mixture[:, 2:])
+
+
+def test_a_prediction_says_what_else_its_guides_have_seen(config):
+    class Rated(LatentThoughtModel):
+        def forward(self, batch, prelude=None, positions=None):
+            with pyro.plate("documents", len(batch), dim=-1):
+                z = self.prior(batch)
+                pyro.sample(
+                    "rating", dist.Normal(z.sum((-1, -2, -3)), 1), obs=batch.columns["rating"]
+                )
+                return self.observe(batch, z, prelude, positions)
+
+    rows = dataclasses.replace(some_rows(3), columns={"rating": torch.tensor([0.0, 1.0, 2.0])})
+    options = {"fast": Fast(steps=1), "progress": False, "repeat": 0}
+    report = ltm.evaluate(Rated(config), rows, ["predictive:6"], **options)
+    assert report["predictive"].observed == ("tokens",)
+    assert report["predictive"].protocol.endswith("; of tokens given rating")
+    plain = ltm.evaluate(LatentThoughtModel(config), some_rows(3), ["predictive:6"], **options)
+    assert "given" not in plain["predictive"].protocol
+
+
+class Voiced(LinearGaussianModel):
+    """kind moves a latent site, and each token: x_n ~ N(w_n z + a + move[kind], 0.8)."""
+
+    def __init__(self):
+        super().__init__(LINE, WEIGHT, 0.8)
+
+    def forward(self, batch, prelude=None):
+        with pyro.plate("documents", len(batch), dim=-1):
+            z = self.prior(batch)
+            moved = MOVES[pyro.sample("kind", dist.Categorical(SHARES))]
+            a = pyro.sample("a", dist.Normal(moved, 1.0))
+            mean = z.flatten(-3) @ self.weight.T + self.bias + (a + moved)[..., None]
+            likelihood = dist.Normal(mean, self.scale).mask(batch.mask).to_event(1)
+            pyro.sample("tokens", likelihood, obs=batch.tokens)
+        return z
+
+
+def test_each_token_has_its_share_of_a_sum_over_values():
+    """log p(x_n | z, a, x_<n) against sums over the three kinds, written out."""
+    model = Voiced()
+    rows = simulate(model, torch.full((5,), 2), 0)[0]
+    source = torch.Generator().manual_seed(1)
+    z, a = (torch.randn(4, 5, *shape, generator=source) for shape in ((1, 1, 1), ()))
+    found = token_log_prob(model, {"z": z, "a": a}, rows)
+    assert found.shape == (4, 5, 2)
+    joint = SHARES.log() + dist.Normal(MOVES, 1.0).log_prob(a[..., None])  # (4, 5, kinds)
+    sums = [joint.logsumexp(-1)]
+    for n in range(2):
+        mean = WEIGHT[n] * z.reshape(4, 5, 1) + a[..., None] + MOVES
+        joint = joint + dist.Normal(mean, 0.8).log_prob(rows.tokens[:, n][None, :, None])
+        sums.append(joint.logsumexp(-1))
+    exact = torch.stack([after - before for before, after in itertools.pairwise(sums)], -1)
+    torch.testing.assert_close(found, exact, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.sum(-1), log_joint(model, {"z": z, "a": a}, rows)[1])
 
 
 def test_no_kl_is_lost_of_sites_that_a_discrete_one_couples():
