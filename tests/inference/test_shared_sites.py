@@ -3,14 +3,18 @@
 import copy
 import dataclasses
 import itertools
+import math
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds import sandwich
+from ltm_pyro.bounds import Figure, sandwich
+from ltm_pyro.bounds.estimate import Estimate
+from ltm_pyro.bounds.evaluation import _of_shared
 from ltm_pyro.config import Fast, Slow, Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Langevin, LaplaceApproximation, MeanField, Mixture, Point
@@ -167,6 +171,24 @@ def test_figures_of_new_documents_average_over_the_guide():
     assert report["elbo"].nats.sum() > float(exact.sum())
     with pytest.raises(InputError, match="samples mu once for all documents"):
         ltm.evaluate(model, new, ["ais"], guide=guide, fast=Fast(steps=0), progress=False)
+
+
+def test_the_error_that_shared_draws_add_is_found_beside_the_documents_own():
+    """Repetitions of known spread: 0.1 nats that documents share, and 1 nat of each one's own."""
+    documents, repetitions = 50, 400
+    source = torch.Generator().manual_seed(0)
+    own = torch.randn(repetitions + 1, documents, generator=source)
+    common = 0.1 * torch.randn(repetitions + 1, 1, generator=source)
+    first, *again = (Estimate(100 + one, "bound: drawn") for one in own + common)
+    ones = np.ones(documents)
+    figure = Figure("elbo", "bound: drawn", first.nats.double().numpy(), ones, ones,
+                    monte_carlo_variance=ones, constant_error=3.0)  # fmt: skip
+    found = _of_shared(figure, [first], [[one] for one in again], torch.arange(documents), ["mu"])
+    # Of 50 documents 5 nats, beside the 3 that were there; the variance of 400 sums has an error.
+    low, high = (math.hypot(3, math.sqrt(25 + k * 75 * math.sqrt(2 / 400))) for k in (-3.5, 3.5))
+    assert low < found.constant_error < high
+    assert math.hypot(3, math.sqrt(75)) > high  # were the documents' own left in
+    assert found.protocol.endswith("of new documents, averaged over q(mu)")
 
 
 def test_it_goes_on_as_if_it_had_not_stopped():
