@@ -44,6 +44,11 @@ class Guide(nn.Module):
         self.thoughts, self.batch_size = thoughts, batch_size
         self._shared = (shared,)  # in a tuple, so that it is not registered here
 
+    @property
+    def innermost(self) -> "Guide":
+        """The guide that this one is made of in the end: itself, unless it is around another."""
+        return self
+
     def distribution(self) -> TorchDistribution:
         """q(z): batch shape (documents,), event shape (layers, slots, dim)."""
         raise TypeError(f"{type(self).__name__} does not define distribution()")

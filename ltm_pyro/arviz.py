@@ -76,8 +76,8 @@ def to_datatree(
     Leave-one-out cross-validation (`arviz_stats.loo`, `loo_approximate_posterior`) is not valid
     here: z_d was fitted to x_d, and with x_d left out nothing else tells of it. So its input stays
     out unless it is asked for, and then a notice says so. `ltm_pyro.bounds.compare` compares models
-    on held-out documents. The log importance weights log_likelihood + log_prior - log_q are
-    sound for one document at a time (`diagnostics.quality`); those of all together degenerate.
+    on held-out documents. Where it is there, log_likelihood + log_prior - log_q are log importance
+    weights, sound for one document at a time (`diagnostics.quality`), not for all together.
 
     Args:
         posterior: fitted guides, from `DualRateSVI.infer`.

@@ -1,5 +1,6 @@
 """Models beside one another, by what they say of the same held-out documents."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,7 +19,8 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
     Thoughts of a document are fitted to that document, so leaving it out (loo) leaves nothing to
     predict it from. What compares models is the evidence of documents that none was trained on.
     Of two bounds the tighter one may win with the worse model: where the difference is small,
-    compare `iwae` with many draws (of models of text alone), or certified intervals.
+    compare `iwae` with many draws (of models of text alone), or certified intervals. A bound that
+    tightens with its draws or steps says something of models at equal numbers of them alone.
 
     Args:
         reports: of `evaluate`, by the model's name, all on the same rows.
@@ -26,8 +28,9 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
 
     Returns:
         Columns, in nats per token of text: `nats_per_token` and its `standard_error`; `difference`
-        to the best row, its `difference_error` (paired, document by document), and its 95 %
-        interval, `low` and `high`; and the figure's `protocol`. Where an interval holds zero, the
+        to the best row, its `difference_error` (paired, document by document), and its
+        interval, `low` and `high`; and the figure's `protocol`. The intervals hold at once with
+        95 %, whichever model is the best (Bonferroni over all pairs): where one holds zero, the
         documents do not tell the two models apart.
 
     Raises:
@@ -50,6 +53,7 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
             )
     rank = sorted(figures, key=lambda name: float(figures[name].of_tokens.sum()))
     best, rows = figures[rank[0]], []
+    pairs = max(1, math.comb(len(rank), 2))  # of which the data chose those with the best
     for name in rank:
         figure = figures[name]
         try:
@@ -59,7 +63,7 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
                 f"{name!r} and {rank[0]!r} were not scored on the same documents: give the same "
                 "rows to evaluate"
             ) from None
-        low, high = interval(gap, error, figure.units - 1)
+        low, high = interval(gap, error, figure.units - 1, pairs)
         rows.append(
             {
                 "nats_per_token": float(figure.of_tokens.sum() / figure.tokens.sum()),

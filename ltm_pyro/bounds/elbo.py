@@ -5,7 +5,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from ltm_pyro.bounds.estimate import Estimate, Task, figure, over_shared
+from ltm_pyro.bounds.estimate import Estimate, Task, figure, with_shared
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.operations import training_flops
@@ -18,7 +18,7 @@ from ltm_pyro.seeds import Noise, Stream, derive
 
 
 @figure
-@over_shared
+@with_shared
 def elbo(task: Task, draws: int = 16) -> Estimate:
     """The negative ELBO of a fitted guide, over draws that the fit never saw.
 
@@ -49,7 +49,7 @@ def prior(task: Task, draws: int = 16) -> Estimate:
 
 
 @figure
-@over_shared
+@with_shared
 def baseline(task: Task) -> Estimate:
     """-log p(x) of the decoder without latents: exact, no draws.
 

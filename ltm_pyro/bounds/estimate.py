@@ -58,8 +58,8 @@ Estimator = Callable[..., Estimate]
 
 BOUNDS: dict[str, Estimator] = {}
 """The figures there are, by name."""
-OVER_SHARED: list[str] = []
-"""Those of them that average over the guide of sites that all documents share."""
+WITH_SHARED: list[str] = []
+"""Those of them that models with sites shared by all documents may be asked for."""
 
 
 def figure(estimator: E) -> E:
@@ -68,9 +68,9 @@ def figure(estimator: E) -> E:
     return estimator
 
 
-def over_shared(estimator: E) -> E:
-    """Say of a figure that it averages over the guide of sites that all documents share."""
-    OVER_SHARED.append(estimator.__name__)
+def with_shared(estimator: E) -> E:
+    """Say of a figure that models with sites shared by all documents may be asked for it."""
+    WITH_SHARED.append(estimator.__name__)
     return estimator
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ltm_pyro.bounds.estimate import BOUNDS, OVER_SHARED, Estimate, Estimator, Task
+from ltm_pyro.bounds.estimate import BOUNDS, WITH_SHARED, Estimate, Estimator, Task
 from ltm_pyro.bounds.figures import Figure
 from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds, shared_error
 from ltm_pyro.bounds.report import Report
@@ -90,10 +90,10 @@ def evaluate(
     sites = Sites.of(model, rows)
     observed, shared = tuple(sites.of_kind("observed")), list(sites.of_kind("shared"))
     for name, (estimator, _) in wanted.items() if shared else ():
-        if estimator.__name__ not in OVER_SHARED:
+        if estimator.__name__ not in WITH_SHARED:
             raise InputError(
                 f"{name}: the model samples {', '.join(shared)} once for all documents, and this "
-                f"figure has no draws of their guide: choose of {', '.join(OVER_SHARED)}"
+                f"figure has no draws of their guide: choose of {', '.join(WITH_SHARED)}"
             )
     chosen = repeated_rows(len(rows), repeat, seed)
     times = rounds(len(chosen))

@@ -201,11 +201,14 @@ class Figure:
         return f"{self.nats_per_token:.4f} ± {self.standard_error:.4f} nats/token ({self.protocol})"
 
 
-def interval(value: float, error: float, freedom: float) -> Interval:
-    """95 % about a value: Student's t with that many degrees of freedom."""
+def interval(value: float, error: float, freedom: float, among: int = 1) -> Interval:
+    """95 % about a value: Student's t with that many degrees of freedom.
+
+    Of several, `among` them, all at once (Bonferroni).
+    """
     if not freedom > 0:
         return math.nan, math.nan
-    reach = error * float(stats.t.ppf(0.975, freedom))
+    reach = error * float(stats.t.ppf(1 - 0.025 / among, freedom))
     return value - reach, value + reach
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ltm_pyro.bounds.estimate import Estimate, Task, figure, over_shared
+from ltm_pyro.bounds.estimate import Estimate, Task, figure, with_shared
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.models.base import TextModel
@@ -28,7 +28,7 @@ def importance_weights(task: Task, draws: int) -> Tensor:
 
 
 @figure
-@over_shared
+@with_shared
 def iwae(task: Task, draws: int = 64) -> Estimate:
     """The importance-weighted bound with K draws (Burda et al. 2016, eq. 8).
 

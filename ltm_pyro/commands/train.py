@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 from tyro.conf import UseAppendAction
 
@@ -27,6 +26,7 @@ from ltm_pyro.config import (
     Warm,
 )
 from ltm_pyro.errors import InputError
+from ltm_pyro.models.size import without_memory
 from ltm_pyro.options import Count, NotNegative, Whole
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
@@ -272,7 +272,7 @@ class Train:
         """Tell a wrong name or option before the long part."""
         try:
             build_prior(config.prior, config.thoughts, config.data.columns)
-            with torch.device("meta"):
+            with without_memory():
                 build_decoder(config.decoder, config.architecture, config.thoughts)
             check_density(config, build_guide(config.guide))
         except InputError as error:

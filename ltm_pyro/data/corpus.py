@@ -131,6 +131,7 @@ def load_corpus(
     if tokenizer is None and data.tokenizer is not None:
         tokenizer = data.tokenizer
     if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        data = dataclasses.replace(data, tokenizer=str(tokenizer))
         tokenizer = Tokenizer.load(tokenizer)
     wanted = Wanted(data.fields, data.separator, tuple(data.columns), data.delimiter)
     read = several if isinstance(source, Data) and isinstance(given, tuple) else find

@@ -60,32 +60,35 @@ class TextChecks:
     observed: Mapping[str, Array]
     written: Mapping[str, Array]
 
+    def means(self, statistic: str) -> tuple[float, Array, int]:
+        """Means over documents, observed and of each draw, (draws,), and of how many documents.
+
+        Those where the statistic is nan, observed or in a draw, are left out.
+        """
+        observed, written = self.observed[statistic], self.written[statistic]
+        known = ~(np.isnan(observed) | np.isnan(written).any(0))
+        if not known.any():
+            return math.nan, np.full(len(written), math.nan), 0
+        return float(observed[known].mean()), written[:, known].mean(1), int(known.sum())
+
     def to_frame(self) -> pd.DataFrame:
         """A row for each statistic.
 
         Columns: `observed` and `written`, means over documents (and draws); `spread`, the standard
         deviation over draws of the mean over documents; `above`, the share of draws whose mean is
         at least the observed one, that one counted among them (near 0 the texts have more of it
-        than the model writes, near 1 less); `outside`, the share of documents that lie outside
-        of the middle 95 % of their own draws. Documents where a statistic is nan are left out.
+        than the model writes, near 1 less); and how many `documents` have the statistic.
         """
-        rows: dict[str, dict[str, float]] = {}
-        for name, observed in self.observed.items():
-            known = ~(np.isnan(observed) | np.isnan(self.written[name]).any(0))
-            if not known.any():
-                rows[name] = {"documents": 0}  # and nan for all else
-                continue
-            here, there = observed[known], self.written[name][:, known]
-            means = there.mean(1)
-            low, high = np.quantile(there, [0.025, 0.975], axis=0)
-            more = int((means >= here.mean() - 1e-12).sum())
+        rows = {}
+        for name in self.observed:
+            observed, draws, documents = self.means(name)
+            above = (1 + int((draws >= observed - 1e-12).sum())) / (1 + len(draws))
             rows[name] = {
-                "observed": here.mean(),
-                "written": means.mean(),
-                "spread": means.std(ddof=1) if len(means) > 1 else math.nan,
-                "above": (1 + more) / (1 + len(means)),
-                "outside": ((here < low - 1e-12) | (here > high + 1e-12)).mean(),
-                "documents": int(known.sum()),
+                "observed": observed,
+                "written": draws.mean(),
+                "spread": draws.std(ddof=1) if len(draws) > 1 else math.nan,
+                "above": above if documents else math.nan,
+                "documents": documents,
             }
         return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -134,22 +137,29 @@ def text_checks(
     new = np.asarray(tree["posterior_predictive"]["tokens"].values)
     new = new.reshape(-1, *new.shape[2:])  # chains and draws
 
-    def of(ids: Ids, name: str) -> float:
-        ids = ids[ids >= 0]  # without padding
-        if name in STATISTICS:
-            return STATISTICS[name](ids) if len(ids) else math.nan
-        value = asked[name](ids if tokenizer is None else tokenizer.decode(ids.tolist()))
-        try:
-            return float(value)
-        except (TypeError, ValueError, OverflowError, RuntimeError):
-            raise InputError(
-                f"statistic {name!r} gives {shown(value)} of a text: expected a number"
-            ) from None
-
     names = [*STATISTICS, *asked]
-    observed = {name: np.array([of(ids, name) for ids in seen]) for name in names}
-    written = {name: np.array([[of(i, name) for i in draw] for draw in new]) for name in names}
-    return TextChecks(observed, written)
+
+    def of(ids: Ids) -> list[float]:
+        ids = ids[ids >= 0]  # without padding
+        text = ids if tokenizer is None or not asked else tokenizer.decode(ids.tolist())
+        own = [one(ids) if len(ids) else math.nan for one in STATISTICS.values()]
+        return own + [_number(name, statistic(text)) for name, statistic in asked.items()]
+
+    observed = np.array([of(ids) for ids in seen])
+    written = np.array([[of(ids) for ids in draw] for draw in new])
+    return TextChecks(
+        {name: observed[:, i] for i, name in enumerate(names)},
+        {name: written[:, :, i] for i, name in enumerate(names)},
+    )
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise InputError(
+            f"statistic {name!r} gives {shown(value)} of a text: expected a number"
+        ) from None
 
 
 def plot_text_checks(
@@ -160,13 +170,12 @@ def plot_text_checks(
 
     if statistic not in checks.observed:
         raise unknown("statistic", statistic, checks.observed)
-    observed, written = checks.observed[statistic], checks.written[statistic]
-    known = ~(np.isnan(observed) | np.isnan(written).any(0))
-    if not known.any():
+    observed, draws, documents = checks.means(statistic)
+    if not documents:
         raise InputError(f"statistic {statistic!r} is nan for every document: nothing to draw")
     ax = ax or plt.subplots()[1]
-    ax.hist(written[:, known].mean(1), bins="auto", color="C0", alpha=0.6, label="written")
-    ax.axvline(observed[known].mean(), color="C3", label="observed")
-    ax.set(xlabel=f"{statistic}, mean over {known.sum()} documents", ylabel="draws")
+    ax.hist(draws, bins="auto", color="C0", alpha=0.6, label="written")
+    ax.axvline(observed, color="C3", label="observed")
+    ax.set(xlabel=f"{statistic}, mean over {documents} documents", ylabel="draws")
     ax.legend(frameon=False)
     return ax

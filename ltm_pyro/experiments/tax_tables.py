@@ -109,15 +109,17 @@ def controls(found: Sequence[Mapping[str, Any]]) -> str:
         "|---" * 4 + "|",
     ]
     for recipe in dict.fromkeys(cell["recipe"] for cell in found):
-        curves = [
-            [look["baseline"] for look in cell["looks"] if "baseline" in look]
-            for cell in found
-            if cell["recipe"] == recipe
-        ]
-        if not all(curves):
+        curves, before = [], []
+        for cell in found:
+            looks = [look for look in cell["looks"] if "baseline" in look]
+            if cell["recipe"] == recipe and looks:
+                steps = [look["step"] for look in looks]
+                curves.append([look["baseline"] for look in looks])
+                before.append(np.interp(2 / 3 * steps[-1], steps, curves[-1]))
+        if not curves:
             continue
         last = float(np.mean([curve[-1] for curve in curves]))
-        fell = float(np.mean([curve[2 * (len(curve) - 1) // 3] - curve[-1] for curve in curves]))
+        fell = float(np.mean(before)) - last
         above = float(np.mean([curve[-1] - min(curve) for curve in curves]))
         lines.append(f"| {recipe} | {last:.4f} | {fell:+.4f} | {above:+.4f} |")
     return "\n".join(lines)

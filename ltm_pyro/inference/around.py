@@ -23,6 +23,11 @@ class Around(Guide):
         self.inner = inner
 
     @property
+    def innermost(self) -> Guide:
+        """That of the other."""
+        return self.inner.innermost
+
+    @property
     def has_density(self) -> bool:  # type: ignore[override]
         """As of the other."""
         return self.inner.has_density

@@ -111,8 +111,8 @@ class Hierarchical(Around):
         super().__init__(local_guide(local, thoughts, batch_size), shared)
         if isinstance(self.inner, Sampler | Point | LaplaceApproximation):
             raise InputError(
-                f"{type(self.inner).__name__} moves the thoughts z alone, and the model also "
-                "samples what documents share: choose MeanField, or a guide that fits a density"
+                f"{type(self.inner).__name__} knows nothing of what documents share, which the "
+                "model samples before z: choose MeanField, or another family fitted by draws"
             )
         if self.inner.shared is not None:
             raise InputError(

@@ -56,7 +56,7 @@ class NaturalGradient(torch.optim.SGD):
         **options: Any,
     ):
         if not guide.has_natural_gradient:
-            whose = type(getattr(guide, "inner", guide)).__name__
+            whose = type(guide.innermost).__name__
             raise InputError(
                 f"NaturalGradient needs a guide that knows its Fisher information; {whose} does "
                 "not: choose MeanField, or Adam"

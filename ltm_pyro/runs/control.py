@@ -32,14 +32,14 @@ def widened(config: Config, parameters: int) -> Architecture:
         InputError: for a decoder that a wider feed-forward layer gives no parameters.
     """
 
-    def parameters_of(feedforward: int) -> int:
+    def parameters_with(feedforward: int) -> int:
         wider = dataclasses.replace(config.architecture, feedforward=feedforward)
         return AutoregressiveModel(config.replace(architecture=wider)).parameter_count()
 
     own = config.architecture.feedforward
     with without_memory():
-        here = parameters_of(own)
-        each = parameters_of(own + 1) - here
+        here = parameters_with(own)
+        each = parameters_with(own + 1) - here
     if each < 1:
         raise InputError(
             f"the decoder {config.decoder.name} has as many parameters whatever its feedforward: "

@@ -21,6 +21,7 @@ or the new; see `manifest`. `trainer.pt` is moved first and holds the weights to
 leaves behind it, a resumed run writes anew.
 """
 
+import os
 import shlex
 import uuid
 from collections.abc import Mapping
@@ -53,10 +54,15 @@ def holds_run(path: Path) -> bool:
 
 def clear(path: Path) -> None:
     """Remove the run in a folder: its configuration first, so that what is left is no run."""
+    for name in names_in(path):
+        (path / name).unlink(missing_ok=True)
+
+
+def names_in(path: Path) -> list[str]:
+    """The files of a run that a folder has, its configuration first, the lock left out."""
     copies = (place.name for place in path.glob("source.*.py"))
-    for name in (CONFIG, MANIFEST, *FILES, *MEMORY, *copies):
-        if name != LOCK:
-            (path / name).unlink(missing_ok=True)
+    names = dict.fromkeys((CONFIG, MANIFEST, *FILES, *MEMORY, *copies))
+    return [name for name in names if name != LOCK and os.path.lexists(path / name)]
 
 
 def resume_command(path: Path) -> str:

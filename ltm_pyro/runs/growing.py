@@ -11,6 +11,7 @@ from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.speaking import silence
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.build import build_decoder
+from ltm_pyro.models.size import without_memory
 
 
 def grow(model: TextModel, config: Config, trained: TextModel) -> None:
@@ -31,7 +32,7 @@ def grow(model: TextModel, config: Config, trained: TextModel) -> None:
             "a control with as many parameters as the model cannot go on from a decoder that has "
             "fewer: take the control decoder, or flops"
         )
-    with torch.device("meta"):
+    with without_memory():
         speaks = build_decoder(config.decoder, config.architecture).state_dict()
     known = trained.decoder.state_dict()
     other = [n for n, value in speaks.items() if n not in known or known[n].shape != value.shape]

@@ -54,6 +54,11 @@ def alone(path: Path) -> Iterator[None]:
             os.close(place)
 
 
+def is_held(path: Path) -> bool:
+    """Whether this thread writes into a run's folder now."""
+    return (path.resolve(), threading.get_ident()) in _held
+
+
 def check_alone(path: Path) -> None:
     """Raises InputError if another process writes into a folder now; leaves no trace."""
     if (path / LOCK).exists():

@@ -12,7 +12,7 @@ import torch
 from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
-from ltm_pyro.errors import InputError, NotFinite, first_line
+from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.models import LatentThoughtModel
@@ -21,14 +21,15 @@ from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import named_decoder, named_guide, named_prior
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.config_json import to_dict
-from ltm_pyro.runs.finite import not_finite
-from ltm_pyro.runs.lock import LOCK, alone
+from ltm_pyro.runs.lock import alone, is_held
 from ltm_pyro.runs.record import CONFIG
 from ltm_pyro.runs.trainer import Trainer
-from ltm_pyro.runs.training import check_folder, for_corpus
+from ltm_pyro.runs.training import as_read, check_holds_none
 from ltm_pyro.runs.trust import sources_of
 
 WITHOUT = "leave svi out to save the weights alone"
+BESIDE, ASIDE, BEFORE = ".saving", ".replacing", ".replaced"
+"""Folders in that of a run: where a new one is written, where the old one is moved, and waits."""
 
 
 @checked
@@ -57,8 +58,8 @@ def save(
 
     Raises:
         InputError: for what a configuration cannot name or JSON cannot hold, an svi with a warm
-            start, a corpus of other sizes or columns, or a folder that holds a run. The folder is
-            then as it was.
+            start, a corpus of other sizes or columns, or a folder that holds a run. The folder
+            then holds what it held.
         NotFinite: for weights that are not.
     """
     if type(model) is not LatentThoughtModel:
@@ -71,29 +72,66 @@ def save(
     if svi is not None and (svi.warm is not None or svi.memory is not None):
         raise InputError(f"svi has a warm start, which only ltm.train keeps in a folder: {WITHOUT}")
     _check_columns(model, corpus)
+    if svi is not None and svi.documents not in (None, len(corpus.train)):
+        raise InputError(
+            f"svi was fitted to {svi.documents} rows, and {corpus.name} trains on "
+            f"{len(corpus.train)}: a run's other rows are held out; give the corpus whose train "
+            f"rows it was fitted to, or {WITHOUT}"
+        )
     config = _config(model, svi)
-    config = config.replace(data=for_corpus(config, corpus).data)
+    config = config.replace(data=as_read(config, corpus))
     try:
         json.dumps(to_dict(config))
     except TypeError as error:
         raise InputError(
             f"an option of the run cannot be kept as JSON ({first_line(error)}): give plain numbers"
         ) from None
-    out = Path(path)
-    check_folder(out, resume=False, overwrite=overwrite)
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
-    files.make_folder(beside)
-    try:
-        _write(Trainer(corpus, config, beside), model, svi)
-        with alone(out):
-            if overwrite:
-                folder.clear(out)
-            names = [one.name for one in beside.iterdir() if one.name not in (LOCK, CONFIG)]
-            for name in (*names, CONFIG):  # which makes a run of it
-                os.replace(beside / name, out / name)
-    finally:
+    out = Path(path).resolve()
+    if is_held(out):
+        raise InputError(f"this process trains into {path}: save into another folder")
+    files.check_is_folder(out)
+    with alone(out):
+        _settle(out)
+        check_holds_none(out, resume=False, overwrite=overwrite)
+        beside = out / BESIDE
         shutil.rmtree(beside, ignore_errors=True)
-    return checkpoint.load_own(out)
+        try:
+            files.make_folder(beside)
+            run = _write(Trainer(corpus, config, beside), model, svi)
+            _exchange(out, beside)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return dataclasses.replace(run, path=Path(path))
+
+
+def _exchange(out: Path, beside: Path) -> None:
+    """Put a whole run in the place of what a folder holds, which is there again if that fails."""
+    aside = out / ASIDE
+    try:
+        files.make_folder(aside)
+        for name in folder.names_in(out):
+            os.replace(out / name, aside / name)
+        os.replace(aside, out / BEFORE)
+        names = [one.name for one in beside.iterdir() if one.name != CONFIG]
+        for name in (*names, CONFIG):  # which makes a run of it
+            os.replace(beside / name, out / name)
+    except OSError as error:
+        raise files.cannot(out, error, "what was there before is untouched") from None
+    finally:
+        _settle(out)
+
+
+def _settle(out: Path) -> None:
+    """End an exchange, or undo one that an error or the death of its process broke off."""
+    aside, before = out / ASIDE, out / BEFORE
+    if before.is_dir() and not (out / CONFIG).exists():
+        folder.clear(out)  # a part of the new run; all of the old one waits
+        aside = before
+    if aside.is_dir():
+        for one in aside.iterdir():
+            os.replace(one, out / one.name)
+        aside.rmdir()
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def _config(model: LatentThoughtModel, svi: DualRateSVI | None) -> Config:
@@ -113,13 +151,13 @@ def _config(model: LatentThoughtModel, svi: DualRateSVI | None) -> Config:
     return config.replace(training=dataclasses.replace(config.training, **training))
 
 
-def _write(trainer: Trainer, model: LatentThoughtModel, svi: DualRateSVI | None) -> None:
+def _write(trainer: Trainer, model: LatentThoughtModel, svi: DualRateSVI | None) -> Run:
     """Fill a trainer's folder with what was trained without it, and see that it can be loaded."""
     _take_over(trainer, model, svi)
     out, config = trainer.out, trainer.config
     trainer.manifest = folder.start(out, config, trainer.corpus, {}, sources_of(config))
     trainer.save()
-    checkpoint.load_own(out)
+    return checkpoint.load_own(out)
 
 
 def _take_over(trainer: Trainer, model: LatentThoughtModel, svi: DualRateSVI | None) -> None:
@@ -146,9 +184,6 @@ def _take_over(trainer: Trainer, model: LatentThoughtModel, svi: DualRateSVI | N
             raise InputError(
                 f"svi cannot be made again from its names ({error}): {WITHOUT}"
             ) from None
-    wrong = not_finite(own, trainer.callbacks)
-    if wrong is not None:
-        raise NotFinite(f"{wrong} is not finite, so the model is not saved")
 
 
 def _check_columns(model: LatentThoughtModel, corpus: Corpus) -> None:

@@ -61,7 +61,7 @@ def train(
             "has here: resume with ltm.load_data(config) of the run's own configuration"
         )
     trainer = Trainer(
-        corpus, config.replace(data=_data(config, corpus)), out, callbacks, device=device,
+        corpus, config.replace(data=as_read(config, corpus)), out, callbacks, device=device,
         start=None if grow_on is None else grow_on.baseline or grow_on.model,
     )  # fmt: skip
     trainer.about = {**grown_on(grow_on), **(about or {})}
@@ -89,12 +89,17 @@ def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
     files.check_is_folder(out)
     if resume and not (out / CONFIG).exists():
         raise InputError(f"{out} holds no run to resume: leave --resume out to begin one")
+    check_holds_none(out, resume, overwrite)
+    check_alone(out)
+
+
+def check_holds_none(out: Path, resume: bool, overwrite: bool) -> None:
+    """Raises InputError if a folder holds a run that is neither to be resumed nor replaced."""
     if folder.holds_run(out) and not (resume or overwrite):
         raise InputError(
             f"{out} already holds a run: add --resume to go on, or --overwrite, or give another "
             "--out"
         )
-    check_alone(out)
 
 
 def for_corpus(config: Config, corpus: Corpus) -> Config:
@@ -102,16 +107,18 @@ def for_corpus(config: Config, corpus: Corpus) -> Config:
     architecture = dataclasses.replace(
         config.architecture, vocabulary=corpus.vocabulary, begin=corpus.begin
     )
-    return config.replace(architecture=architecture, data=_data(config, corpus))
+    return config.replace(architecture=architecture, data=as_read(config, corpus))
 
 
-def _data(config: Config, corpus: Corpus) -> Data:
+def as_read(config: Config, corpus: Corpus) -> Data:
     """The configuration's data, as they were read."""
+    data = corpus.read_as or config.data
     return dataclasses.replace(
-        corpus.read_as or config.data,
+        data,
         source=corpus.source or corpus.name,
         layout=corpus.layout,
         columns=corpus.columns,
+        tokenizer=data.tokenizer or config.data.tokenizer,
     )
 
 

@@ -63,8 +63,25 @@ def test_of_models_of_text(config):
         for name in ("one", "other")
     }
     table = compare(reports, by="iwae")
-    assert set(table.index) == set(reports)
-    assert (np.diff(table.nats_per_token) >= 0).all()
+    best, other = table.index
+    assert {best, other} == set(reports)
+    for name in reports:
+        assert table.nats_per_token[name] == reports[name]["iwae"].nats_per_token
+        assert table.protocol[name] == reports[name]["iwae"].protocol
+    gap = paired_difference(reports[other]["iwae"], reports[best]["iwae"])
+    assert (table.difference[other], table.difference_error[other]) == gap
+    assert gap[0] > 0
+
+
+def test_equal_models_are_rarely_told_apart_though_the_best_is_chosen():
+    """Of eight that are the same, intervals of one pair each tell some apart half of the time."""
+    source, told, trials = np.random.default_rng(2), 0, 300
+    for _ in range(trials):
+        hard = source.normal(150, 40, 60)
+        models = {str(i): report(hard + source.normal(0, 3, 60)) for i in range(8)}
+        table = compare(models)
+        told += bool((table.low.iloc[1:] > 0).any())
+    assert told / trials < 0.05 + 3.5 * (0.05 * 0.95 / trials) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def test_natural_gradients_are_those_of_the_local_guide():
 @pytest.mark.parametrize("local", [Langevin, Point, LaplaceApproximation])
 def test_what_moves_thoughts_alone_is_no_local_guide(local):
     model, rows = grouped()
-    with pytest.raises(InputError, match=f"{local.__name__} moves the thoughts z alone"):
+    with pytest.raises(InputError, match=f"{local.__name__} knows nothing of what documents share"):
         infer(model, rows, Hierarchical.of(model, rows=rows, local=local), Fast(steps=1))
 
 

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import json
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from ltm_pyro import guides
 from ltm_pyro.commands import cli
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel, decoders, priors
-from ltm_pyro.runs import trainer
+from ltm_pyro.runs import folder, saving, trainer
 from ltm_pyro.seeds import seeded
 
 from .helpers import equal, train, weights, with_training
@@ -138,7 +140,7 @@ def test_what_cannot_be_saved_is_told_and_nothing_is_written(made, run_config, c
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(NotFinite, match="is not finite"):
         ltm.save(path, model, corpus=corpus)
-    assert not path.exists()
+    assert not folder.holds_run(path)
 
 
 def test_a_run_is_replaced_only_when_asked(made, corpus, tmp_path):
@@ -169,6 +171,91 @@ def test_a_run_is_not_replaced_by_one_that_cannot_be_written(
         ltm.save(path, model, svi=svi, corpus=corpus, overwrite=True)
     assert {one.name: one.read_bytes() for one in path.iterdir()} == before
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".saved")] == []
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("move", [1, 4, 6])
+def test_a_move_that_fails_leaves_what_was_there(made, corpus, tmp_path, move, held, monkeypatch):
+    model, svi = made
+    path, moves, replace = tmp_path / "saved", [], os.replace
+    if held:
+        ltm.save(path, model, corpus=corpus)
+    path.mkdir(exist_ok=True)
+    (path / "notes.txt").write_text("mine")
+    before = {one.name: one.read_bytes() for one in path.iterdir() if one.name != ".lock"}
+    inside = {saving.BESIDE, saving.ASIDE}
+
+    def failing(old, new):
+        if {Path(old).parent.name, Path(new).parent.name} & inside and Path(old).name[0] != ".":
+            moves.append(new)
+            if len(moves) == move:
+                raise OSError(28, "No space left on device")
+        replace(old, new)
+
+    monkeypatch.setattr(saving.os, "replace", failing)
+    with pytest.raises(InputError, match="No space left"):
+        ltm.save(path, model, svi=svi, corpus=corpus, overwrite=True)
+    monkeypatch.undo()
+    after = {one.name: one.read_bytes() for one in path.iterdir() if one.name != ".lock"}
+    assert after == before
+    ltm.save(path, model, svi=svi, corpus=corpus, overwrite=True)
+    assert (path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", [saving.ASIDE, saving.BEFORE])
+def test_a_death_between_moves_leaves_the_old_run(made, corpus, tmp_path, place):
+    model, _ = made
+    path = tmp_path / "saved"
+    ltm.save(path, model, corpus=corpus)
+    whole = {one.name: one.read_bytes() for one in path.iterdir() if one.name != ".lock"}
+    (path / place).mkdir()
+    moved = whole if place == saving.BEFORE else ("config.json", "model.safetensors")
+    for name in moved:
+        (path / name).rename(path / place / name)
+    if place == saving.BEFORE:
+        (path / "model.safetensors").write_bytes(b"of the new run")
+        (path / "source.new.py").write_bytes(b"of the new run")
+    (path / saving.BESIDE).mkdir()
+    (path / saving.BESIDE / "model.safetensors").write_bytes(b"of another")
+    with pytest.raises(InputError, match="already holds a run"):
+        ltm.save(path, model, corpus=corpus)
+    assert {one.name: one.read_bytes() for one in path.iterdir() if one.is_file()} == whole | {
+        ".lock": (path / ".lock").read_bytes()
+    }
+    assert not (path / place).exists()
+
+
+def test_leftovers_of_another_run_do_not_stay(made, corpus, tmp_path):
+    model, _ = made
+    path = tmp_path / "saved"
+    path.mkdir()
+    for name in ("memory.npy", "source.old.py"):
+        (path / name).write_bytes(b"old")
+    ltm.save(path, model, corpus=corpus)
+    assert not {"memory.npy", "source.old.py"} & {one.name for one in path.iterdir()}
+
+
+def test_the_folder_one_is_in(made, corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = ltm.save(".", made[0], corpus=corpus)
+    assert equal(weights(ltm.load(".").model), weights(run.model))
+
+
+def test_rows_that_the_run_would_hold_out_are_not_trained_on(made, corpus, tmp_path):
+    model, svi = made
+    svi.fit(corpus.rows("all"), 1, 4, progress=False)
+    with pytest.raises(InputError, match=r"svi was fitted to .* rows"):
+        ltm.save(tmp_path / "saved", model, svi=svi, corpus=corpus)
+
+
+def test_a_tokenizer_by_name_stays_in_the_configuration(made, corpus, text_file, tmp_path):
+    given = tmp_path / "tokenizer.json"
+    given.write_text(corpus.tokenizer.inner.to_str())
+    again = ltm.load_corpus(text_file, length=12, tokenizer=str(given))
+    run = ltm.save(tmp_path / "saved", made[0], corpus=again)
+    assert run.config.data.tokenizer == str(given)
+    assert ltm.load_data(run.config).fingerprint == corpus.fingerprint
+    assert ltm.load_data(run.config).vocabulary == 300
 
 
 def full_disk(state):
