@@ -27,16 +27,17 @@ Vocabulary = Annotated[Count, Le(2**22)]
 UpToOne = Annotated[float, Ge(0), Le(1)]
 MOST_LAYERS = 4096
 """Deeper than any decoder; each is a module, which takes time to make."""
+PLAIN = "latent-thought-model"
+"""The model that samples its prior, observes its tokens, and does nothing else."""
 
 
 @dataclass(frozen=True)
 class Architecture:
     """The sizes of a decoder p(x | z), whichever it is.
 
-    `length` is the number of tokens in a row, `begin` the id of the begin-of-text token every row
-    starts from. `heads` are those of the attention to thoughts, and of a Transformer to text;
-    `window` is the number of input tokens a position may attend to (itself included), for decoders
-    that have one: recurrent ones see the whole row.
+    `length` is the number of tokens in a row, `begin` the id of the token every row starts from.
+    `heads` are those of the attention to thoughts, and of a Transformer to text; `window` is the
+    number of input tokens a position may attend to (itself included), where a decoder has one.
     """
 
     vocabulary: Count
@@ -83,7 +84,7 @@ class Thoughts:
 
 @dataclass(frozen=True)
 class Named:
-    """A prior, guide or decoder by name (or `package.module:Class`), with its options."""
+    """A model, prior, guide or decoder by name (or `package.module:Class`), with its options."""
 
     EXPECTED: ClassVar[str] = (
         "a Named, such as Named('mixture', {'components': 4}) or Named('package.module:Class'); an "
@@ -103,15 +104,14 @@ class Data:
 
     Attributes:
         source: "python-docs" (embedded), a file or folder, or a Hugging Face data set; or several.
-        fields, separator, delimiter, subset, streaming, limit: as in
-            `ltm_pyro.data.documents.read_documents`.
+        fields, separator, delimiter, subset, streaming, limit: as in `documents.read_documents`.
         layout: "document" or "packed"; see `ltm_pyro.Corpus`.
-        tokenizer: a `tokenizer.json`, or a name on the hub. Not given: byte-level BPE with
+        tokenizer: a `tokenizer.json`, or a name on the hub. Not given: byte-level BPE of
             `vocabulary` tokens is trained on the training documents.
-        vocabulary: size of the vocabulary trained here.
-        columns: names of the columns that documents keep, each with the values that are known in
-            training; () for those of the training documents. Names alone will do. A column is a
-            field of a record; `folder` for files in folders, `module` for "python-docs".
+        columns: names of the columns that documents keep, with the values that are known, () for
+            those of the training documents; names alone will do. A column is a field of a record;
+            `folder` for files in folders, `module` for "python-docs".
+        numbers: names of columns that are numbers (a rating, a time), nan where one is missing.
         dedup: whether near-duplicates fall into one split, whatever their hashes; None for the
             embedded documentation alone, which has many.
     """
@@ -127,6 +127,7 @@ class Data:
     tokenizer: str | None = None
     vocabulary: Vocabulary = 2048
     columns: Mapping[str, Names] = field(default_factory=dict)
+    numbers: Names = ()
     dedup: bool | None = None
 
     def __post_init__(self) -> None:
@@ -134,7 +135,13 @@ class Data:
         if not isinstance(self.columns, Mapping):
             names = names_of("data.columns", self.columns)
             object.__setattr__(self, "columns", dict.fromkeys(names, ()))
+        object.__setattr__(self, "numbers", names_of("data.numbers", self.numbers))
         take_fields(self)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The names of all columns that documents keep."""
+        return (*self.columns, *self.numbers)
 
 
 @dataclass(frozen=True)
@@ -142,12 +149,12 @@ class Fast:
     """The fast loop: `steps` gradient steps on the local variational parameters of a batch.
 
     The rate falls along a cosine from `lr` to `lr * final`. `optimizer` names a `torch.optim`
-    class (from Python, any callable from parameters and lr to an optimizer). `tokens` is the
-    fraction of each document's tokens that a step scores, another draw each step, scaled so that
-    the gradient stays unbiased; figures are always of all tokens. `precision` is that of the
-    decoder's linear layers and head; log-probabilities and figures are fp32. `compile` and
-    `recompute` change speed and memory alone (`models.decoders.computing`). The loop of the
-    authors' released code is a class of its own, `ltm_pyro.inference.released.Released`.
+    class (from Python, any callable from parameters and lr to an optimizer). `tokens` is the share
+    of a document's tokens that a step scores, another draw each step, scaled so that the gradient
+    stays unbiased; figures are always of all tokens. `precision` is that of the decoder's linear
+    layers and head; log-probabilities and figures are fp32. `compile` (its layers) and `recompute`
+    (them again in the backward pass) change speed and memory alone. The released code's loop is a
+    class of its own, `ltm_pyro.inference.released.Released`.
     """
 
     leaks: ClassVar[bool] = False
@@ -174,10 +181,9 @@ class Fast:
 
     @classmethod
     def quick(cls, steps: int = 4) -> "Fast":
-        """A few natural-gradient steps, which begin as long as Newton's, for many of Adam's.
+        """A few natural-gradient steps of a Gaussian guide, the first as long as Newton's.
 
-        For Gaussian guides. Whether the bound is as low is measured, not proved: see
-        `ltm_pyro.experiments`: `same_bound` and `fast_steps`.
+        Whether the bound is as low is measured: `same_bound`, `fast_steps` of `experiments`.
         """
         return cls(steps=steps, lr=1.0, optimizer="NaturalGradient")
 
@@ -188,13 +194,11 @@ class Slow:
 
     The rate rises linearly over `warmup` iterations, then falls along a cosine to `lr * final`.
     Gradients are of nats per token, clipped to norm `clip`; `accumulate` cuts a batch into that
-    many parts whose gradients are summed. `precision` is that of the decoder's linear layers and
-    head, the weights themselves are fp32; `compile` compiles its layers, and with `recompute` they
-    run again in the backward pass instead of keeping what it needs. `decay` is weight decay on
-    matrices; AdamW's betas are 0.9 and 0.95, as in the paper, unless `options` says otherwise.
-    With `importance` K above 1 the step ascends the bound that `iwae:K` reports, not the ELBO.
-    `shared_lr` is the rate of what guides share between documents (an encoder, the guide of sites
-    that all documents share), on the same schedule and without decay; `lr` if it is not given.
+    many parts whose gradients are summed. `precision`, `compile` and `recompute` are as in `Fast`;
+    the weights themselves are fp32. `decay` is weight decay on matrices; AdamW's betas are 0.9 and
+    0.95, as in the paper, unless `options` says otherwise. With `importance` K above 1 the step
+    ascends the bound that `iwae:K` reports, not the ELBO. `shared_lr` is the rate of what guides
+    share between documents, on the same schedule and without decay; `lr` if it is not given.
     """
 
     steps: Count = 1
@@ -221,9 +225,9 @@ class Slow:
 class Warm:
     """A warm start: a document's fast loop begins where it ended an epoch before, not at the prior.
 
-    A visit in training takes `steps` fast steps; held-out text and figures start at the prior and
-    have `Fast.steps`. With `lr` above 0 the slow step's backward pass moves local parameters as
-    well, once, at that rate, by the fast loop's optimizer: a fast step at no cost.
+    A visit in training takes `steps` fast steps; held-out text starts at the prior, with
+    `Fast.steps`. With `lr` above 0 the slow step's backward pass also moves local parameters, at
+    that rate, by the fast loop's optimizer: a fast step at no cost.
     """
 
     steps: Whole
@@ -238,9 +242,9 @@ class Objective:
     """What training ascends: E_q[log p(x | z)] - weight * KL(q || p), in both loops.
 
     The weight rises linearly from `start` to `beta` over the first `warmup` (a fraction, 0 to 1)
-    of training. A start below 1 lets thoughts become useful before they are paid for. The first
-    `free_bits` (in nats, of each row) of the KL are not charged (Kingma et al. 2016). Whatever is
-    set here, logs and figures give the ELBO itself.
+    of training; a start below 1 lets thoughts be useful before they are paid for. The first
+    `free_bits` (nats, of each row) of the KL are not charged (Kingma et al. 2016). Logs and figures
+    give the ELBO itself, whatever is set here.
     """
 
     start: NotNegative = 1.0
@@ -267,8 +271,7 @@ class Objective:
 class Training:
     """How long, on how much at a time, from which seed, and how often to look.
 
-    `steps` and the `_every` count iterations, `batch` and `check_rows` rows. The `baseline` is what
-    the price of thoughts is measured against; see `ltm_pyro.bounds.tax`.
+    The `baseline` is what the price of thoughts is measured against (`ltm_pyro.bounds.tax`).
     """
 
     steps: Whole = 1000
@@ -302,6 +305,7 @@ class Config:
     architecture: Architecture
     thoughts: Thoughts
     data: Data = field(default_factory=Data)
+    model: Named = field(default_factory=lambda: Named(PLAIN))
     decoder: Named = field(default_factory=lambda: Named("transformer"))
     prior: Named = field(default_factory=lambda: Named("standard-normal"))
     guide: Named = field(default_factory=lambda: Named("mean-field"))
@@ -314,10 +318,11 @@ class Config:
 
     def __post_init__(self) -> None:
         take_fields(self)
-        if self.thoughts.layers != self.architecture.layers:
+        thoughts, layers = self.thoughts.layers, self.architecture.layers
+        if thoughts != layers:
             raise InputError(
-                f"thoughts for {self.thoughts.layers} layers, but the decoder has "
-                f"{self.architecture.layers}: each layer attends to its own"
+                f"thoughts for {thoughts} layers, but the decoder has {layers}: each layer attends "
+                "to its own"
             )
 
     def replace(self, **changes: Any) -> "Config":

@@ -19,8 +19,10 @@ from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.options import shown, take_arguments
 
-GIVEN = ("thoughts", "architecture", "batch_size", "shared", "columns")
-"""Arguments of priors, guides and decoders that are no options: from model, batch, data."""
+GIVEN = (
+    "thoughts", "architecture", "batch_size", "shared", "columns", "config", "prior", "decoder",
+)  # fmt: skip
+"""Arguments of what has a name that are no options: from the configuration, a batch, the data."""
 
 
 def members(package: str, base: type) -> dict[str, type]:

@@ -51,6 +51,8 @@ class HasVocabulary(Protocol):
     def length(self) -> int: ...  # noqa: D102
     @property
     def columns(self) -> Mapping[str, tuple[str, ...]]: ...  # noqa: D102
+    @property
+    def numbers(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
 @checked
@@ -76,7 +78,7 @@ def preset(name: str, corpus: HasVocabulary | None = None) -> Config:
         length=corpus.length,
         window=min(config.architecture.window, corpus.length),
     )
-    data = dataclasses.replace(config.data, columns=corpus.columns)
+    data = dataclasses.replace(config.data, columns=corpus.columns, numbers=corpus.numbers)
     return config.replace(architecture=architecture, data=data)
 
 

@@ -17,7 +17,9 @@ from ltm_pyro.config import (
 )
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
+from ltm_pyro.inference.hierarchical import SharedNormal
 from ltm_pyro.options import Count, Whole
+from ltm_pyro.runs.build import shared_of
 from ltm_pyro.runs.seen import seen, without_seen
 from ltm_pyro.runs.trust import check_data
 
@@ -33,8 +35,9 @@ class Evaluate:
     """The last weights, or those of the look with the lowest held-out bound."""
     split: Literal["train", "valid", "test", "all"] | None = None
     """Default: the test split, or, of text given with --data, all that was not trained on."""
-    bounds: str = "elbo,prior"
-    """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws)."""
+    bounds: str | None = None
+    """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws); default:
+    elbo,prior, or elbo alone of a model with sites that all documents share."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps for each document (default: as in training)."""
     tax: bool = False
@@ -124,7 +127,7 @@ class Evaluate:
             certificate = sandwich(
                 run.model,
                 like.lengths,
-                [name for name in self.bounds.split(",") if name != "baseline"],
+                [name for name in self.figures(run) if name != "baseline"],
                 temperatures=self.temperatures or 100,
                 guide=run.guide,
                 fast=fast,
@@ -168,12 +171,17 @@ class Evaluate:
         steps = run.config.fast.steps if self.fast_steps is None else self.fast_steps
         return dataclasses.replace(run.config.fast, steps=steps)
 
+    def figures(self, run: ltm.Run) -> list[str]:
+        """The names of the figures."""
+        shared = isinstance(shared_of(run.guide), SharedNormal)
+        return (self.bounds or ("elbo" if shared else "elbo,prior")).split(",")
+
     def score(self, run: ltm.Run, rows: AnyRows) -> Report:
         """The figures of one run."""
         return ltm.evaluate(
             run.model,
             rows,
-            self.bounds.split(","),
+            self.figures(run),
             guide=run.guide,
             fast=self.fast(run),
             baseline=run.baseline,

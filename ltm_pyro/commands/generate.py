@@ -38,7 +38,7 @@ class Generate:
     stop: UseAppendAction[tuple[str, ...]] = ()
     """A text ends before this string; may be given several times."""
     where: UseAppendAction[tuple[str, ...]] = ()
-    """COLUMN=VALUE, for a prior that reads a column; may be given several times."""
+    """COLUMN=VALUE, for a prior or model that reads a column; may be given several times."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps on the prompt (default: as in training)."""
     seed: Whole = 0
@@ -89,7 +89,7 @@ class Generate:
                     found.prompts, found.continuations, found.texts, found.ended, strict=True
                 )
             ]
-            show(as_json({"samples": samples, "seed": self.seed}))
+            show(as_json({"samples": samples, "protocol": found.protocol, "seed": self.seed}))
         elif not self.stream:
             show(str(found))
 

@@ -68,6 +68,9 @@ class Text:
     column: UseAppendAction[tuple[str, ...]] = ()
     """A column of each document, for priors that read it: a field of a record, folder for files in
     folders, module for python-docs; may be given several times."""
+    number: UseAppendAction[tuple[str, ...]] = ()
+    """A column of each document that is kept as a number (a rating, a time), for models that read
+    it; may be given several times."""
     separator: str | None = None
     """Between the documents of a .txt file: line (a text a line), blank-line (the default), or a
     regular expression."""
@@ -101,6 +104,7 @@ class Text:
             "streaming": self.streaming or None,
             "limit": self.limit,
             "columns": {**dict.fromkeys(self.column, ()), **data.columns} or None,
+            "numbers": tuple(dict.fromkeys((*data.numbers, *self.number))) or None,
         }
         return dataclasses.replace(data, **{k: v for k, v in given.items() if v is not None})
 

@@ -13,6 +13,7 @@ import ltm_pyro as ltm
 from ltm_pyro.commands.parsing import given, named_options, read, value_of
 from ltm_pyro.commands.text import FlatText, Text, say
 from ltm_pyro.config import (
+    PLAIN,
     Architecture,
     Config,
     Data,
@@ -26,11 +27,10 @@ from ltm_pyro.config import (
     Warm,
 )
 from ltm_pyro.errors import InputError
-from ltm_pyro.models.size import without_memory
 from ltm_pyro.options import Count, NotNegative, Whole
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
-from ltm_pyro.runs.build import build_callback, build_decoder, build_guide, build_prior
+from ltm_pyro.runs.build import build_callback, build_guide, check_named
 from ltm_pyro.runs.checks import check_density, check_fits
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.record import config_from, read_config
@@ -83,12 +83,16 @@ class Train:
     """A tokenizer.json or a name on the Hugging Face hub (default: train one on the text)."""
     vocabulary: Vocabulary = 2048
     """Tokens of the tokenizer trained here."""
+    model: str = PLAIN
+    """package.module:Class of a model of one's own, with other sites; its options are
+    --model.NAME VALUE."""
     decoder: str = "transformer"
     """A decoder's name, or package.module:Class; its options are --decoder.NAME VALUE."""
     prior: str = "standard-normal"
     """A prior's name, or package.module:Class; its options are --prior.NAME VALUE."""
     guide: str = "mean-field"
     """A guide's name, or package.module:Class; its options are --guide.NAME VALUE."""
+    model_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     decoder_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     prior_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     guide_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
@@ -125,7 +129,7 @@ class Train:
     @classmethod
     def parsed(cls, arguments: list[str]) -> "Train":
         """From the command line: what is not given is as in the preset, under the protocol."""
-        rest, chosen = named_options(arguments, ("prior", "guide", "decoder"))
+        rest, chosen = named_options(arguments, ("model", "prior", "guide", "decoder"))
         config = ltm.preset(value_of(rest, "--preset") or "tiny")
         protocol = value_of(rest, "--protocol")
         config = DEFAULTS[protocol](config) if protocol in DEFAULTS else config
@@ -154,6 +158,7 @@ class Train:
             architecture=architecture,
             thoughts=self.thoughts,
             data=self.text.over(data),
+            model=Named(self.model, self.model_options),
             decoder=Named(self.decoder, self.decoder_options),
             prior=Named(self.prior, self.prior_options),
             guide=Named(self.guide, self.guide_options),
@@ -225,7 +230,7 @@ class Train:
     def names(self) -> set[str]:
         """The names of classes that stand on the command line."""
         optimizers = {self.fast.optimizer, self.slow.optimizer}
-        return {self.decoder, self.prior, self.guide, *self.callback, *optimizers}
+        return {self.model, self.decoder, self.prior, self.guide, *self.callback, *optimizers}
 
     def run(self) -> int:
         """Train, and say where the run is and how to go on; 128 + N if signal N stopped it."""
@@ -271,9 +276,7 @@ class Train:
     def check_names(self, config: Config) -> None:
         """Tell a wrong name or option before the long part."""
         try:
-            build_prior(config.prior, config.thoughts, config.data.columns)
-            with without_memory():
-                build_decoder(config.decoder, config.architecture, config.thoughts)
+            check_named(config)
             check_density(config, build_guide(config.guide))
         except InputError as error:
             if not self.resume:

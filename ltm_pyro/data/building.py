@@ -126,7 +126,7 @@ def lay_out(
     known: Survey,
     tokenizer: Tokenizer,
     layings: Mapping[str, Laying],
-    codes: Callable[[Document], Mapping[str, int]],
+    codes: Callable[[Document], Mapping[str, int | float]],
 ) -> tuple[int, str]:
     """Encode every document into its split's rows.
 

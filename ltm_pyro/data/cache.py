@@ -20,7 +20,7 @@ from ltm_pyro.data.store import ROW, StoredRows
 
 FROM_BYTES = 2**23
 """Smaller texts are not kept: to read them again takes a moment."""
-FORMAT = 2
+FORMAT = 3
 FACTS, TOKENS, TOKENIZER = "facts.json", "tokens.bin", "tokenizer.json"
 
 
@@ -100,7 +100,7 @@ def _rows(folder: Path, split: str, facts: Mapping[str, Any], flat: Any) -> Stor
         raise ValueError("another format")
     codes = {
         column: np.load(folder / f"{split}.{number}.npy", mmap_mode="r")
-        for number, column in enumerate(facts["columns"])
+        for number, column in enumerate([*facts["columns"], *facts["numbers"]])
     }
     digests = np.load(folder / f"{split}.digests.npy", mmap_mode="r")
     return StoredRows(flat, index, codes, digests, bool(facts["packed"]))

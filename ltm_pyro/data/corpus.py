@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +13,11 @@ import numpy as np
 from ltm_pyro.config import Data
 from ltm_pyro.data import cache
 from ltm_pyro.data.building import SPLITS, Survey, lay_out, survey, training_texts
+from ltm_pyro.data.columns import coder, values_of
 from ltm_pyro.data.documents import Source, find, nothing_in, several
 from ltm_pyro.data.laying import Laying, lay_end_to_end, smallest
 from ltm_pyro.data.sources import python_docs
-from ltm_pyro.data.sources.base import Document, Wanted
+from ltm_pyro.data.sources.base import Wanted
 from ltm_pyro.data.store import StoredRows
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError, unknown
@@ -39,6 +40,7 @@ class Corpus:
             whether two corpora are the same text.
         columns: the values of each column that are known, sorted: those of training documents,
             unless they were given. `Rows.columns` counts along them.
+        numbers: names of the columns that are numbers.
         notes: what a reader should know, a line each: fields taken for text, files left out, near
             duplicates kept together, splits that are empty, text that the tokenizer loses.
         source: what names the documents in a configuration: as `Data.source`.
@@ -54,6 +56,7 @@ class Corpus:
     layout: Layout
     fingerprint: str
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    numbers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     source: str | tuple[str, ...] = ""
     read_as: Data | None = None
@@ -73,6 +76,7 @@ class Corpus:
         tokens = sum(getattr(self, split).token_count for split in SPLITS)
         size = sum(int(getattr(self, split).bytes.sum()) for split in SPLITS)
         columns = "".join(f"; {name}: {len(known)} values" for name, known in self.columns.items())
+        columns += "".join(f"; {name}: a number" for name in self.numbers)
         return (
             f"{self.name}: {tokens:,} tokens of {self.vocabulary:,} kinds, {size:,} bytes; "
             f"rows ({self.layout}, up to {self.length} tokens): {counts}{columns}"
@@ -108,7 +112,7 @@ def load_corpus(
         length: tokens in a row.
         tokenizer: a tokenizer, a `tokenizer.json`, or a name on the hub, instead of the data's.
         options: fields of `ltm_pyro.config.Data`: `fields`, `separator`, `delimiter`, `subset`,
-            `streaming`, `limit`, `layout`, `vocabulary`, `columns`, `dedup`.
+            `streaming`, `limit`, `layout`, `vocabulary`, `columns`, `numbers`, `dedup`.
 
     Raises:
         InputError: for a source that cannot be read, or that leaves nothing to train on.
@@ -123,9 +127,9 @@ def load_corpus(
         raise unknown("layout", data.layout, ("document", "packed"))
     if length < 1:
         raise InputError(f"length is {length}: a row needs at least 1 token")
-    if data.columns and data.layout == "packed":
+    if data.kept and data.layout == "packed":
         raise InputError(
-            f"column {', '.join(data.columns)} with layout 'packed': a packed window holds several "
+            f"column {', '.join(data.kept)} with layout 'packed': a packed window holds several "
             "documents, whose values may differ; take layout 'document'"
         )
     if tokenizer is None and data.tokenizer is not None:
@@ -133,7 +137,7 @@ def load_corpus(
     if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
         data = dataclasses.replace(data, tokenizer=str(tokenizer))
         tokenizer = Tokenizer.load(tokenizer)
-    wanted = Wanted(data.fields, data.separator, tuple(data.columns), data.delimiter)
+    wanted = Wanted(data.fields, data.separator, data.kept, data.delimiter)
     read = several if isinstance(source, Data) and isinstance(given, tuple) else find
     found = read(given, wanted, data.subset, data.streaming, data.limit)
     if data.streaming:  # read once: what comes over the network
@@ -147,18 +151,6 @@ def load_corpus(
 
 def _source(found: Source, data: Data) -> str | tuple[str, ...]:
     return data.source if isinstance(data.source, tuple) else found.name
-
-
-def coder(columns: Mapping[str, tuple[str, ...]]) -> Callable[[Document], dict[str, int]]:
-    """Tells the index of a document's value in each column, -1 where it is missing or not known."""
-    places: dict[str, dict[str | None, int]] = {
-        name: {value: place for place, value in enumerate(known)} for name, known in columns.items()
-    }
-
-    def code(one: Document) -> dict[str, int]:
-        return {name: known.get(one.columns.get(name), -1) for name, known in places.items()}
-
-    return code
 
 
 def _deduplicated(data: Data) -> bool:
@@ -197,6 +189,7 @@ def _kept(
         layout=data.layout,
         fingerprint=facts["fingerprint"],
         columns={column: tuple(values) for column, values in facts["columns"].items()},
+        numbers=tuple(facts["numbers"]),
         notes=tuple(facts["notes"]),
         source=_source(found, data),
         read_as=data,
@@ -219,12 +212,9 @@ def _made(
                 f"out for validation or test; give more, or a `separator` between them{_hint(data)}"
             )
         tokenizer = Tokenizer.train(training_texts(found, known), data.vocabulary)
-    columns = {
-        name: values or _values(name, known, known.count("train"))
-        for name, values in data.columns.items()
-    }
+    columns = {name: values or values_of(name, known) for name, values in data.columns.items()}
     notes = [*found.notes, *_notes(known, data)]
-    code = coder(columns)
+    code = coder(columns, data.numbers)
     with contextlib.ExitStack() as stack:
         folder = None if name is None else cache.new_folder()
         if folder is not None:
@@ -253,6 +243,8 @@ def _made(
         for rows in splits.values():
             for column in columns:
                 rows.codes.setdefault(column, np.zeros(0, np.int64))  # type: ignore[attr-defined]
+            for column in data.numbers:
+                rows.codes.setdefault(column, np.zeros(0))  # type: ignore[attr-defined]
         if lost:
             notes.append(
                 f"bits per byte are nan: {lost / len(known.split):.1%} of the texts cannot be read "
@@ -265,6 +257,7 @@ def _made(
             tokenizer.save(folder / cache.TOKENIZER)
             facts = {
                 "kind": kind.name, "splits": list(SPLITS), "columns": columns,
+                "numbers": list(data.numbers),
                 "fingerprint": known.fingerprint, "notes": notes,
             }  # fmt: skip
             cache.keep(folder, name, splits, facts)
@@ -273,7 +266,7 @@ def _made(
                 return kept
     return Corpus(
         found.name, tokenizer=tokenizer, length=length, layout=data.layout,
-        fingerprint=known.fingerprint, columns=columns, notes=tuple(notes),
+        fingerprint=known.fingerprint, columns=columns, numbers=data.numbers, notes=tuple(notes),
         source=_source(found, data), read_as=data, **splits,
     )  # fmt: skip
 
@@ -303,13 +296,3 @@ def _hint(data: Data) -> str:
             "separator='line', each line is one)"
         )
     return ""
-
-
-def _values(name: str, known: Survey, train: int) -> tuple[str, ...]:
-    """The values of a column among training documents, sorted."""
-    if not known.values[name]:
-        raise InputError(
-            f"column {name!r} has no value in any of the {train} training documents: leave it "
-            "out, or give the values that are known, as Data(columns={...})"
-        )
-    return tuple(sorted(known.values[name]))

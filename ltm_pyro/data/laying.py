@@ -3,7 +3,7 @@
 import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Laying:
         self._lengths, self._bytes = array.array("i"), array.array("i")
         self._document = array.array("q")
         self._digests = array.array("Q")
-        self._codes: dict[str, array.array[int]] = {}
+        self._codes: dict[str, array.array[Any]] = {}
         self.documents = 0
 
     def add(
@@ -51,9 +51,9 @@ class Laying:
         ids: NDArray[np.int64],
         sizes: NDArray[np.int64],
         digest: int = 0,
-        codes: Mapping[str, int] | None = None,
+        codes: Mapping[str, int | float] | None = None,
     ) -> None:
-        """One document: its token ids, the bytes each stands for, and codes of its columns."""
+        """One document: its token ids, the bytes each stands for, and what its columns hold."""
         if self.packed:
             self._waiting.append(np.stack([ids, sizes]))
             self._unpacked += len(ids)
@@ -64,7 +64,8 @@ class Laying:
         self._row_bytes(ids, sizes)
         self._document.extend([self.documents] * len(starts))
         for name, code in (codes or {}).items():
-            self._codes.setdefault(name, array.array("q")).extend([code] * len(starts))
+            kind = "d" if isinstance(code, float) else "q"
+            self._codes.setdefault(name, array.array(kind)).extend([code] * len(starts))
         self._digests.append(digest)
         self.documents += 1
 
@@ -124,7 +125,7 @@ class Laying:
         index["document"] = self._document
         index["start"] = begin + np.cumsum(index["length"], dtype=np.int64) - index["length"]
         index["key"] = row_keys(flat, index["start"], index["length"])
-        codes = {name: np.array(values, np.int64) for name, values in self._codes.items()}
+        codes = {name: np.array(values, values.typecode) for name, values in self._codes.items()}
         return StoredRows(flat, index, codes, np.array(self._digests, np.uint64), self.packed)
 
 
@@ -157,11 +158,11 @@ def rows_of_documents(
     documents: Sequence[tuple[Sequence[int], Sequence[int]]],
     length: int,
     packed: bool = False,
-    columns: Mapping[str, Sequence[int]] | None = None,
+    columns: Mapping[str, Sequence[int | float]] | None = None,
 ) -> Rows:
     """The rows of a few documents: for each its token ids, and the bytes each token stands for.
 
-    `columns` are codes of each document, by name; not for packed rows. See `Laying`.
+    `columns` are codes or numbers of each document, by name; not for packed rows. See `Laying`.
     """
     laying = Laying(length, packed, np.dtype(np.int64))
     for number, (ids, sizes) in enumerate(documents):

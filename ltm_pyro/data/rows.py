@@ -30,7 +30,8 @@ class Rows:
             follows from it, not from the batch it is in. Copies of a row have keys of their own.
         columns: what is known of each row's document besides its text, by name, each of shape
             (R, ...), for priors that read it. From a corpus they are codes: the index of the
-            document's value among `Corpus.columns`, -1 for one that is not there, or missing.
+            document's value among `Corpus.columns`, -1 for one that is not there, or missing; of
+            `Corpus.numbers` they are the numbers themselves (fp32), nan for a missing one.
         packed: whether rows are windows of one stream, in the order of their document numbers: then
             neighbours share a document of the text, and are alike.
     """
@@ -51,11 +52,11 @@ class Rows:
         return len(self.lengths)
 
     def __getitem__(self, rows: slice | int | Tensor | list[int]) -> "Rows":
-        """Some of the rows, trimmed to the longest of them."""
+        """Some of the rows, trimmed to the longest of them (to one place, where all are empty)."""
         if isinstance(rows, int):
             rows = [rows]
         chosen = self._each(lambda x: x[rows.to(x.device) if isinstance(rows, Tensor) else rows])
-        longest = int(chosen.lengths.max()) if len(chosen) else 0
+        longest = max(1, int(chosen.lengths.max())) if len(chosen) else 0
         return dataclasses.replace(chosen, tokens=chosen.tokens[:, :longest])
 
     @property

@@ -27,14 +27,14 @@ class StoredRows:
     Attributes:
         flat: token ids of all rows of the corpus, shape (tokens,), in the smallest type that fits.
         index: a `ROW` for each row, shape (R,).
-        codes: of each column, shape (R,); see `Rows.columns`.
+        codes: of each column, codes or numbers, shape (R,); see `Rows.columns`.
         digests: a number for each document from its text, shape (documents,).
         packed: whether rows are windows of one stream; see `Rows`.
     """
 
     flat: NDArray[Any]
     index: NDArray[Any]
-    codes: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    codes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     digests: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     packed: bool = False
 
@@ -157,7 +157,8 @@ class StoredRows:
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(values.astype(np.int64))
+    whole = values.dtype.kind in "iu"
+    return torch.from_numpy(values.astype(np.int64 if whole else np.float32))
 
 
 AnyRows = Rows | StoredRows

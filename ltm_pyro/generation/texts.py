@@ -1,12 +1,10 @@
 """Text from thoughts: drawn from the prior, fitted to a prompt, or given."""
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyro
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,17 +15,17 @@ from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.generation.choosing import Sampling
 from ltm_pyro.generation.continuation import Continuation, Why
-from ltm_pyro.generation.where import codes_of, rows_where
+from ltm_pyro.generation.thoughts import Beginnings, name_of
+from ltm_pyro.generation.where import codes_of
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.decoders.decode import decode
 from ltm_pyro.models.size import check_memory
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.elbo import check_weights
-from ltm_pyro.seeds import Stream, derive, generator, seeded
+from ltm_pyro.seeds import Stream, generator
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Generation:
         lengths: tokens of each text, shape (texts,), those of an end of text or of a stop string,
             which the continuation leaves out, included.
         thoughts: z of each text, shape (texts, layers, slots, dim).
+        protocol: what the thoughts were drawn from, in words.
     """
 
     prompts: list[str]
@@ -51,6 +50,7 @@ class Generation:
     tokens: Tensor
     lengths: Tensor
     thoughts: Tensor
+    protocol: str = ""
 
     @property
     def texts(self) -> list[str]:
@@ -73,7 +73,7 @@ def generate(
     sampling: Sampling | None = None,
     stop: str | Sequence[str] = (),
     thoughts: Tensor | NDArray[Any] | Sequence[Any] | None = None,
-    where: Mapping[str, str] | None = None,
+    where: Mapping[str, str | float] | None = None,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
     seed: Whole = 0,
@@ -98,7 +98,9 @@ def generate(
         stop: a string, or several; a text ends before the first of them in its continuation.
         thoughts: decode with these instead, shape (texts, layers, slots, dim); `Generation` has
             what was used in the same form, to be edited.
-        where: the value of a column, for a prior that reads it; columns not named are missing.
+        where: the value of a column that prior or model reads; columns not named are missing. What
+            a model observes before z is given, p(z | label); to what it observes behind z thoughts
+            are fitted, q(z | rating); `Generation.protocol` says which.
         guide, fast: what is fitted to a prompt, and how.
         seed: where thoughts and tokens come from.
         cached: keep the window's keys and values; False computes each row anew for each token.
@@ -129,8 +131,10 @@ def generate(
     texts = _numbered(prompts, n)
     codes = codes_of(model, where or {})
     if thoughts is None:
-        z = _thoughts(model, encoded, texts, codes, guide, fast or Fast(), seed)
+        begin = Beginnings(model, codes, guide, fast or Fast(), seed)
+        z, protocol = begin.draw(encoded, texts), begin.protocol(any(prompts), where or {})
     else:
+        protocol = "thoughts as given"
         z = _given(thoughts, (len(texts), *model.thoughts.shape)).to(model.decoder.head)
     # As many as the decoder's row has tokens, whatever `length`: a shorter text is a beginning.
     uniforms = torch.stack(
@@ -138,7 +142,7 @@ def generate(
             torch.rand(
                 longest, generator=generator(seed, Stream.TOKENS, *name), dtype=torch.float64
             )
-            for name in map(_name, texts)
+            for name in map(name_of, texts)
         ]
     )
     written = [Continuation(tokenizer, encoded[text], stops) for text, _ in texts]
@@ -168,6 +172,7 @@ def generate(
         tokens,
         torch.tensor([text.count for text in written], device=tokens.device),
         z,
+        protocol,
     )
 
 
@@ -203,43 +208,6 @@ def _numbered(prompts: list[str], n: int) -> list[tuple[str, int]]:
         texts.append((text, seen[text]))
         seen[text] += 1
     return texts
-
-
-def _name(text: tuple[str, int]) -> tuple[int, int]:
-    """What a text's random numbers follow from: its prompt's content, and its number."""
-    return zlib.crc32(text[0].encode()), text[1]
-
-
-def _thoughts(
-    model: LatentThoughtModel,
-    encoded: dict[str, list[int]],
-    texts: list[tuple[str, int]],
-    codes: dict[str, int],
-    guide: MakeGuide,
-    fast: Fast,
-    seed: int,
-) -> Tensor:
-    """z of each text, (texts, layers, slots, dim); from the prior where there is no prompt."""
-    found: dict[tuple[str, int], Tensor] = {}
-    fitted = [text for text, ids in encoded.items() if ids]
-    if fitted:
-        documents = [(encoded[text], [0] * len(encoded[text])) for text in fitted]
-        rows = rows_where(codes, documents, model.config.architecture.length)
-        posterior = infer(model, rows, guide, fast, seed)
-        for number in range(1 + max(number for text, number in texts if encoded[text])):
-            # One at a time, so that a text's thoughts do not depend on how many texts there are.
-            drawn = posterior.sample(1, derive(seed, Stream.POSTERIOR_THOUGHTS, number))[0]
-            found |= {(text, number): z for text, z in zip(fitted, drawn, strict=True)}
-    empty = rows_where(codes, [([0], [0])], 1).to(next(model.parameters()).device)
-    for text in texts:
-        if text not in found:
-            with (
-                torch.no_grad(),
-                seeded(seed, Stream.PRIOR_THOUGHTS, *_name(text)),
-                pyro.plate("documents", 1, dim=-1),
-            ):
-                found[text] = model.prior(empty)[0]
-    return torch.stack([found[text] for text in texts])
 
 
 def _given(given: Any, shape: tuple[int, ...]) -> Tensor:

@@ -17,7 +17,13 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.options import checked
 from ltm_pyro.programs.elbo import weights_not_finite
-from ltm_pyro.runs.build import build_guide, build_model, shared_of
+from ltm_pyro.runs.build import (
+    build_guide,
+    build_model,
+    covering_shared,
+    rows_without_text,
+    shared_of,
+)
 from ltm_pyro.runs.control import build_control
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.folder import (
@@ -124,6 +130,8 @@ def load_own(path: Path, checkpoint: str = "last", device: str = "cpu") -> Run:
     try:
         model, baseline = build_model(config).to(place), None
         guide = build_guide(config.guide, model)
+        some = rows_without_text(config).to(place)
+        guide = covering_shared(config.guide, guide, model, some, config.data)
     except InputError as error:
         raise explain(error, path, record) from None
     step, state = _weights_of(path, checkpoint)

@@ -48,11 +48,16 @@ def check_columns(corpus: Corpus, config: Config) -> None:
                 f"column {name!r} of {corpus.name} has other values than the configuration's: make "
                 "it with ltm.preset(name, corpus), or train with ltm.train, which takes them over"
             )
+    if lost := sorted({*config.data.numbers} - {*corpus.numbers}):
+        raise InputError(
+            f"{corpus.name} keeps no number {lost[0]!r}, which the configuration names: load it "
+            f"with numbers=[{lost[0]!r}]"
+        )
 
 
 def warn_of_main(config: Config) -> None:
     """Warns of a class that lives in the running script or notebook: nothing else finds it."""
-    named = [config.decoder, config.prior, config.guide, *config.callbacks]
+    named = [config.model, config.decoder, config.prior, config.guide, *config.callbacks]
     names = [*(one.name for one in named), config.fast.optimizer, config.slow.optimizer]
     for name in names:
         if isinstance(name, str) and name.partition(":")[0] == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 from ltm_pyro.bounds import evaluate, taxes
 from ltm_pyro.data import Corpus, Rows
 from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.inference.hierarchical import SharedNormal
 from ltm_pyro.models import TextModel
 
 BOUND = "held_out_elbo"
@@ -22,14 +23,17 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
 
     `held_out_` before `elbo` (the bound), `standard_error`, `kl` (its part in the bound), `prior`,
     `baseline`, `tax` and `tax_standard_error` (the bound less the baseline, paired by document),
-    all in nats per token, and `bits_per_byte`. Every look has the same draws.
+    all in nats per token, and `bits_per_byte`. Every look has the same draws. Of a model that
+    observes more than tokens `elbo` is of the tokens alone, and `elbo_per_document` of all that it
+    observes together, nats per document. With sites that documents share there is no `prior`.
     """
     if not len(rows):
         return {}
+    shared = isinstance(svi.shared, SharedNormal)
     report = evaluate(
         svi.model,
         rows,
-        ("elbo:4", "prior:4"),
+        ("elbo:4",) if shared else ("elbo:4", "prior:4"),
         guide=svi.guide,
         fast=svi.fast,
         baseline=baseline,
@@ -40,6 +44,8 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
     elbo = report["elbo"]
     found = {f"held_out_{name}": one.nats_per_token for name, one in report.figures.items()}
     found["held_out_standard_error"] = elbo.standard_error
+    if elbo.observed != ("tokens",):
+        found["held_out_elbo_per_document"] = elbo.nats_per_document
     if baseline is not None:
         tax = taxes(report)["elbo"]
         found["held_out_tax"] = tax.nats_per_token
@@ -54,9 +60,14 @@ def in_words(line: dict[str, Any]) -> str:
     text = f"step {line['step']}: held-out bound {line[BOUND]:.3f}"
     if "held_out_standard_error" in line:
         text += f" ± {line['held_out_standard_error']:.3f}"
-    text += f" (KL {line['held_out_kl']:.3f}), prior {line['held_out_prior']:.3f}"
+    text += f" (KL {line['held_out_kl']:.3f})"
+    if "held_out_prior" in line:
+        text += f", prior {line['held_out_prior']:.3f}"
     if "held_out_baseline" in line:
         text += f", without latents {line['held_out_baseline']:.3f}"
     if "held_out_tax_standard_error" in line:
         text += f", tax {line['held_out_tax']:+.3f} ± {line['held_out_tax_standard_error']:.3f}"
-    return text + " nats/token"
+    text += " nats/token"
+    if "held_out_elbo_per_document" in line:
+        text += f"; all sites {line['held_out_elbo_per_document']:.2f} nats/document"
+    return text

@@ -18,7 +18,7 @@ from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.options import checked
 from ltm_pyro.runs import checkpoint, folder
-from ltm_pyro.runs.build import named_decoder, named_guide, named_prior
+from ltm_pyro.runs.build import named_decoder, named_guide, named_model, named_prior
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.config_json import to_dict
 from ltm_pyro.runs.lock import alone, is_held
@@ -62,11 +62,6 @@ def save(
             then holds what it held.
         NotFinite: for weights that are not.
     """
-    if type(model) is not LatentThoughtModel:
-        raise InputError(
-            f"model is a {type(model).__name__}, with a program of its own that no configuration "
-            "names: keep its weights with torch.save(model.state_dict(), ...)"
-        )
     if svi is not None and svi.model is not model:
         raise InputError("svi trains another model than the one that is to be saved")
     if svi is not None and (svi.warm is not None or svi.memory is not None):
@@ -137,8 +132,10 @@ def _settle(out: Path) -> None:
 def _config(model: LatentThoughtModel, svi: DualRateSVI | None) -> Config:
     """The configuration of a run of this model so far."""
     named: dict[str, Any] = {
-        "prior": named_prior(model.prior), "decoder": named_decoder(model.decoder)
-    }  # fmt: skip
+        "model": named_model(model),
+        "prior": named_prior(model.prior),
+        "decoder": named_decoder(model.decoder),
+    }
     config = model.config.replace(**named, warm=None, callbacks=())
     training: dict[str, Any] = {"steps": 0, "speak": 0.0, "baseline": False}
     if svi is not None:

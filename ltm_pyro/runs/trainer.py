@@ -19,7 +19,7 @@ from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
 from ltm_pyro.models.size import out_of_memory
 from ltm_pyro.runs import checkpoint, folder
-from ltm_pyro.runs.build import build_callback, build_guide, build_model
+from ltm_pyro.runs.build import build_callback, build_guide, build_model, covering_shared
 from ltm_pyro.runs.callbacks import Callback, Looks, standard
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.checks import (
@@ -95,6 +95,8 @@ class Trainer:
         if start is not None:
             grow(model, config, start)
         guide = build_guide(config.guide, model, seed)
+        some = corpus.train[:2].to(self.place)
+        guide = covering_shared(config.guide, guide, model, some, config.data)
         check_density(config, guide)
         try_guide(config, model, guide, corpus.train[:1].to(self.place))
         self.svi = SpeakThenThink(

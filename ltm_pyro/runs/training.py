@@ -55,7 +55,8 @@ def train(
     check_folder(out, resume, overwrite)
     if corpus is None:
         corpus = load_data(config)
-    if resume and read_config(out)[0].data.columns != corpus.columns:
+    before = read_config(out)[0].data if resume else None
+    if before and (before.columns, before.numbers) != (corpus.columns, corpus.numbers):
         raise InputError(
             f"{out} was trained with other columns, or other values of them, than {corpus.name} "
             "has here: resume with ltm.load_data(config) of the run's own configuration"
@@ -118,6 +119,7 @@ def as_read(config: Config, corpus: Corpus) -> Data:
         source=corpus.source or corpus.name,
         layout=corpus.layout,
         columns=corpus.columns,
+        numbers=corpus.numbers,
         tokenizer=data.tokenizer or config.data.tokenizer,
     )
 

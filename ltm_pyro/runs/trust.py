@@ -17,19 +17,21 @@ from torch.optim import Optimizer
 from ltm_pyro.config import Config, Data, Named
 from ltm_pyro.errors import InputError, Notice
 from ltm_pyro.guides import Guide
+from ltm_pyro.models import TextModel
 from ltm_pyro.models.decoders.base import Decoder
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.names import imported, loaded
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.record import place_of
 
-KINDS = (Prior, Guide, Decoder, Callback, Optimizer)
+KINDS = (TextModel, Prior, Guide, Decoder, Callback, Optimizer)
 EMBEDDED = "python-docs"
 
 
 def outside(config: Config) -> dict[str, str]:
     """The names of code outside the library in a configuration, and what each is there."""
     parts: dict[str, Any] = {
+        "model": config.model,
         "decoder": config.decoder,
         "prior": config.prior,
         "guide": config.guide,
