@@ -35,9 +35,9 @@ PLAIN = "latent-thought-model"
 class Architecture:
     """The sizes of a decoder p(x | z), whichever it is.
 
-    `length` is the number of tokens in a row, `begin` the id of the token every row starts from.
-    `heads` are those of the attention to thoughts, and of a Transformer to text; `window` is the
-    number of input tokens a position may attend to (itself included), where a decoder has one.
+    `length` counts a row's tokens, `begin` is the id of the token it starts from, `heads` are those
+    of the attention to thoughts, and of a Transformer to text, `window` counts the input tokens a
+    position may attend to (itself included), where a decoder has one.
     """
 
     vocabulary: Count
@@ -106,8 +106,7 @@ class Data:
         source: "python-docs" (embedded), a file or folder, or a Hugging Face data set; or several.
         fields, separator, delimiter, subset, streaming, limit: as in `documents.read_documents`.
         layout: "document" or "packed"; see `ltm_pyro.Corpus`.
-        tokenizer: a `tokenizer.json`, or a name on the hub. Not given: byte-level BPE of
-            `vocabulary` tokens is trained on the training documents.
+        tokenizer: a file or a name on the hub; not given, one is trained on the training documents.
         columns: names of the columns that documents keep, with the values that are known, () for
             those of the training documents; names alone will do. A column is a field of a record;
             `folder` for files in folders, `module` for "python-docs".
@@ -195,10 +194,11 @@ class Slow:
     The rate rises linearly over `warmup` iterations, then falls along a cosine to `lr * final`.
     Gradients are of nats per token, clipped to norm `clip`; `accumulate` cuts a batch into that
     many parts whose gradients are summed. `precision`, `compile` and `recompute` are as in `Fast`;
-    the weights themselves are fp32. `decay` is weight decay on matrices; AdamW's betas are 0.9 and
-    0.95, as in the paper, unless `options` says otherwise. With `importance` K above 1 the step
-    ascends the bound that `iwae:K` reports, not the ELBO. `shared_lr` is the rate of what guides
-    share between documents, on the same schedule and without decay; `lr` if it is not given.
+    the weights are fp32. `decay` is weight decay on matrices; AdamW's betas are 0.9 and 0.95, as in
+    the paper, unless `options` says otherwise. With `importance` K above 1 the step ascends the
+    bound that `iwae:K` reports, not the ELBO. `shared_lr` is the rate of what guides
+    share between documents, without decay, `thoughts_lr` that of weights that read thoughts
+    (`Decoder.hearing`); `lr` if not given.
     """
 
     steps: Count = 1
@@ -215,6 +215,7 @@ class Slow:
     optimizer: Any = "AdamW"
     options: Mapping[str, Any] = field(default_factory=dict)
     shared_lr: NotNegative | None = None
+    thoughts_lr: NotNegative | None = None
 
     def __post_init__(self) -> None:
         take_fields(self)
@@ -320,10 +321,8 @@ class Config:
         take_fields(self)
         thoughts, layers = self.thoughts.layers, self.architecture.layers
         if thoughts != layers:
-            raise InputError(
-                f"thoughts for {thoughts} layers, but the decoder has {layers}: each layer attends "
-                "to its own"
-            )
+            told = f"thoughts for {thoughts} layers, but the decoder has {layers}"
+            raise InputError(f"{told}: each layer attends to its own")
 
     def replace(self, **changes: Any) -> "Config":
         """A copy with some parts exchanged."""

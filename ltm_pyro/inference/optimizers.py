@@ -125,6 +125,7 @@ def take_step(optimizer: torch.optim.Optimizer, named: Any) -> None:
 def slow_groups(model: nn.Module, shared: nn.Module | None, slow: Slow) -> list[dict[str, Any]]:
     """What the slow step trains, in groups: matrices, which decay, and all others.
 
+    Weights that read thoughts stand apart where these have a rate of their own (`thoughts_lr`).
     What guides share stands apart where it has a rate of its own, `base`, or where it is a guide of
     sites (`undecayed`), which weight decay would pull away from the posterior.
     """
@@ -134,12 +135,20 @@ def slow_groups(model: nn.Module, shared: nn.Module | None, slow: Slow) -> list[
         apart = [p for p in shared.parameters() if p.requires_grad]
         together = list(model.parameters())
     trained = [p for p in together if p.requires_grad]
+    decoder: Any = getattr(model, "decoder", None)
+    hearing = () if slow.thoughts_lr is None else decoder.hearing()
+    heard = [p for p in trained if any(p is one for one in hearing)]
+    trained = [p for p in trained if not any(p is one for one in hearing)]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": slow.decay}
     ]
     others = [p for p in trained if p.dim() < 2]
     if others:
         groups.append({"params": others, "weight_decay": 0.0})
+    for some, decay in (([p for p in heard if p.dim() >= 2], slow.decay),
+                        ([p for p in heard if p.dim() < 2], 0.0)):  # fmt: skip
+        if some:
+            groups.append({"params": some, "weight_decay": decay, "base": slow.thoughts_lr})
     if apart:
         base = slow.lr if slow.shared_lr is None else slow.shared_lr
         groups.append({"params": apart, "weight_decay": 0.0, "base": base})

@@ -81,6 +81,19 @@ class Decoder(nn.Module, ABC):
             "begins where hidden(h, z) is hidden(h, None) for every z"
         )
 
+    def hearing(self) -> list[Tensor]:
+        """The parameters that serve to read z alone, and may have a rate of their own.
+
+        Raises:
+            InputError: for a class that does not say which.
+        """
+        if self.thoughts is None:
+            return []
+        raise InputError(
+            f"{type(self).__name__} does not say which of its weights read thoughts, so these have "
+            "no rate of their own: give it a method hearing(), or leave out slow.thoughts_lr"
+        )
+
     def forward(self, tokens: Tensor, z: Tensor | None = None) -> Tensor:
         """Token ids (B, N) and thoughts (B, L, S, E) -> hidden states (B, N, D)."""
         return self.hidden(self.read(tokens), z)

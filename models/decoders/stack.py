@@ -156,6 +156,14 @@ class Stack(Decoder):
         for i in range(len(self.layers)):
             self._layer(i).thought.silence()
 
+    def hearing(self) -> list[Tensor]:
+        """The weights of the attention to thoughts and of its norm, in every layer."""
+        if self.thoughts is None:
+            return []
+        layers = [self._layer(i) for i in range(len(self.layers))]
+        parts = [part for layer in layers for part in (layer.thought, layer.thought_norm)]
+        return [p for part in parts for p in part.parameters()]
+
     def start(self, z: Tensor | None, rows: int, rewinds: int = 0) -> State:
         """Before the first token; keys and values of the thoughts are made once."""
         known: list[tuple[Tensor, ...]] = []

@@ -119,3 +119,21 @@ def test_what_cannot_be_is_told(model, rows):
 
     with pytest.raises(InputError, match="cannot be grown thoughts on"):  # a class without its own
         Decoder.silence(model.decoder)
+    with pytest.raises(InputError, match=r"no rate of their own: give it a method hearing\(\)"):
+        Decoder.hearing(model.decoder)
+
+
+@pytest.mark.parametrize("decoder", ["transformer", "lstm", "gated-linear"])
+def test_weights_that_read_thoughts_have_a_rate_of_their_own(config, decoder, rows):
+    """They are those that a decoder without thoughts has no use for; at rate 0 they stay."""
+    model = strong(LatentThoughtModel(config.replace(decoder=Named(decoder))))
+    likelihood(model, rows, None).sum().backward()
+    unused = {name for name, p in model.decoder.named_parameters() if p.grad is None}
+    before = {name: p.detach().clone() for name, p in model.decoder.named_parameters()}
+    hearing = {id(p) for p in model.decoder.hearing()}
+    assert unused == {name for name, p in model.decoder.named_parameters() if id(p) in hearing}
+    slow = Slow(lr=1e-2, warmup=1, decay=0.0, thoughts_lr=0.0)
+    DualRateSVI(model, MeanField, FAST, slow).step(rows, 10)
+    moved = {n for n, p in model.decoder.named_parameters() if not torch.equal(p, before[n])}
+    assert unused
+    assert moved == set(before) - unused
