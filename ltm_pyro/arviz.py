@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ltm_pyro import __version__
+from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError, Notice
 from ltm_pyro.inference.posterior import AT_ONCE, Posterior, pieces
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import (
+    UNOBSERVED,
     at,
     draw_latents,
     draw_values,
@@ -24,10 +26,12 @@ from ltm_pyro.programs.densities import (
     needs_thoughts,
     prior_of,
     site_scores,
+    with_known,
     with_particles,
 )
 from ltm_pyro.programs.handlers import is_thoughts
 from ltm_pyro.programs.reading import Sites
+from ltm_pyro.programs.scores import sites as trace_sites
 from ltm_pyro.seeds import Stream, seeded
 
 if TYPE_CHECKING:
@@ -59,19 +63,22 @@ def to_datatree(
     group but `observed_data` has the dimensions chain and draw, and then:
 
     - `posterior`: `z`, (document, layer, slot, dim), the draws of `posterior.sample(draws, seed)`;
-      other latent sites beside it, on their own supports, discrete ones drawn from p(k | z, x).
-    - `prior`: `z`, the same shape, draws from p(z).
+      other latent sites beside it, on their own supports, discrete ones drawn from p(k | z, x), or
+      as they are known; sites that all documents share without the dimension document.
+    - `prior`: `z`, the same shape, draws from p(z), and the other continuous sites.
     - `posterior_predictive`: `tokens`, (document, position), one text for each z of the posterior,
       with as many tokens as the row has.
     - `log_likelihood`, where it is asked for: `tokens`, (document), log p(x_d | z_d) of the whole
       row, nats; other observed sites stand beside it under their names.
     - `sample_stats`: `log_prior` and `log_q`, (document), log p(z_d) and log q(z_d), nats.
     - `observed_data`: `tokens`, (document, position); `lengths`, and with a tokenizer `text`,
-      (document).
+      (document); what else the model observes, nan where it is missing.
 
     Tokens are -1 at padding. `document` counts the rows of `posterior.rows`; the coordinate
-    `source_document` tells which document a row was cut from. The root's attributes tell how the
-    tree was made. `tree.to_netcdf(path)` saves it, `xarray.open_datatree(path)` reads it.
+    `source_document` tells which document a row was cut from. Each column of the rows is a
+    coordinate too, by the names of its values where the model's configuration has them. The root's
+    attributes tell how the tree was made. `tree.to_netcdf(path)` saves it, and
+    `xarray.open_datatree(path)` reads it.
 
     Leave-one-out cross-validation (`arviz_stats.loo`, `loo_approximate_posterior`) is not valid
     here: z_d was fitted to x_d, and with x_d left out nothing else tells of it. So its input stays
@@ -101,22 +108,22 @@ def to_datatree(
     groups: dict[str, dict[str, Any]] = {}
     chunks = range(len(posterior.chunks))
     sites = Sites.of(model, rows)
-    if shared := list(sites.of_kind("shared")):
-        raise InputError(
-            f"{', '.join(shared)} stand outside the plate of documents, and have no place in a "
-            "tree of documents: posterior.sites(draws) has them"
-        )
+    shared = sites.of_kind("shared")
     parts = [_chunk(posterior, i, draws, seed, posterior_predictive, sites) for i in chunks]
     if log_likelihood:
         warnings.warn(Notice(f"log_likelihood: {NO_LOO}"), stacklevel=4)
     for group, name in parts[0]:
         if group == "log_likelihood" and not log_likelihood:
             continue
-        values = torch.cat([part[group, name] for part in parts], 1).numpy()
+        if name in shared:  # the same in all chunks
+            values = parts[0][group, name].reshape(draws, *shared[name].shape).numpy()
+        else:
+            values = torch.cat([part[group, name] for part in parts], 1).numpy()
         groups.setdefault(group, {})[name] = values[None]  # one chain
     tokens, lengths = rows.tokens.masked_fill(~rows.mask, -1).cpu(), rows.lengths.cpu()
     source = rows.document.cpu().numpy()
     groups["observed_data"] = {"tokens": tokens.numpy(), "lengths": lengths.numpy()}
+    groups["observed_data"] |= _observed(model, rows) if sites.beyond_thoughts else {}
     if tokenizer is not None:
         texts = [tokenizer.decode(row[:n].tolist()) for row, n in zip(tokens, lengths, strict=True)]
         texts = [text.replace("\0", "\ufffd") for text in texts]  # netCDF stops at a null
@@ -138,15 +145,52 @@ def to_datatree(
     }
     attrs = {"/": about} | ({"log_likelihood": {"note": NO_LOO}} if log_likelihood else {})
     dims = DIMS | {
-        site.name: ["document", *(f"{site.name}_dim_{i}" for i in range(len(site.shape)))]
+        site.name.removesuffix("_observed").removesuffix(UNOBSERVED): [
+            *(["document"] if site.kind != "shared" else []),
+            *(f"{site.name}_dim_{i}" for i in range(len(site.shape))),
+        ]
         for site in sites
         if not (is_thoughts(site.name) or site.name == "tokens")
     }
     tree = arviz_base.from_dict(groups, dims=dims, index_origin=0, attrs=attrs)
+    columns = _columns(model, rows)
     for node in tree.children.values():
-        node.dataset = node.to_dataset().assign_coords(source_document=("document", source))
+        held = node.to_dataset()
+        named = {name: one for name, one in columns.items() if name not in held.data_vars}
+        named = named if "document" in held.dims else {}
+        node.dataset = held.assign_coords(source_document=("document", source), **named)
         node.attrs.pop("created_at", None)  # the same seed makes the same tree
     return tree
+
+
+def _observed(model: Any, rows: Rows) -> dict[str, Any]:
+    """What a model observes beside the tokens, (document, ...) each, nan where it is missing."""
+    with seeded(0):
+        nodes = trace_sites(poutine.trace(model).get_trace(rows))
+    found = {}
+    for name, node in nodes.items():
+        if node["is_observed"] and name != "tokens":
+            value = node["value"].double().cpu()
+            mask = torch.as_tensor(True if node["mask"] is None else node["mask"]).cpu()
+            if value.shape[:1] == (len(rows),):
+                known = mask.expand(len(rows)).reshape(-1, *[1] * (value.dim() - 1))
+                value = value.masked_fill(~known, np.nan)
+                found[name.removesuffix("_observed")] = value.numpy()
+    return found
+
+
+def _columns(model: Any, rows: Rows) -> dict[str, Any]:
+    """Coordinates of documents: what their columns hold, by name where the values have names."""
+    config, found = getattr(model, "config", None), {}
+    known = {} if config is None else config.data.columns
+    for name, column in rows.columns.items():
+        if column.dim() == 1 and name not in ("document", "source_document"):
+            values: Any = column.cpu().numpy()
+            if known.get(name):
+                names = (*known[name], "")  # -1, a missing one, is the last
+                values = np.array([names[code] for code in values.tolist()], dtype=object)
+            found[name] = ("document", values)
+    return found
 
 
 def _chunk(
@@ -154,16 +198,21 @@ def _chunk(
 ) -> dict[Key, Tensor]:
     """(draws, documents of chunk i, ...) of each variable, on the CPU."""
     model, (guide, rows) = posterior.model, posterior.chunks[i]
-    prior = with_particles(prior_of(model), draws)
     noise, parts = posterior.noise(rows, seed), []
     for n in pieces(draws):
         with noise.draw():
             parts.append(draw_latents(guide, rows, n))
     latents = {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
-    with posterior.noise(rows, seed, Stream.DATATREE_PRIOR).draw():
-        drawn = prior(rows)
     z = joined(model, latents, rows)
-    found = {("posterior", "z"): [z], ("prior", "z"): [drawn]}
+    found = {("posterior", "z"): [z]}
+    with posterior.noise(rows, seed, Stream.DATATREE_PRIOR).draw():
+        if sites.beyond_thoughts:
+            before = draw_latents(prior_of(model), rows, draws)
+            found["prior", "z"] = [joined(model, before, rows)]
+            own = {s: sites.all[s].image(u) for s, u in before.items() if not is_thoughts(s)}
+            found |= {("prior", site): [value] for site, value in own.items()}
+        else:
+            found["prior", "z"] = [with_particles(prior_of(model), draws)(rows)]
     scored = model.having_read(rows)
     of_sites = posterior.noise(rows, seed, Stream.DATATREE_SITES)
     for start in range(0, draws, AT_ONCE):  # bounds the memory
@@ -181,7 +230,8 @@ def _chunk(
             with of_sites.tensors():
                 values = draw_values(model, some, rows)
             own = {s: sites.all[s].image(u) for s, u in some.items() if not is_thoughts(s)}
-            new |= {("posterior", site): value for site, value in (own | values).items()}
+            named = own | with_known(model, values, rows)
+            new |= {("posterior", site): value for site, value in named.items()}
         if write:
             free = at(poutine.uncondition(model), {**some, **values})
             with seeded(seed, Stream.DATATREE_TEXT, i, start):

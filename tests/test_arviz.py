@@ -1,5 +1,6 @@
 """The tree's groups, dimensions and numbers; netCDF; what ArviZ makes of it."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -26,6 +27,7 @@ from ltm_pyro.programs.densities import log_weights
 from .exact import exact_guide, linear_gaussian, no_fit, tiny_decoder
 from .inference.test_shared_sites import grouped
 from .programs.models_of_many_sites import many_sites
+from .runs.programs import Labelled
 
 DRAWS = 9  # more than are scored at once
 
@@ -291,10 +293,46 @@ def test_every_site_has_its_place():
     with torch.no_grad(), posterior.noise(rows, posterior.seed).draw():
         expected = log_weights(model, guide, rows, 5)
     np.testing.assert_allclose(weights[0], expected, rtol=1e-4, atol=1e-4)
-    model, rows = grouped(sizes=(1, 1, 1))
+    assert tree["posterior"].coords["speed"].dims == ("document",)  # a column of the rows
+    observed = tree["observed_data"]
+    assert observed["label"].isnull().values.tolist() == [False, False, False, True]
+    np.testing.assert_array_equal(observed["speed"], rows.columns["speed"])
+    assert set(tree["prior"].data_vars) == {"z", "pace"}
+
+
+def test_sites_that_documents_share_have_dimensions_of_their_own():
+    """Their draws have the mean and spread of their guide, whatever chunk of documents."""
+    model, rows = grouped(sizes=(1, 2, 1))
     guide = Hierarchical.of(model, rows=rows)
-    with pytest.raises(InputError, match="mu stand outside the plate"):
-        ltm.to_datatree(infer(model, rows, guide, Fast(steps=0)), draws=2)
+    with torch.no_grad():
+        guide.keywords["shared"].loc[0].fill_(3.0)
+    posterior = infer(model, rows, guide, Fast(steps=0), chunk=2)
+    tree = ltm.to_datatree(posterior, draws=400, posterior_predictive=False)
+    mean, spread = guide.keywords["shared"].summary()["mu"]
+    mu = tree["posterior"]["mu"]
+    assert "document" not in mu.dims
+    assert mu.shape == (1, 400, *mean.shape)
+    error = spread.numpy() / 20
+    assert (abs(mu.values[0].mean(0) - mean.numpy()) < 5 * error).all()
+    low, high = guide.keywords["shared"].quantiles(0.025, 0.975)["mu"]
+    inside = (low.numpy() < mu.values[0]) & (mu.values[0] < high.numpy())
+    share = inside.mean()
+    assert abs(share - 0.95) < 4 * (0.95 * 0.05 / inside.size) ** 0.5
+
+
+def test_a_label_is_as_it_is_known_and_drawn_where_it_is_not(config, rows):
+    code = torch.arange(len(rows)) % 3 - 1
+    rows = dataclasses.replace(rows, columns={"topic": code})
+    model = Labelled(config, {"topic": ("sea", "wood")})
+    posterior = infer(model, rows, MeanField, Fast(steps=1))
+    label = posterior.sites(30)["topic"]
+    assert (label[:, code >= 0] == code[code >= 0]).all()
+    assert len(label[:, code < 0].unique()) > 1
+    tree = ltm.to_datatree(posterior, draws=30, posterior_predictive=False)
+    drawn = tree["posterior"]["topic"].values[0]
+    np.testing.assert_array_equal(drawn[:, code >= 0], label[:, code >= 0])
+    seen = tree["observed_data"]["topic"]
+    np.testing.assert_array_equal(seen, np.where(code < 0, np.nan, code))
 
 
 def test_draws_of_a_discrete_site_are_all_fresh():

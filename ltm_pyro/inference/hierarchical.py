@@ -77,8 +77,24 @@ class SharedNormal(nn.Module):
         middle, spread = self.get_buffer(f"middle_{i}"), self.get_buffer(f"spread_{i}")
         return middle + spread * self.loc[i], spread * self.log_scale[i].exp()
 
+    @torch.no_grad()
+    def quantiles(self, *shares: float) -> dict[str, Tensor]:
+        """Quantiles of each number of each site, on its own support: (shares, *site), by name.
+
+        `quantiles(0.025, 0.5, 0.975)` are a 95 % interval and the median. Of sites whose numbers
+        are bound together (a simplex, an ordered vector) they are images of those on the reals.
+        """
+        found = {}
+        for i, (name, site) in enumerate(self.sites.items()):
+            mean, sd = self.moments(i)
+            at = torch.tensor(shares, dtype=torch.float64)
+            z = torch.special.ndtri(at).to(mean).reshape(-1, *[1] * mean.dim())
+            values = mean + sd * z
+            found[name] = values if site.image is None else site.image(values)
+        return found
+
     def summary(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and standard deviation of each site, on the reals, by name."""
+        """Mean and standard deviation of each site, on the reals, by name; see `quantiles`."""
         pairs = zip(self.sites, map(self.moments, range(len(self.sites))), strict=True)
         return {name: (mean.detach(), sd.detach()) for name, (mean, sd) in pairs}
 

@@ -19,7 +19,7 @@ from ltm_pyro.inference.covering import Covering
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
-from ltm_pyro.programs.densities import draw_latents, draw_values
+from ltm_pyro.programs.densities import draw_latents, draw_values, with_known
 from ltm_pyro.programs.elbo import ElboTerms, elbo_terms, sample_thoughts
 from ltm_pyro.programs.proper import check_proper
 from ltm_pyro.programs.reading import Sites
@@ -70,8 +70,9 @@ class Posterior:
     def sites(self, draws: Count = 1, seed: Whole | None = None) -> dict[str, Tensor]:
         """Draws of every latent site of the model, (draws, documents, *event) each, by name.
 
-        Each is on its own support; discrete sites are drawn from p(k | z, x). A site outside the
-        plate of documents has its own plates in place of documents, of one size at least.
+        Each is on its own support; discrete sites are drawn from p(k | z, x), and where a value is
+        known (`obs_mask`) it is that one. A site outside the plate of documents has its own plates
+        in place of documents, of one size at least.
         """
         found: dict[str, list[Tensor]] = {}
         known = Sites.of(self.model, self.rows).all
@@ -84,7 +85,7 @@ class Posterior:
                 with noise.tensors():
                     values = draw_values(self.model, latents, rows)
                 images = {s: known[s].image(u) if s in known else u for s, u in latents.items()}
-                drawn.append({**images, **values})
+                drawn.append({**images, **with_known(self.model, values, rows)})
             for site in drawn[0]:
                 found.setdefault(site, []).append(torch.cat([part[site] for part in drawn]))
         shared = {name for name in found if name in known and known[name].kind == "shared"}

@@ -27,6 +27,8 @@ from ltm_pyro.programs.scores import (
     sites,
 )
 
+UNOBSERVED = "_unobserved"
+"""How Pyro ends the name of the part of a site under `obs_mask` that is not known."""
 Latents = dict[str, Tensor]
 Program = Callable[[Rows], Any]
 
@@ -96,6 +98,28 @@ def draw_values(model: Program, latents: Latents, batch: Rows) -> Latents:
     return draw_discrete(
         trace, torch.rand(_particles(latents), len(batch)).to(batch.lengths.device)
     )
+
+
+def with_known(model: Program, values: Latents, batch: Rows) -> Latents:
+    """Values of discrete sites, those of a site under `obs_mask` joined with what is known of it.
+
+    Of `label_unobserved` and what the model observes of it, `label_observed`, this makes `label`:
+    the known value where there is one.
+    """
+    partly = [name for name in values if name.endswith(UNOBSERVED)]
+    if not partly:
+        return values
+    with torch.no_grad(), seeds.seeded(0):
+        nodes = sites(poutine.trace(drawing(model, 1)).get_trace(batch))
+    found = {}
+    for name, value in values.items():
+        whole = name.removesuffix(UNOBSERVED)
+        seen = nodes.get(f"{whole}_observed") if name in partly else None
+        if seen is None:
+            found[name] = value
+        else:
+            found[whole] = torch.where(seen["mask"], seen["value"].to(value), value)
+    return found
 
 
 def simulate(
