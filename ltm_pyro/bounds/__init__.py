@@ -12,6 +12,7 @@ from ltm_pyro.bounds.compare import compare
 from ltm_pyro.bounds.estimate import BOUNDS
 from ltm_pyro.bounds.evaluation import evaluate
 from ltm_pyro.bounds.figures import Figure
+from ltm_pyro.bounds.given_text import GivenText, given_text
 from ltm_pyro.bounds.report import Report, differences, paired_difference
 from ltm_pyro.bounds.sandwich import Sandwich, sandwich
 from ltm_pyro.bounds.tax import Tax, taxes
@@ -20,6 +21,7 @@ __all__ = [
     "BOUNDS",
     "Certificate",
     "Figure",
+    "GivenText",
     "Report",
     "Sandwich",
     "Tax",
@@ -27,6 +29,7 @@ __all__ = [
     "compare",
     "differences",
     "evaluate",
+    "given_text",
     "paired_difference",
     "sandwich",
     "taxes",

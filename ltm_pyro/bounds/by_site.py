@@ -1,8 +1,33 @@
 """The table of figures of models that observe more than tokens."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
+
+from ltm_pyro.bounds.figures import ratio_error
+
+
+def unfitted(figures: Mapping[str, Any]) -> str:
+    """Says in words where a fitted guide's bound lies above that of the prior; else nothing.
+
+    Thoughts from the prior are a guide too, that nobody fitted, so a loop that ends above it does
+    harm, and what it gives is loose.
+    """
+    names = (figures.get("elbo"), figures.get("prior"))
+    if None in names or not all(np.isfinite(figure.nats).all() for figure in names):
+        return ""
+    elbo, prior = names
+    gap = elbo.nats - prior.nats
+    error = ratio_error(gap, np.ones_like(gap), elbo.block)
+    if not gap.mean() > 2 * error:
+        return ""
+    return (
+        f"elbo lies {gap.mean():.3f} ± {error:.3f} nats/document above prior: the fitted guide is "
+        "worse than none, so the bound is loose; take a loop that suits the model (a lower "
+        "fast.lr, more fast.steps, particles), and compare models by the lower of their bounds"
+    )
 
 
 def table_by_site(figures: Iterable[Any]) -> str:
@@ -14,7 +39,12 @@ def table_by_site(figures: Iterable[Any]) -> str:
             f"{figure.seconds:>9.1f}  {figure.protocol}; of {', '.join(figure.observed)}"
         )
         for name, part in figure.parts.items():
-            lines.append(f"  {name:<12}{part.mean():>14.4f}")
+            known = figure.known.get(name, figure.documents)
+            missing = "" if known == figure.documents else (
+                f"           known of {known} of {figure.documents} documents"
+                + (f", {part.sum() / known:.4f} in each" if known else "")
+            )  # fmt: skip
+            lines.append(f"  {name:<12}{part.mean():>14.4f}{missing}")
         if not math.isnan(figure.nats_per_token) and figure.observed != ("tokens",):
             lines.append(
                 f"  {'tokens alone':<12}{figure.nats_per_token:>14.4f}{figure.standard_error:>9.4f}"

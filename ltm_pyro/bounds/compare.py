@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from ltm_pyro.bounds.by_site import unfitted
 from ltm_pyro.bounds.figures import interval
 from ltm_pyro.bounds.report import Report, paired_difference
 from ltm_pyro.errors import InputError, unknown
@@ -29,7 +30,9 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
     Returns:
         Columns, in nats per token of text: `nats_per_token` and its `standard_error`; `difference`
         to the best row, its `difference_error` (paired, document by document), and its
-        interval, `low` and `high`; and the figure's `protocol`. The intervals hold at once with
+        interval, `low` and `high`; what says that the bound is `loose`, in words, "" where nothing
+        does (bad importance weights, a fitted guide that is worse than the prior, where the report
+        has `prior`); and the figure's `protocol`. The intervals hold at once with
         95 %, whichever model is the best (Bonferroni over all pairs): where one holds zero, the
         documents do not tell the two models apart.
 
@@ -72,6 +75,8 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
                 "difference_error": error,
                 "low": low,
                 "high": high,
+                "loose": figure.weights
+                or (unfitted(reports[name].figures) if by == "elbo" else ""),
                 "protocol": figure.protocol,
             }
         )

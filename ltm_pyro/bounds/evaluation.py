@@ -32,7 +32,7 @@ from ltm_pyro.models.priors import Prior
 from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.elbo import check_weights
 from ltm_pyro.programs.proper import check_prior_proper
-from ltm_pyro.programs.reading import Sites
+from ltm_pyro.programs.reading import Sites, known_of, warn_of_cut_documents
 from ltm_pyro.seeds import Stream, derive
 
 Scored = dict[str, list[tuple[Estimate, float]]]
@@ -95,6 +95,7 @@ def evaluate(
                 f"{name}: the model samples {', '.join(shared)} once for all documents, and this "
                 f"figure has no draws of their guide: choose of {', '.join(WITH_SHARED)}"
             )
+    warn_of_cut_documents(sites, rows, type(model).__name__)
     chosen = repeated_rows(len(rows), repeat, seed)
     times = rounds(len(chosen))
     device = next(model.parameters()).device
@@ -119,6 +120,13 @@ def evaluate(
         # What is exact, or no bound, has no error that repetitions would show.
         drawn = [n for n, ((one, _), *_) in first.items() if one.draws and one.is_bound]
         repeated = [score(drawn, again, derive(seed, Stream.REPETITION, i)) for i in range(times)]
+    known: dict[str, int] = {}
+    if observed != ("tokens",):
+        seen = [known_of(model, part) for part in parts]
+        known = {
+            site: int((by_document(torch.cat([one[site] for one in seen]), rows) > 0).sum())
+            for site in seen[0]
+        }
     figures = {}
     prior = getattr(model, "prior", None)
     constant = prior.constant_error() if isinstance(prior, Prior) else 0.0
@@ -132,7 +140,7 @@ def evaluate(
             figure = dataclasses.replace(figure, constant_error=constant * len(rows))
         if shared and label != "baseline":
             figure = _of_shared(figure, estimates, others, chosen, shared)
-        figures[label] = figure
+        figures[label] = dataclasses.replace(figure, known=known)
     return Report(figures)
 
 

@@ -45,6 +45,8 @@ class Figure:
             figures a token, their errors and perplexity are of the tokens alone, as far as `parts`
             tell them (KL and the tokens' own part, still a bound), else nan; the whole is given in
             nats per document.
+        known: in how many documents each of the others is not missing. Its part is their sum over
+            all documents, of what q has seen: no score of it given the text (`given_text`).
     """
 
     name: str
@@ -67,6 +69,7 @@ class Figure:
     ess: Array | None = None
     mean_perplexity: float | None = None
     observed: tuple[str, ...] = ("tokens",)
+    known: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def of_tokens(self) -> Array:
@@ -161,6 +164,7 @@ class Figure:
             "observed": list(self.observed),
             "document_error": finite(self.document_error),
             **{f"{k}_per_document": float(v.mean()) for k, v in self.parts.items()},
+            "known": dict(self.known),
         }  # fmt: skip
         return {
             **others,

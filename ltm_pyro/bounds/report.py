@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ltm_pyro.bounds.by_site import table_by_site
+from ltm_pyro.bounds.by_site import table_by_site, unfitted
 from ltm_pyro.bounds.figures import Figure, finite, interval, ratio_error
 
 
@@ -34,6 +34,10 @@ class Report:
         return paired_difference(self[worse], self[better], one_model=True)
 
     def __str__(self) -> str:
+        told = unfitted(self.figures)
+        return self._table() + (f"\n{told}" if told else "")
+
+    def _table(self) -> str:
         one = next(iter(self.figures.values()))
         if any(figure.observed != ("tokens",) for figure in self.figures.values()):
             return table_by_site(self.figures.values())

@@ -40,6 +40,7 @@ from ltm_pyro.models.decoders.computing import computing
 from ltm_pyro.options import Count, Whole, checked, taken
 from ltm_pyro.programs.elbo import assert_finite, bound_terms, frozen
 from ltm_pyro.programs.proper import check_prior_proper
+from ltm_pyro.programs.reading import warn_of_cut_documents
 from ltm_pyro.seeds import Noise, Stream, derive
 
 Callback = Callable[["DualRateSVI", StepReport], Any]
@@ -57,9 +58,8 @@ class DualRateSVI:
 
     Args:
         model: a Pyro model of text; its parameters (decoder, learned prior) are global ones.
-        guide: a guide class, or a `functools.partial` of one, called with
-            (thoughts, batch_size) for every batch. What a guide shares between documents
-            (`Guide.of`) is global, and trained with the model.
+        guide: a guide class, or a `functools.partial` of one, called with (thoughts, batch_size)
+            for every batch. What guides share (`Guide.of`) is global, trained with the model.
         fast: the fast loop.
         slow: the slow step.
         objective: the KL's weight over training; the ELBO unless given.
@@ -205,6 +205,7 @@ class DualRateSVI:
         """How the guide covers the model's sites; read once."""
         if self._covers is None or self._covers.make is not self.guide:
             self._covers = Covering(self.model, self.guide, rows)
+            warn_of_cut_documents(self._covers.sites, rows, type(self.model).__name__)
         return self._covers
 
     def _backward(

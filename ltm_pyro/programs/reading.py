@@ -1,6 +1,7 @@
 """What a model samples and observes, read from one trace of it; all else learns it from here."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torch.distributions.transforms import IndependentTransform
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
-from ltm_pyro.errors import InputError
+from ltm_pyro.errors import InputError, Notice
 from ltm_pyro.options import shown, taken
 from ltm_pyro.programs.densities import Program, at, drawing
 from ltm_pyro.programs.handlers import DOCUMENTS, OWN, is_enumerable, is_local, is_thoughts
@@ -148,6 +149,20 @@ def traced(program: Program, rows: Rows, whose: str) -> Any:
         return poutine.trace(program).get_trace(rows)
     except InputError as error:  # to which Pyro has added the shapes of all sites
         raise InputError(f"{whose}: {str(error).splitlines()[0]}") from None
+    except KeyError as error:
+        if not isinstance(error.args[0], str) or error.args[0] in rows.columns:
+            raise
+        raise InputError(
+            f"{whose} reads the column {error.args[0]!r}, and these rows have "
+            f"{', '.join(rows.columns) or 'none'}: name it in load_corpus(columns=[...]), or "
+            "numbers=[...] (--column, --number), or put it into Rows.columns"
+        ) from None
+    except IndexError as error:
+        raise InputError(
+            f"{whose}: {str(error).splitlines()[0]}; dimensions of particles and documents stand "
+            "before those of a value: write x[..., 0], and of a group's value mu[..., code], or "
+            "mu[..., code, :] of a vector"
+        ) from error
     except ValueError as error:
         if "inside plate" in str(error):
             raise InputError(
@@ -155,6 +170,32 @@ def traced(program: Program, rows: Rows, whose: str) -> Any:
                 "to the event: add .to_event(n) to the site's distribution"
             ) from None
         raise
+
+
+def known_of(model: Program, rows: Rows) -> dict[str, torch.Tensor]:
+    """Of which rows a model observes each of its sites beside `tokens`, (rows,) each."""
+    with torch.no_grad(), seeded(0):
+        nodes = sites(poutine.trace(drawing(model, 1)).get_trace(rows))
+    found = {}
+    for name, node in nodes.items():
+        if node["is_observed"] and name != "tokens":
+            mask = torch.as_tensor(True if node["mask"] is None else node["mask"])
+            found[name] = mask.reshape(-1).expand(len(rows)).cpu()
+    return found
+
+
+def warn_of_cut_documents(read: Sites, rows: AnyRows, whose: str) -> None:
+    """Warns of documents cut into rows, each of which would observe what is one document's."""
+    kinds = ("discrete", "observed")
+    more = [site.name for site in read if site.kind in kinds and site.name != "tokens"]
+    cut = len(rows) - len(rows.document.unique()) if more else 0
+    if cut:
+        told = (
+            f"{whose}: {cut:,} of {len(rows):,} rows go on with a document, and each of them has "
+            f"{', '.join(more)} once more: cut documents to a row (a larger length, or rows of "
+            "their beginnings), or the model is one of rows"
+        )
+        warnings.warn(Notice(told), stacklevel=4)
 
 
 def _site(node: Any, documents: int, whose: str) -> Site:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ltm_pyro import guides
-from ltm_pyro.config import PLAIN, Config, Data, Named, Thoughts
+from ltm_pyro.config import PLAIN, Config, Named, Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError, unknown
@@ -120,26 +120,16 @@ def check_named(config: Config) -> None:
 
 
 def covering_shared(
-    named: Named, make: MakeGuide, model: LatentThoughtModel, rows: AnyRows, data: Data
+    named: Named, make: MakeGuide, model: LatentThoughtModel, rows: AnyRows
 ) -> MakeGuide:
     """A guide that also covers the sites which the model samples once for all documents.
 
     It is the one that is given, of which it is the local part, or that itself, where there are no
     such sites, or it samples them. The rows are what the model is traced on.
-
-    Raises:
-        InputError: for a column that the model reads and the data do not keep.
     """
     if type(model) is LatentThoughtModel:
         return make
-    try:
-        shared = Sites.of(model, rows).of_kind("shared")
-    except KeyError as error:
-        raise InputError(
-            f"{type(model).__name__} reads the column {error}, and the data keep "
-            f"{', '.join(data.kept) or 'none'}: name it with --column, or with --number if it is "
-            "one (columns=..., numbers=... of load_corpus)"
-        ) from None
+    shared = Sites.of(model, rows).of_kind("shared")
     if not shared or (":" in named.name and _covers(model, make, rows)):
         return make
     return Hierarchical.of(model, rows=rows, local=make)

@@ -131,7 +131,7 @@ def load_own(path: Path, checkpoint: str = "last", device: str = "cpu") -> Run:
         model, baseline = build_model(config).to(place), None
         guide = build_guide(config.guide, model)
         some = rows_without_text(config).to(place)
-        guide = covering_shared(config.guide, guide, model, some, config.data)
+        guide = covering_shared(config.guide, guide, model, some)
     except InputError as error:
         raise explain(error, path, record) from None
     step, state = _weights_of(path, checkpoint)

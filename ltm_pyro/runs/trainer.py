@@ -96,7 +96,7 @@ class Trainer:
             grow(model, config, start)
         guide = build_guide(config.guide, model, seed)
         some = corpus.train[:2].to(self.place)
-        guide = covering_shared(config.guide, guide, model, some, config.data)
+        guide = covering_shared(config.guide, guide, model, some)
         check_density(config, guide)
         try_guide(config, model, guide, corpus.train[:1].to(self.place))
         self.svi = SpeakThenThink(

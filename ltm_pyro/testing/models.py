@@ -16,6 +16,7 @@ from ltm_pyro.inference.posterior import infer
 from ltm_pyro.options import shown
 from ltm_pyro.programs.densities import draw_latents, log_joint, prior_of
 from ltm_pyro.programs.elbo import elbo_terms
+from ltm_pyro.programs.handlers import is_thoughts
 from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Noise, derive, seeded
 from ltm_pyro.testing.solvable import SIGMAS, Checked, asked, expect, expect_registered
@@ -59,6 +60,7 @@ def check_model(
         made = guide or MeanField
         Covering(model, made, rows)
     done.passed.append(f"its sites can be handled: {', '.join(sites.all)}")
+    _returns(model, rows, sites)
     _padding(model, rows, seed)
     done.passed.append("what stands behind a row's length changes nothing")
     _alone(model, rows, seed)
@@ -90,6 +92,22 @@ def _joint(model: Any, latents: dict[str, Tensor], rows: Rows) -> Tensor:
         )
         expect(bool(torch.isfinite(term).all()), f"log {name} is not finite at draws of the prior")
     return torch.stack([prior, likelihood])
+
+
+def _returns(model: Any, rows: Rows, sites: Sites) -> None:
+    """What texts are generated from is what the model returns."""
+    thoughts = getattr(model, "thoughts", None)
+    if thoughts is None or not any(map(is_thoughts, sites.all)):
+        return
+    with torch.no_grad(), seeded(0):
+        returned = model(rows)
+    shape = tuple(returned.shape) if isinstance(returned, Tensor) else returned
+    expect(
+        isinstance(shape, tuple) and shape[-3:] == thoughts.shape,
+        f"forward returns {shape if isinstance(shape, tuple) else shown(shape)}: expected z, "
+        f"(documents, {', '.join(map(str, thoughts.shape))}), as in "
+        "`return self.observe(batch, z, prelude, positions)`",
+    )
 
 
 def _alone(model: Any, rows: Rows, seed: int) -> None:

@@ -173,7 +173,7 @@ def test_thoughts_under_shared_sites_average_over_their_guide(of, tmp_path):
 
 def test_mistakes_are_told(of, tmp_path, config, rated_file):
     lacking = of("Rated", data=Data(str(rated_file), vocabulary=300, columns=("topic",)))
-    with pytest.raises(InputError, match=r"Rated reads the column 'rating', and the data keep top"):
+    with pytest.raises(InputError, match=r"Rated reads the column 'rating', and these rows have t"):
         train(lacking, tmp_path / "lacking")
     with pytest.raises(InputError, match=r"unknown model 'rated': known are latent-thought-model"):
         train(of("Rated").replace(model=Named("rated")), tmp_path / "unknown")

@@ -1,0 +1,140 @@
+"""What a model says of a column of documents (a label, a rating) once it has read their text."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ltm_pyro.bounds.figures import Interval, finite, interval
+from ltm_pyro.bounds.weights import Array
+from ltm_pyro.config import Fast
+from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.store import AnyRows
+from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.local import MakeGuide
+from ltm_pyro.inference.posterior import infer, pieces
+from ltm_pyro.models import TextModel
+from ltm_pyro.options import Count, Whole, checked
+from ltm_pyro.programs.densities import draw_latents, log_joint
+
+
+@dataclass(frozen=True)
+class GivenText:
+    """The score of a column given the text.
+
+    Attributes:
+        column: its name.
+        nats: -log of the predictive density of each document whose value is known, shape (known,).
+            Of a label it is at least 0, and a guess among V has log V; of a number it depends on
+            the number's unit.
+        protocol: in words, how it was made.
+    """
+
+    column: str
+    nats: Array
+    protocol: str
+
+    @property
+    def nats_per_document(self) -> float:
+        """Their mean."""
+        return float(self.nats.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, over documents; nan of one."""
+        known = len(self.nats)
+        return float(self.nats.std(ddof=1)) / math.sqrt(known) if known > 1 else math.nan
+
+    @property
+    def interval(self) -> Interval:
+        """95 %, Student's t."""
+        return interval(self.nats_per_document, self.standard_error, len(self.nats) - 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; null where a number is not known."""
+        return {
+            "column": self.column,
+            "nats_per_document": self.nats_per_document,
+            "standard_error": finite(self.standard_error),
+            "interval": list(map(finite, self.interval)),
+            "documents": len(self.nats),
+            "protocol": self.protocol,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.column} given the text: {self.nats_per_document:.4f} ± "
+            f"{self.standard_error:.4f} nats/document over {len(self.nats)} documents "
+            f"({self.protocol})"
+        )
+
+
+@checked
+@torch.no_grad()
+def given_text(
+    model: TextModel,
+    rows: AnyRows,
+    column: str,
+    *,
+    guide: MakeGuide = MeanField,
+    fast: Fast | None = None,
+    draws: Count = 64,
+    seed: Whole = 0,
+    chunk: Count = 64,
+) -> GivenText:
+    """-log p(y | text) of a column that the model observes, under thoughts that never saw it.
+
+    The guide is fitted with the column hidden. With K draws z_k of it, a document's score is::
+
+        -log 1/K sum_k p(y | z_k, x),    p(y | z, x) = p(x, z, y) / p(x, z)
+
+    So it is, in expectation over the draws, at least the log score of the predictor
+    E_q(z | x)[p(y | z, x)], which is a proper scoring rule whatever q is, as `predictive` is for
+    tokens. It is neither a bound on the model's own -log p(y | x), nor the difference of two
+    bounds, which bounds nothing. A part of a figure by site is another thing: there q has seen y.
+
+    Args:
+        model: a model that observes the column; discrete sites are summed out.
+        rows: the documents; those whose value is missing (-1, or nan) are left out.
+        column: its name among `rows.columns`.
+        guide, fast: what is fitted to the text, and how (`svi.guide`, `svi.fast`).
+        draws: K.
+        seed: where every draw comes from.
+        chunk: rows handled at once; bounds the memory.
+
+    Raises:
+        InputError: for a column that is not there, is known of no document, or which changes no
+            density, since the model does not observe it.
+    """
+    if column not in rows.columns:
+        raise unknown("column", column, rows.columns)
+    some = rows[:] if not isinstance(rows, Rows) else rows
+    values = some.columns[column]
+    is_known = ~values.isnan() if values.is_floating_point() else values >= 0
+    if not is_known.any():
+        raise InputError(f"column {column!r} is missing in all {len(rows)} rows: nothing to score")
+    known = some[is_known.nonzero()[:, 0]].to(next(model.parameters()).device)
+    posterior = infer(model, known.hiding(column), guide, fast or Fast(), seed, chunk)
+    found, place, moved = [], 0, False
+    for fitted, hidden in posterior.chunks:
+        part = known[place : place + len(hidden)]
+        place += len(hidden)
+        noise, gains = posterior.noise(hidden), []
+        for n in pieces(draws):
+            with noise.draw():
+                latents = draw_latents(fitted, hidden, n)
+            with_it, without = (sum(log_joint(model, latents, r)) for r in (part, hidden))
+            gains.append(with_it - without)
+            moved = moved or bool((with_it != without).any())
+        gain = torch.cat(gains).double()
+        found.append(math.log(len(gain)) - gain.logsumexp(0))
+    if not moved:
+        raise InputError(
+            f"column {column!r} changes no density of {type(model).__name__}: it is not observed, "
+            "so the model says nothing of it"
+        )
+    loop = f"{type(posterior.chunks[0][0]).__name__}, {len(posterior.inner.lr)} fast steps"
+    protocol = f"{loop} on the text with {column} hidden, {draws} fresh draws"
+    return GivenText(column, torch.cat(found).cpu().numpy(), protocol)

@@ -1,0 +1,96 @@
+"""The score of a column given the text, where it is known exactly."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import ltm_pyro as ltm
+from ltm_pyro.bounds import given_text
+from ltm_pyro.config import Fast
+from ltm_pyro.errors import InputError, Notice
+from ltm_pyro.inference.speaking import silence
+
+from ..runs.programs import Labelled, Rated
+
+
+@pytest.fixture
+def rated(config, rows):
+    """Ratings of rows whose text says nothing of z, and one that is missing."""
+    model = Rated(config, noise=0.5)
+    silence(model, 0)
+    with torch.no_grad():
+        model.read_out.weight.mul_(0).add_(0.3)
+        model.read_out.bias.fill_(1.0)
+    rating = torch.linspace(-1, 3, len(rows))
+    rating[-1] = torch.nan
+    return model, dataclasses.replace(rows, columns={"rating": rating})
+
+
+def test_a_rating_has_its_predictive_density(rated):
+    """y ~ N(b, |w|^2 + s^2); E_q[-log p(y | z)], which is larger, would be told apart."""
+    model, rows = rated
+    size = model.thoughts.count * model.thoughts.dim
+    law = torch.distributions.Normal(1.0, math.sqrt(0.09 * size + 0.25))
+    y = rows.columns["rating"][:-1]
+    found = [
+        given_text(model, rows, "rating", draws=2000, fast=Fast(steps=0), seed=seed)
+        for seed in range(4)
+    ]
+    expected = -law.log_prob(y).double().numpy()
+    scores = torch.tensor([one.nats for one in found])
+    error = scores.std(0, correction=1).clamp(min=0.01) / 2
+    assert ((scores.mean(0) - expected).abs() < 6 * error).all()
+    conditional = 0.5 * math.log(2 * math.pi * 0.25) + ((y - 1) ** 2 + 0.09 * size) / 0.5
+    assert conditional.mean() - expected.mean() > 1
+    assert len(found[0].nats) == len(rows) - 1
+    assert "with rating hidden" in str(found[0])
+
+
+def test_a_label_above_z_is_scored_by_bayes_rule(config, rows):
+    """p(label | z) = p(label) p(z | label) / p(z), and of silent text p(label)."""
+    code = torch.arange(len(rows)) % 2
+    rows = dataclasses.replace(rows, columns={"topic": code})
+    model = Labelled(config, {"topic": ("sea", "wood")})
+    silence(model, 0)
+    with torch.no_grad():
+        model.share.copy_(torch.tensor([0.2, 0.8]).log())
+        model.means.mul_(0.3)
+    fast = dataclasses.replace(Fast.quick(30), particles=32)
+    found = given_text(model, rows, "topic", draws=400, fast=fast)
+    # q is one normal about a mixture of two, near each other: the score is near, not exact.
+    expected = -torch.tensor([0.2, 0.8]).log()[code].double().numpy()
+    assert abs(found.nats - expected).max() < 0.15
+
+
+def test_what_cannot_be_scored_is_told(rated, model):
+    own, rows = rated
+    with pytest.raises(InputError, match=r"unknown column 'stars'"):
+        given_text(own, rows, "stars")
+    with pytest.raises(InputError, match=r"'rating' is missing in all 5 rows"):
+        given_text(own, rows.hiding("rating"), "rating")
+    with pytest.raises(InputError, match=r"'rating' changes no density of LatentThoughtModel"):
+        given_text(model, rows, "rating", fast=Fast(steps=0), draws=1)
+
+
+def test_a_figure_says_how_many_values_it_has_seen(rated):
+    model, rows = rated
+    report = ltm.evaluate(model, rows, ["elbo:2"], fast=Fast(steps=1), repeat=0, progress=False)
+    known = len(rows) - 1
+    assert report["elbo"].known == {"stars": known}
+    assert f"known of {known} of {len(rows)} documents" in str(report)
+    assert report.to_dict()["elbo"]["known"] == {"stars": known}
+    hidden = rows.hiding("rating")
+    none = ltm.evaluate(model, hidden, ["elbo:2"], fast=Fast(steps=1), repeat=0, progress=False)
+    assert none["elbo"].known == {"stars": 0}
+    assert f"known of 0 of {len(rows)} documents\n" in str(none)
+
+
+def test_a_document_of_several_rows_is_told_where_it_observes_more_than_text(rated):
+    model, rows = rated
+    cut = dataclasses.replace(rows, document=torch.zeros(len(rows), dtype=torch.long))
+    with pytest.warns(Notice, match=r"4 of 5 rows go on with a document, and each of them has st"):
+        ltm.evaluate(model, cut, ["elbo:2"], fast=Fast(steps=0), repeat=0, progress=False)
+    with pytest.warns(Notice, match="rows go on with a document"):
+        ltm.DualRateSVI(model, fast=Fast(steps=0)).step(cut)
