@@ -56,6 +56,7 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
             )
     rank = sorted(figures, key=lambda name: float(figures[name].of_tokens.sum()))
     best, rows = figures[rank[0]], []
+    loose = {name: unfitted(one.figures) if by == "elbo" else "" for name, one in reports.items()}
     pairs = max(1, math.comb(len(rank), 2))  # of which the data chose those with the best
     for name in rank:
         figure = figures[name]
@@ -75,8 +76,7 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
                 "difference_error": error,
                 "low": low,
                 "high": high,
-                "loose": figure.weights
-                or (unfitted(reports[name].figures) if by == "elbo" else ""),
+                "loose": figure.weights or loose[name],
                 "protocol": figure.protocol,
             }
         )

@@ -102,3 +102,17 @@ def test_equal_models_are_rarely_told_apart_though_the_best_is_chosen():
 def test_what_cannot_be_compared_is_told(reports, by, message):
     with pytest.raises(InputError, match=message):
         compare(reports, by)
+
+
+def test_a_fit_that_ends_above_the_prior_is_called_loose():
+    """Where the document's differences tell it from none; not for a gap of their own size."""
+    source = np.random.default_rng(1)
+    prior = source.normal(150, 40, 60)
+    for gap, words in ((1.2, "elbo lies 1."), (0.0, ""), (-1.0, "")):
+        figures = dict(report(prior + gap + source.normal(0, 0.5, 60)).figures)
+        figures |= report(prior, name="prior").figures
+        one = Report(figures)
+        table = compare({"one": one})
+        assert table.loose["one"].startswith(words)
+        assert bool(table.loose["one"]) == bool(words)
+        assert ("worse than none" in str(one)) == bool(words)
