@@ -60,7 +60,7 @@ def certify(
         rows: the text.
         guide, fast: what is fitted to each row, and how.
         temperatures: the most that a document is annealed over.
-        chains: weights of each of the three runs, 25 or more; half of it where they are annealed.
+        chains: weights of each of the three runs, 30 or more; half of it where they are annealed.
         particles: chains behind each weight, resampled where that helps (sequential Monte Carlo).
         simulated: documents that the model writes.
         seed: where every draw comes from.
@@ -124,7 +124,8 @@ def _certificate(
 
     def most(values: Array) -> Array:
         found = np.full(place.max() + 1, -np.inf)
-        np.maximum.at(found, place, values)
+        with np.errstate(invalid="ignore"):  # a k-hat may be nan, and is told as such
+            np.maximum.at(found, place, values)
         return found
 
     reason = [""] * int(place.max() + 1)

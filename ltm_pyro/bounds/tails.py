@@ -7,8 +7,10 @@ import numpy as np
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.errors import InputError
 
-FEWEST = 25
-"""Draws below which no Pareto tail is fitted: it would have fewer than five of them."""
+FEWEST = 30
+"""Draws below which no Pareto tail is fitted: it would have fewer than six of them.
+
+With five, ArviZ of before 1.0 gives a k-hat and a later one nan."""
 
 
 def khat_threshold(draws: int) -> float:

@@ -205,7 +205,7 @@ def test_fit_pilot_gate_and_both_runs_share_no_draw(monkeypatch):
     monkeypatch.setattr("ltm_pyro.bounds.gate.TOLERANCE", 1e-3)  # all are annealed
     monkeypatch.setattr("ltm_pyro.bounds.enclosed.HOPE", 1e9)
     certify(
-        model, rows, fast=dataclasses.replace(FITTED, steps=2), temperatures=2, chains=26,
+        model, rows, fast=dataclasses.replace(FITTED, steps=2), temperatures=2, chains=30,
         simulated=0, progress=False,
     )  # fmt: skip
     steps = 2 * 2  # a draw and an optimizer's step for each of two; fitted again to be annealed
@@ -214,6 +214,18 @@ def test_fit_pilot_gate_and_both_runs_share_no_draw(monkeypatch):
     found.clear()
     ltm.evaluate(model, rows, ["elbo:4", "iwae:9", "ais:3", "prior:4"], fast=FITTED, progress=False)
     assert not certificate & set(found)
+
+
+def test_a_khat_that_is_no_number_certifies_nothing(monkeypatch):
+    model, rows, _ = gentle(2)
+    unknown = lambda log_w: np.full(len(log_w[0]), np.nan)  # noqa: E731
+    monkeypatch.setattr("ltm_pyro.bounds.gate.pareto_khat", unknown)
+    found = certify(
+        model, rows, fast=dataclasses.replace(FITTED, steps=2), temperatures=1, chains=30,
+        simulated=0, progress=False,
+    )  # fmt: skip
+    assert not found.certified.any()
+    assert all("k-hat nan" in reason for reason in found.reason)
 
 
 def test_the_gate_tells_why():
@@ -226,7 +238,7 @@ def test_the_gate_tells_why():
     broken = log_normal(0.5, 256, 1, 0)
     broken[0] = -torch.inf
     assert gate(broken).reason(0, 1) == "log weights are not finite"
-    with pytest.raises(InputError, match="its gate needs 25 or more"):
+    with pytest.raises(InputError, match="its gate needs 30 or more"):
         gate(log_normal(0.5, 10, 1, 0))
 
 

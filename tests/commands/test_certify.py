@@ -36,4 +36,4 @@ def test_wrong_numbers_are_named(run, capsys):
     assert ltm("evaluate", run, "--certify", "--temperatures", "0") == 2
     assert "temperatures is 0: expected a whole number, 1 or more" in capsys.readouterr().err
     assert ltm("evaluate", run, "--bounds", "prior", "--certify", "--certify.chains", "3") == 2
-    assert "chains is 3: expected a whole number, 25 or more" in capsys.readouterr().err
+    assert "chains is 3: expected a whole number, 30 or more" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from ltm_pyro.bounds.tails import FEWEST
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.diagnostics.quality import (
     GuideQuality,
@@ -146,6 +147,10 @@ def test_weights_without_a_tail_and_with_holes():
     assert np.isfinite(normal)
 
 
+def test_the_fewest_weights_have_a_khat():
+    assert np.isfinite(pareto_khat(np.random.default_rng(0).normal(size=(FEWEST, 50)))).all()
+
+
 def test_weights_that_are_not_finite_name_their_rows(model, rows):
     fitted = infer(model, rows, MeanField, Fast(steps=0), chunk=2)
     with torch.no_grad():
@@ -185,8 +190,8 @@ def test_the_plot():
 
 
 def test_bad_input(model, config, rows):
-    with pytest.raises(InputError, match=r"draws is 24: .* 25 or more"):
-        guide_quality(infer(model, rows, MeanField, Fast(steps=0)), 24)
+    with pytest.raises(InputError, match=r"draws is 29: .* 30 or more"):
+        guide_quality(infer(model, rows, MeanField, Fast(steps=0)), 29)
     plain = AutoregressiveModel(config)
     with pytest.raises(InputError, match="AutoregressiveModel has no thoughts"):
         guide_quality(infer(plain, rows, NoGuide, Fast()))
