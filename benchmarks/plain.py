@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, scaled_dot_product_attention, silu
 
 from ltm_pyro.config import Config, Fast, Slow
+from ltm_pyro.inference.schedule import slow_rate
 
 
 def rotated(x: Tensor, angles: Tensor) -> Tensor:
@@ -178,7 +179,7 @@ class PlainTraining:
         (loss / lengths.sum()).backward()
         nn.utils.clip_grad_norm_(self.decoder.parameters(), self.slow.clip)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.slow.lr * min(1.0, (self.done + 1) / max(1, self.slow.warmup))
+            group["lr"] = slow_rate(self.slow, self.done, None)
         self.optimizer.step()
         self.done += 1
         return float(loss.detach() / lengths.sum())

@@ -250,7 +250,7 @@ class Train:
         self.check_names(config)
         corpus = ltm.load_data(config, tokenizer)
         say(f"data: {corpus}")
-        for note in corpus.notes:
+        for note in (*corpus.notes, held_out(corpus)):
             say(f"data: {note}")
         if record is not None:
             for difference in unlike(record, corpus):
@@ -299,6 +299,14 @@ class Train:
             return None
         steps = self.fast.steps if self.warm_steps is None else self.warm_steps
         return Warm(steps, self.warm_lr or 0.0)
+
+
+def held_out(corpus: ltm.Corpus) -> str:
+    """How much of a corpus is trained on, and how much is kept back."""
+    whole = corpus.rows("all").token_count
+    parts = {split: corpus.rows(split) for split in ("train", "valid", "test")}
+    said = (f"{rows.token_count / whole:.1%} ({len(rows):,} rows)" for rows in parts.values())
+    return "trained on {} of the tokens; held out {} for validation, {} for test".format(*said)
 
 
 def check_options(names: Collection[str]) -> None:

@@ -112,7 +112,8 @@ def find(
         found, name, path = memory.read(source, wanted), memory.name_of(source), None
     _check_columns(name, wanted, found)
     fields = dict.fromkeys(field for one in found.values() for field in one.fields)
-    notes = [f"text: field {', '.join(fields)}"] if fields else []
+    taken = f"text: field {', '.join(fields)}, found by looking; --field (fields=) takes others"
+    notes = [taken] if fields else []
     notes += dict.fromkeys(note for one in found.values() for note in one.notes)
     splits = {split: _filled(name, one.documents, limit) for split, one in found.items()}
     everything = tuple(one.documents for one in found.values())

@@ -25,6 +25,14 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def slow_rate(slow: Slow, step: int, total: int | None, base: float | None = None) -> float:
     """The slow step's rate in an iteration; `base` is the rate that it falls from, if another."""
     base = slow.lr if base is None else base
+    warmup = warmup_of(slow, total)
     if total is None:
-        return base * min(1.0, (step + 1) / max(1, slow.warmup))
-    return cosine(step, total, base, slow.final, slow.warmup)
+        return base * min(1.0, (step + 1) / max(1, warmup))
+    return cosine(step, total, base, slow.final, warmup)
+
+
+def warmup_of(slow: Slow, total: int | None) -> int:
+    """Iterations over which the slow rate rises, of `total`; 100 where nothing says how many."""
+    if slow.warmup is not None:
+        return slow.warmup
+    return 100 if total is None else min(1000, -(-total // 10))

@@ -1,6 +1,8 @@
 """What happens after every iteration of a run, one thing a class; `standard` lists them."""
 
+import itertools
 import json
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -169,6 +171,52 @@ class Looks(Callback):
         self.best = best
 
 
+class TimeLeft(Callback):
+    """Says how long training will take, once its first iterations tell.
+
+    While the decoder learns alone that is until thoughts begin, where it is said again: iterations
+    are dearer then. Looks at held-out text are not counted.
+    """
+
+    ITERATIONS, SECONDS = 10, 10.0
+    """Once so many were timed; or two, where they take longer than this."""
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+        self._speaking = False
+
+    def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
+        """Note the time, if it is not said yet."""
+        svi, steps = trainer.svi, trainer.config.training.steps
+        if svi.speaking != self._speaking:
+            self._ends, self._speaking = [], svi.speaking
+        timed = len(self._ends)
+        if timed > self.ITERATIONS:
+            return
+        self._ends.append(time.perf_counter())
+        if timed < 2 or (timed < self.ITERATIONS and self._ends[-1] - self._ends[0] < self.SECONDS):
+            return
+        each = statistics.median(b - a for a, b in itertools.pairwise(self._ends))
+        self._ends = [0.0] * (self.ITERATIONS + 1)
+        left = (round(svi.speak * steps) if svi.speaking else steps) - svi.done
+        if left > 0:
+            what = "until thoughts begin" if svi.speaking else "to the end"
+            trainer.note(
+                f"about {duration(left * each)} {what}: {left:,} iterations of {duration(each)}"
+            )
+
+
+def duration(seconds: float) -> str:
+    """A time in words, of two figures: "0.12 s", "45 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 99.5:
+        return f"{seconds:.2g} s"
+    minutes, seconds = divmod(round(seconds, -1), 60)
+    if minutes < 60:
+        return f"{minutes:.0f} min" + (f" {seconds:.0f} s" if seconds else "")
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:.0f} h" + (f" {minutes:.0f} min" if minutes else "")
+
+
 class Log(Callback):
     """Adds the line to the run's log, with the `seconds` since the line before."""
 
@@ -214,4 +262,5 @@ def standard(
     """Everything that happens after an iteration of a run of this model, in order."""
     baseline = Baseline(config, model, world, device) if config.training.baseline else None
     looks = Looks(baseline)
-    return [*([] if baseline is None else [baseline]), looks, *given, Log(), Saving(looks)]
+    first: list[Callback] = [TimeLeft()] if baseline is None else [baseline, TimeLeft()]
+    return [*first, looks, *given, Log(), Saving(looks)]

@@ -9,6 +9,7 @@ from typing import Any
 from ltm_pyro.config import Config, Named
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference.released import Released
+from ltm_pyro.inference.schedule import warmup_of
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.models.size import without_memory
 from ltm_pyro.options import shown
@@ -96,7 +97,10 @@ def info_run(path: Path) -> dict[str, Any]:
         "fast": dataclasses.asdict(config.fast),
         "warm": config.warm and dataclasses.asdict(config.warm),
         "callbacks": [named.name for named in config.callbacks],
-        "slow": dataclasses.asdict(config.slow),
+        "slow": {
+            **dataclasses.asdict(config.slow),
+            "warmup": warmup_of(config.slow, config.training.steps),
+        },
         "objective": dataclasses.asdict(config.objective),
         "training": dataclasses.asdict(config.training),
         "baseline": config.training.baseline,

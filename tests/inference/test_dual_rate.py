@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import functools
 import itertools
 
@@ -9,8 +10,10 @@ import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Slow
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
+from ltm_pyro.inference import StopTraining
 from ltm_pyro.inference.local import fit_guide
 from ltm_pyro.inference.released import Released
+from ltm_pyro.inference.schedule import warmup_of
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.models.priors import StandardNormal
 from ltm_pyro.programs.elbo import elbo_terms
@@ -96,6 +99,39 @@ def test_rates_follow_their_schedules(model, rows):
     assert list(lr[:4]) == [0.25, 0.5, 0.75, 1.0]
     assert lr.iloc[-1] == pytest.approx(0.1)
     assert (lr.diff()[5:] < 0).all()
+
+
+def test_the_warm_up_follows_training_unless_it_is_given(model, rows):
+    svi = ltm.DualRateSVI(model, fast=Fast(steps=1))
+    lr = svi.fit(rows, 30, 4, progress=False).history.lr
+    assert list(lr[:3]) == pytest.approx([4e-4 / 3, 8e-4 / 3, 4e-4])
+    assert (lr.diff()[4:] < 0).all()
+    assert [warmup_of(Slow(), total) for total in (1, 60, 10_000, 10**6)] == [1, 6, 1000, 1000]
+    assert warmup_of(Slow(warmup=1000), 60) == 1000
+
+
+def test_where_training_stopped_does_not_show_in_its_rates(model, rows):
+    def stop(svi, report):
+        if report.step == 4:
+            raise StopTraining
+
+    ends = []
+    for halts in ([], [stop]):
+        svi = ltm.DualRateSVI(copy.deepcopy(model), fast=Fast(steps=1))
+        records = svi.fit(rows, 30, 4, halts, progress=False).records
+        records += svi.fit(rows, 30 - svi.done, 4, progress=False).records
+        ends.append([{k: v for k, v in one.items() if k != "seconds"} for one in records])
+    assert ends[0] == ends[1]
+
+
+def test_the_defaults_learn_in_a_few_iterations(config):
+    """A word said over and over; with a warm-up of 1,000 iterations a third of it is learned."""
+    wide = dataclasses.replace(config.architecture, width=64)
+    rows = some_rows(4, full=True)
+    rows.tokens[:] = 3
+    svi = ltm.DualRateSVI(AutoregressiveModel(config.replace(architecture=wide)), NoGuide)
+    bound = svi.fit(rows, 60, 4, progress=False).history.nats_per_token
+    assert bound.iloc[-1] < bound.iloc[0] - 1.0
 
 
 def test_same_seed_same_numbers_whatever_was_drawn_before(model, rows):

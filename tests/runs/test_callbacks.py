@@ -1,6 +1,7 @@
 """Callbacks of a run: their order, their states, and a resume that is exact with all of them on."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from ltm_pyro.commands import cli
 from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference.world import World
-from ltm_pyro.runs.callbacks import Baseline, Callback, Log, Looks, Saving
+from ltm_pyro.runs.callbacks import Baseline, Callback, Log, Looks, Saving, TimeLeft, duration
 from ltm_pyro.runs.trainer import Trainer
 
 from .helpers import equal, train, weights, with_training
@@ -57,12 +58,38 @@ class Halt(Callback):
 def test_they_stand_in_one_list_in_order(run_config, corpus, tmp_path):
     own = Average()
     trainer = Trainer(corpus, with_training(run_config, baseline=True), tmp_path / "r", [own])
-    assert [type(c) for c in trainer.callbacks] == [Baseline, Looks, Average, Log, Saving]
+    kinds = [type(c) for c in trainer.callbacks]
+    assert kinds == [Baseline, TimeLeft, Looks, Average, Log, Saving]
     run = trainer.run(progress=False)
     assert (own.begun, own.ended) == (1, 1)
     lines = run.log()
     assert lines[-1]["average"] == pytest.approx(float(own.mean))
     assert {"held_out_elbo", "baseline_nats_per_token", "seconds"} <= set(lines[-1])
+
+
+def test_the_time_left_is_told_once_and_again_where_thoughts_begin(monkeypatch):
+    """Iterations of 0.5 s alone and of 3 s with thoughts, one of them slow for another reason."""
+    said, now = [], [0.0]
+    monkeypatch.setattr("ltm_pyro.runs.callbacks.time.perf_counter", lambda: now[0])
+    svi = SimpleNamespace(done=0, speak=0.5, speaking=True)
+    training = SimpleNamespace(training=SimpleNamespace(steps=200))
+    trainer, left = SimpleNamespace(svi=svi, config=training, note=said.append), TimeLeft()
+    for step in range(1, 200):
+        now[0] += 40.0 if step == 5 else 0.5 if step <= 100 else 3.0
+        svi.done, svi.speaking = step, step <= 100
+        left.after(trainer, None, {})
+    assert said == [
+        "about 48 s until thoughts begin: 95 iterations of 0.5 s",
+        "about 4 min 40 s to the end: 95 iterations of 3 s",
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (0.1234, "0.12 s"), (99.4, "99 s"), (99.6, "1 min 40 s"), (120, "2 min"), (3599, "1 h"),
+    (7500, "2 h 5 min"),
+])  # fmt: skip
+def test_durations_in_words(seconds, words):
+    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize("trackers", [(), ("tensor-board", "wandb")], ids=["own", "trackers"])
