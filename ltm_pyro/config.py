@@ -192,7 +192,7 @@ class Slow:
     """The slow step: `steps` gradient steps on the decoder (and a learned prior) for each batch.
 
     The rate rises linearly over `warmup` iterations, then falls along a cosine to `lr * final`. A
-    `warmup` that is not given follows training: a tenth of it, 1,000 iterations at most.
+    `warmup` that is not given follows training: a tenth of it, at most 1,000 iterations.
     Gradients are of nats per token, clipped to norm `clip`; `accumulate` cuts a batch into that
     many parts whose gradients are summed. `precision`, `compile` and `recompute` are as in `Fast`;
     the weights are fp32. `decay` is weight decay on matrices; AdamW's betas are 0.9 and 0.95, as in

@@ -27,6 +27,7 @@ PAPER = (
 )
 LINES = 12
 """Lines of the table of looks at held-out text."""
+NOT_STRAIGHT = "not the same: a resume changed the number of iterations on the way"
 COLUMNS = {
     "step": ("step", "{:,}"),
     "tokens_seen": ("tokens seen", "{:,}"),
@@ -135,43 +136,56 @@ def _check_line(place: Path, number: int, line: Mapping[str, Any]) -> None:
 
 def run_text(facts: Mapping[str, Any]) -> str:
     """The facts of `info_run` for a reader."""
+    blocks = ["\n".join(f"{name:<9}{text}" for name, text in run_lines(facts)), _table(facts)]
+    ways = [("resume", facts["resume"]), ("repeat", facts["repeat"])]
+    if not facts["straight"]:
+        ways.append(("", f"({NOT_STRAIGHT})"))
+    ways += zip(("cite", *[""] * len(facts["cite"])), facts["cite"], strict=False)
+    blocks.append("\n".join(f"{name:<9}{text}" for name, text in ways))
+    return "\n\n".join(blocks)
+
+
+def run_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a run is, of the facts of `info_run`: what is told of, and how it is in words."""
     data, fast, slow = facts["data"], facts["fast"], facts["slow"]
     splits = (
         f"{name} {one['rows']:,} rows ({one['tokens']:,} tokens)"
         for name, one in data["splits"].items()
     )
-    lines = {
-        "run": f"{facts['run']}: {_progress(facts)}",
-        "data": f"{data['source']}, {facts['layout']} rows of up to {facts['length']} tokens",
-        "": ", ".join(splits),
-        "text": f"SHA-256 {data['fingerprint']}",
-        "seen": f"{facts['tokens_seen']:,} tokens, {facts['epochs']:.2f} epochs",
-        "model": f"{_parameters(facts)}: {facts['layers']} layers of width {facts['width']}, "
-        f"{facts['latents']} latents of {facts['latent_dim']}, vocabulary {facts['vocabulary']:,}, "
-        + ("the whole row in view" if facts["window"] is None else f"window {facts['window']}"),
-        "decoder": _named(facts, "decoder"),
-        "prior": _named(facts, "prior"),
-        "guide": _named(facts, "guide"),
-        "fast": f"{_steps(fast)}, particles: {fast['particles']}"
-        + (", the released protocol: no bound" if facts["released"] else ""),
-        "warm": _warm(facts["warm"]),
-        "slow": f"{_steps(slow)} on each batch of {facts['training']['batch']}, "
-        f"warm-up {slow['warmup']}, clip {slow['clip']:g}, decay {slow['decay']:g}",
-        "KL": _kl(facts["objective"]),
-        "seed": str(facts["training"]["seed"]),
-        "started": f"{facts['started']} by {_command(facts['command'])}",
-        "with": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
-    }
-    blocks = ["\n".join(f"{name:<9}{text}" for name, text in lines.items())]
-    for one in facts["resumed"]:
-        blocks[0] += f"\n{'resumed':<9}{one['at']} at step {one['step']} to reach {one['of']}"
-    blocks.append(_table(facts))
-    ways = [("resume", facts["resume"]), ("repeat", facts["repeat"])]
-    if not facts["straight"]:
-        ways.append(("", "(not the same: a resume changed the number of iterations on the way)"))
-    ways += zip(("cite", *[""] * len(facts["cite"])), facts["cite"], strict=False)
-    blocks.append("\n".join(f"{name:<9}{text}" for name, text in ways))
-    return "\n\n".join(blocks)
+    return [
+        ("run", f"{facts['run']}: {_progress(facts)}"),
+        ("data", f"{data['source']}, {facts['layout']} rows of up to {facts['length']} tokens"),
+        ("splits", ", ".join(splits)),
+        ("text", f"SHA-256 {data['fingerprint']}"),
+        ("seen", f"{facts['tokens_seen']:,} tokens, {facts['epochs']:.2f} epochs"),
+        (
+            "model",
+            f"{_parameters(facts)}: {facts['layers']} layers of width {facts['width']}, "
+            f"{facts['latents']} latents of {facts['latent_dim']}, vocabulary "
+            f"{facts['vocabulary']:,}, "
+            + ("the whole row in view" if facts["window"] is None else f"window {facts['window']}"),
+        ),
+        *((kind, _named(facts, kind)) for kind in ("decoder", "prior", "guide")),
+        (
+            "fast",
+            f"{_steps(fast)}, particles: {fast['particles']}"
+            + (", the released protocol: no bound" if facts["released"] else ""),
+        ),
+        ("warm", _warm(facts["warm"])),
+        (
+            "slow",
+            f"{_steps(slow)} on each batch of {facts['training']['batch']}, warm-up "
+            f"{slow['warmup']}, clip {slow['clip']:g}, decay {slow['decay']:g}",
+        ),
+        ("KL", _kl(facts["objective"])),
+        ("seed", str(facts["training"]["seed"])),
+        ("started", f"{facts['started']} by {_command(facts['command'])}"),
+        ("with", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())),
+        *(
+            ("resumed", f"{one['at']} at step {one['step']} to reach {one['of']}")
+            for one in facts["resumed"]
+        ),
+    ]
 
 
 def presets_table(facts: Mapping[str, Mapping[str, Any]]) -> str:

@@ -22,10 +22,11 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
     """Figures of held-out rows, for a log's line; {} if there are none.
 
     `held_out_` before `elbo` (the bound), `standard_error`, `kl` (its part in the bound), `prior`,
-    `baseline`, `tax` and `tax_standard_error` (the bound less the baseline, paired by document),
-    all in nats per token, and `bits_per_byte`. Every look has the same draws. Of a model that
-    observes more than tokens `elbo` is of the tokens alone, and `elbo_per_document` of all that it
-    observes together, nats per document. With sites that documents share there is no `prior`.
+    `baseline`, `earned` and `tax` (the prior's figure less the bound, and the bound less the
+    baseline, both paired by document) with their `_standard_error`, all in nats per token, and
+    `bits_per_byte`. Every look has the same draws. Of a model that observes more than tokens `elbo`
+    is of the tokens alone, and `elbo_per_document` of all that it observes together, nats per
+    document. With sites that documents share there is no `prior`.
     """
     if not len(rows):
         return {}
@@ -46,6 +47,9 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
     found["held_out_standard_error"] = elbo.standard_error
     if elbo.observed != ("tokens",):
         found["held_out_elbo_per_document"] = elbo.nats_per_document
+    elif not shared:
+        earned = report.difference("prior", "elbo")
+        found["held_out_earned"], found["held_out_earned_standard_error"] = earned
     if baseline is not None:
         tax = taxes(report)["elbo"]
         found["held_out_tax"] = tax.nats_per_token

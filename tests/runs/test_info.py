@@ -58,7 +58,7 @@ def test_facts_are_those_of_the_run(run, corpus, run_config, capsys):
     for look in facts["history"]:
         line = log[look["step"] - 1]
         figures = {k: v for k, v in line.items() if k.startswith("held_out_")}
-        assert len(figures) == 8
+        assert len(figures) == 10
         assert figures.items() <= look.items()
         before = log[: look["step"]]
         assert look["tokens_seen"] == sum(one["tokens"] for one in before)
