@@ -20,7 +20,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.inference.hierarchical import SharedNormal
 from ltm_pyro.options import Count, Whole
 from ltm_pyro.runs.build import shared_of
-from ltm_pyro.runs.seen import seen, without_seen
+from ltm_pyro.runs.scored import check_comparable, to_score
 from ltm_pyro.runs.trust import check_data
 
 
@@ -75,10 +75,9 @@ class Evaluate:
         check_data(run.path, config.data, run.record, self.trust, self.text.typed())
         corpus = ltm.load_data(config, run.tokenizer)
         own = corpus.fingerprint == run.record["data"]["fingerprint"]
-        split = self.split or ("test" if own or not self.text.data else "all")
-        # Other text may hold documents that were trained on; who names train or all wants them.
-        known = None if self.split in ("train", "all") else seen(run.path)
-        rows, met = without_seen(corpus.rows(split), known)
+        runs = [run] if other is None else [run, other]
+        text = to_score(corpus, runs, self.split, "test" if own or not self.text.data else "all")
+        split, rows = text.split, text.rows
         if self.tax and run.baseline is None:
             raise InputError(
                 f"{run.path} has no control to tax thoughts against: train it with --baseline, or "
@@ -86,22 +85,23 @@ class Evaluate:
             )
         say(f"run: {run.path}, the {self.checkpoint} checkpoint, of iteration {run.step}")
         say(f"data: {corpus.name}, split {split}: {len(rows)} rows")
-        if met:
+        if text.left_out:
+            who = "the run" if other is None else "either run"
             say(
-                f"data: {met} documents that the run was trained on are left out (--split all "
-                "scores them)"
+                f"data: {text.left_out} documents that {who} was trained on are left out (--split "
+                "all scores them)"
             )
         for note in corpus.notes:
             say(f"data: {note}")
         fast = self.fast(run)
-        report, own_rows = self.score(run, rows), rows
+        report = self.score(run, rows)
         trained = sum(line.get("tokens", 0) for line in run.log() if line["step"] <= run.step)
         if run.baseline is not None:
             say(f"baseline: trained on the same {trained:,} tokens, in {run.step:,} iterations")
         found, texts = report.to_dict(), [str(report)]
         found["data"] = {
             "source": corpus.name, "split": split, "rows": len(rows),
-            "documents": len(rows.document.unique()), "left_out_as_trained_on": met,
+            "documents": len(rows.document.unique()), "left_out_as_trained_on": text.left_out,
             "trained_tokens": trained,
             "notes": list(corpus.notes),
         }  # fmt: skip
@@ -110,12 +110,7 @@ class Evaluate:
             found["tax"] = {name: price.to_dict() for name, price in prices.items()}
             texts += [str(price) for price in prices.values()]
         if other is not None:
-            columns = other.config.data.columns
-            if columns != corpus.columns:  # the other run's prior has codes of its own
-                data = dataclasses.replace(config.data, columns=columns)
-                again = ltm.load_data(config.replace(data=data), run.tokenizer).rows(split)
-                rows, _ = without_seen(again, known)
-            gaps = differences(report, self.score(other, rows))
+            gaps = differences(report, self.score(other, text.read_by(other)))
             found["against"] = {"run": str(self.against), **gaps}
             texts += [
                 f"{name}: {gap['difference']:+.4f} ± {gap['standard_error']:.4f} nats/token below "
@@ -123,7 +118,7 @@ class Evaluate:
                 for name, gap in gaps.items()
             ]
         if self.sandwich:
-            like = own_rows[torch.arange(self.sandwich) % len(own_rows)]
+            like = rows[torch.arange(self.sandwich) % len(rows)]
             certificate = sandwich(
                 run.model,
                 like.lengths,
@@ -139,7 +134,7 @@ class Evaluate:
         if self.certify:
             enclosed = certify(
                 run.model,
-                own_rows[:],
+                rows[:],
                 guide=run.guide,
                 fast=fast,
                 temperatures=self.temperatures or 16,
@@ -156,14 +151,7 @@ class Evaluate:
     def rival(self, run: ltm.Run, path: Path) -> ltm.Run:
         """Another run, if it can score the same rows."""
         other = ltm.load(path, self.checkpoint, self.trust, self.device)
-        if other.tokenizer.fingerprint() != run.tokenizer.fingerprint():
-            raise InputError(f"{path} has another tokenizer than {run.path}")
-        own, its = (one.config.architecture.length for one in (run, other))
-        if its < own:
-            raise InputError(
-                f"{path} reads rows of {its} tokens, {run.path} has rows of {own}: evaluate {path} "
-                f"--against {run.path} instead, which cuts documents into rows that both read"
-            )
+        check_comparable(run, other, f"evaluate {path} --against {run.path}")
         return other
 
     def fast(self, run: ltm.Run) -> Fast:
