@@ -3,6 +3,7 @@
 Recorded at 0.3.0, and once more when the order of batches became that of `data.order`; with the
 order of before, they still were those of 0.3.0. Two figures are of later: `same_noise`, which is
 the released code's own fit since then, and `predictive`, whose draws are those of a prefix alone.
+`held_out_earned` was added to the log later; all that stood there before is as it was.
 """
 
 import json

@@ -38,14 +38,14 @@ class Scored:
         Raises:
             InputError: if the corpus cannot be read again for them.
         """
-        columns = run.config.data.columns
-        if columns == self.corpus.columns:
+        columns, numbers = run.config.data.columns, run.config.data.numbers
+        if columns == self.corpus.columns and {*numbers} <= {*self.corpus.numbers}:
             return self.rows
         if self.corpus.read_as is None:
             raise InputError(
                 f"{run.path} has other columns than {self.corpus.name}, which cannot be read again"
             )
-        data = dataclasses.replace(self.corpus.read_as, columns=columns)
+        data = dataclasses.replace(self.corpus.read_as, columns=columns, numbers=numbers)
         again = load_data(run.config.replace(data=data), self.corpus.tokenizer)
         return without_seen(again.rows(self.split), self.known)[0]
 
