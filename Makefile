@@ -1,9 +1,10 @@
 # `make demo` and `make test` need Python 3.11 or later and make; the rest is made here.
 PYTHON ?= python3
-VENV := .venv
+# Another Python has an environment of its own: `make test PYTHON=python3.12` makes .venv-3.12.
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 
-.PHONY: help install demo zoo test slow fuzz mutants bench check format lint types clean
+.PHONY: help install demo zoo test slow fuzz mutants bench check format lint types lock interface dist clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -13,8 +14,10 @@ install: $(VENV)/installed  ## a virtual environment with everything in it
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "ltm_pyro needs Python 3.11 or later (make PYTHON=python3.12 ...)"'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@# Its note on editable installs is for folders of the same name, which are none here.
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots,flows,trackers]' --group dev
 	@touch $@
 
 demo: install  ## train, score and sample on the embedded corpus (minutes)
@@ -55,7 +58,17 @@ format: install  ## put the code in form
 types: install  ## check types
 	rm -rf build/types build/lib
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
-	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p ltm_pyro
+	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ltm_pyro
+
+interface: install  ## record names and signatures, once the changelog tells what changed of them
+	$(BIN)/python -m tests.interface --renew
+
+lock:  ## every version of constraints.txt and of what it needs, into requirements.lock (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --constraint constraints.txt --no-annotate --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+
+dist: install  ## a source distribution and a wheel, into dist/
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist *.egg-info

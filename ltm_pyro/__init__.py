@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ltm_pyro.inference import DualRateSVI, Posterior
     from ltm_pyro.inference.released import released_protocol
     from ltm_pyro.presets import joint_protocol, preset, quick_protocol
+    from ltm_pyro.reports import report
     from ltm_pyro.runs.checkpoint import Run, load
     from ltm_pyro.runs.saving import save
     from ltm_pyro.runs.training import check_folder, load_data, train
@@ -32,6 +33,7 @@ _MODULES = {
     "inference": ("DualRateSVI", "Posterior"),
     "inference.released": ("released_protocol",),
     "presets": ("joint_protocol", "preset", "quick_protocol"),
+    "reports": ("report",),
     "runs.checkpoint": ("Run", "load"),
     "runs.saving": ("save",),
     "runs.training": ("check_folder", "load_data", "train"),
@@ -70,6 +72,7 @@ __all__ = [
     "preset",
     "quick_protocol",
     "released_protocol",
+    "report",
     "save",
     "to_datatree",
     "train",

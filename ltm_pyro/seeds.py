@@ -43,6 +43,8 @@ class Stream:
     # Documents that the model writes (sandwich, calibration), and what is done with them.
     DOCUMENTS, FITS, CHAINS, BOUNDS = 0, 1, 2, 3
     TIES, BANDS = 3, 4
+    # A report: the documents that it scores, and the rows that it looks at more closely.
+    REPORTED, INSPECTED = 0, 1
 
 
 def derive(seed: int, *keys: int) -> int:

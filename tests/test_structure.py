@@ -18,7 +18,7 @@ FLOORS = [
     {"bounds"},
     {"arviz", "auditing", "diagnostics", "generation", "testing"},
     {"runs"},
-    {"experiments"},
+    {"experiments", "reports"},
     {"commands", "__main__"},
     {"benchmarks"},
 ]

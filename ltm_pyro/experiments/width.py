@@ -23,6 +23,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.bounds.enclosed import Setup, Weights, ends_of
 from ltm_pyro.bounds.gate import gate
+from ltm_pyro.bounds.tails import FEWEST
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
@@ -59,7 +60,7 @@ def ways(chains: int, temperatures: list[int], particles: int) -> list[Way]:
     for number in temperatures:
         found.append(Way(chains, number))
         if particles > 1:
-            found.append(Way(max(chains // particles, 25), number, particles))
+            found.append(Way(max(chains // particles, FEWEST), number, particles))
     return found
 
 

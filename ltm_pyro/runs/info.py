@@ -179,7 +179,7 @@ def run_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("KL", _kl(facts["objective"])),
         ("seed", str(facts["training"]["seed"])),
-        ("started", f"{facts['started']} by {_command(facts['command'])}"),
+        ("started", f"{facts['started']} by {command_line(facts['command'])}"),
         ("with", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())),
         *(
             ("resumed", f"{one['at']} at step {one['step']} to reach {one['of']}")
@@ -286,7 +286,8 @@ def _steps(loop: Mapping[str, Any]) -> str:
     return f"{count}, lr {loop['lr']:g} to {loop['lr'] * loop['final']:g}"
 
 
-def _command(command: Sequence[str] | None) -> str:
+def command_line(command: Sequence[str] | None) -> str:
+    """A command as one would type it."""
     if not command:
         return "a command that was not recorded"
     name = "ltm" if Path(command[0]).name in ("ltm", "__main__.py") else command[0]

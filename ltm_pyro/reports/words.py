@@ -1,0 +1,155 @@
+"""Figures as a page says them: values with errors and units, and what they amount to."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+from ltm_pyro.bounds import Figure, Report
+from ltm_pyro.bounds.figures import Interval, interval
+from ltm_pyro.bounds.tax import CONTROL
+from ltm_pyro.reports.page import Table
+
+NOTHING = "–"
+"""In a cell that has nothing to say."""
+
+
+def within(value: float, error: float, sign: str = "") -> str:
+    """A value and its standard error, or that it is not known."""
+    if math.isnan(value):
+        return NOTHING
+    return f"{value:{sign}.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}")
+
+
+def between(ends: Interval, sign: str = "") -> str:
+    """An interval."""
+    if any(map(math.isnan, ends)):
+        return NOTHING
+    return f"{ends[0]:{sign}.4f} to {ends[1]:{sign}.4f}"
+
+
+def whole(value: float, digits: int = 4) -> str:
+    """A number, or that it is not known."""
+    return NOTHING if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def standing(figure: Figure) -> str:
+    """Whether a figure may be called a likelihood."""
+    if figure.name.partition(":")[0] == CONTROL:
+        return "exact"
+    return "a bound" if figure.is_bound else "NOT A BOUND"
+
+
+def figure_tables(reports: Iterable[tuple[str, Report]]) -> Iterator[Table]:
+    """The figures of reports, each under a name of its own ("" for one alone)."""
+    for name, report in reports:
+        figures = list(report.figures.values())
+        of = f"{name}: " if name else ""
+        told = [
+            [
+                one.name, standing(one), within(one.nats_per_token, one.standard_error),
+                between(one.interval), whole(one.monte_carlo_error), whole(one.perplexity, 2),
+                whole(one.bits_per_byte), _made(one),
+            ]
+            for one in figures
+        ]  # fmt: skip
+        yield Table(
+            f"{of}figures of -log p(x), nats per token ± standard error over documents; lower is "
+            "better",
+            ["figure", "is it a bound?", "nats/token", "95 % interval", "± MC", "perplexity",
+             "bits/byte", "how it was made"],
+            told,
+        )  # fmt: skip
+        sited = [one for one in figures if one.observed != ("tokens",)]
+        if sited:
+            yield Table(
+                f"{of}all observed sites together, nats per document ± standard error",
+                ["figure", "nats/document", "of"],
+                [
+                    [one.name, within(one.nats_per_document, one.document_error),
+                     ", ".join(one.observed)]
+                    for one in sited
+                ],
+            )  # fmt: skip
+        parts = [
+            [one.name, part, whole(float(v.sum() / one.tokens.sum())), whole(float(v.mean()))]
+            for one in figures
+            for part, v in one.parts.items()
+        ]
+        if parts:
+            yield Table(
+                f"{of}what figures are the sum of, site by site",
+                ["figure", "part", "nats/token", "nats/document"],
+                parts,
+            )
+
+
+def _made(figure: Figure) -> str:
+    text = figure.protocol
+    if figure.weights:
+        text += f". {figure.weights}"
+    if figure.mean_perplexity is not None:
+        text += (
+            ". The mean over rows of exp(nats/token), which this protocol calls perplexity: "
+            f"{figure.mean_perplexity:.2f}"
+        )
+    return text
+
+
+def gains(report: Report) -> list[tuple[str, str, float, float, Interval]]:
+    """By how many nats per token each bound lies below the prior's and the control's, paired.
+
+    (bound, what it is compared with, gain, standard error, 95 % interval).
+    """
+    found = []
+    kinds = {name: name.partition(":")[0] for name in report.figures}
+    for other, kind in kinds.items():
+        for name, own in kinds.items():
+            if kind not in ("prior", CONTROL) or own in ("prior", CONTROL):
+                continue
+            if not report[name].is_bound or not math.isfinite(report[name].nats_per_token):
+                continue
+            gain, error = report.difference(other, name)
+            ends = interval(gain, error, report[name].units - 1)
+            found.append((name, other, gain, error, ends))
+    return found
+
+
+def gain_table(report: Report) -> Table:
+    """The gains of a report."""
+    return Table(
+        "What thoughts earn: a figure less the bound, paired by document; above 0 they earn",
+        ["bound", "beside", "nats/token", "95 % interval", "in words"],
+        [
+            [name, over(other), within(gain, error, "+"), between(ends, "+"), earned(ends, other)]
+            for name, other, gain, error, ends in gains(report)
+        ],
+    )
+
+
+def over(name: str) -> str:
+    """What a bound is compared with, in words."""
+    return (
+        "the control, a decoder without latents"
+        if name.partition(":")[0] == CONTROL
+        else "thoughts drawn from the prior"
+    )
+
+
+def earned(ends: Interval, other: str) -> str:
+    """What an interval of a gain over another figure says, in words."""
+    if any(map(math.isnan, ends)):
+        return "too few documents to tell"
+    if ends[0] > 0:
+        return "thoughts earn"
+    if ends[1] < 0:
+        exact = other.partition(":")[0] == CONTROL
+        return f"thoughts cost, or the {'bound is' if exact else 'fit is'} loose"
+    return "cannot be told from these documents"
+
+
+def lower(ends: Interval, one: str, other: str) -> str:
+    """Which of two is lower, if an interval of the first less the second tells."""
+    if any(map(math.isnan, ends)):
+        return "too few documents to tell"
+    if ends[0] <= 0 <= ends[1]:
+        return "these documents do not tell them apart"
+    return f"{one if ends[1] < 0 else other} is lower"
