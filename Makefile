@@ -4,7 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 
-.PHONY: help install demo zoo test slow fuzz mutants bench check format lint types lock interface dist clean
+NOTEBOOKS ?= cache
+
+
+.PHONY: help install demo docs zoo test slow fuzz mutants bench check format lint types lock interface dist clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,9 +26,17 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: install  ## train, score and sample on the embedded corpus (minutes)
 	$(BIN)/ltm demo
 
-zoo: install  ## every prior with every guide, into docs/zoo.md (ten minutes or more)
-	mkdir -p docs
-	$(BIN)/python -m ltm_pyro.experiments.zoo --processes 2 --out docs/zoo.md
+# NOTEBOOKS=off leaves the tutorials unrun.
+docs: $(VENV)/docs  ## the documentation as a site, into build/docs (the first time minutes; NOTEBOOKS=off)
+	LTM_DOCS_NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+zoo: install  ## every prior with every guide, into docs/results/zoo.md (ten minutes or more)
+	mkdir -p docs/results
+	$(BIN)/python -m ltm_pyro.experiments.zoo --processes 2 --out docs/results/zoo.md
 
 test: install  ## all tests but the slow ones
 	$(BIN)/python -m pytest

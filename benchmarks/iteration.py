@@ -21,7 +21,7 @@ def variants(shape: Shape) -> dict[str, tuple[Fast, Slow, Warm | None]]:
     """The same mathematics; each thing that makes it cheaper, alone; together; and the least."""
     fast, slow = shape.fast, shape.config.slow
     quick = Fast.quick(min(Fast.quick().steps, fast.steps))
-    low = {"precision": "bf16", "compile": DEVICE == "cuda"}  # no gain on the CPU, see README
+    low = {"precision": "bf16", "compile": DEVICE == "cuda"}  # no gain on the CPU
     return {
         "iteration_exact": (fast, slow, None),
         "iteration_tokens": (dataclasses.replace(fast, tokens=0.25), slow, None),

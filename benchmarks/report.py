@@ -1,6 +1,8 @@
-"""`python -m benchmarks.report`: the saved results as the performance section of the README."""
+"""`python -m benchmarks.report`: the saved results, as docs/results/performance.md and the README
+have them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,17 @@ WAYS = {
 }
 
 
+SUMMARY = (
+    "iteration_exact",
+    "iteration_default",
+    "iteration_joint",
+    "pyro_overhead",
+    "peak_memory",
+    "time_to_bound",
+)
+"""The rows that the README has."""
+
+
 def section(folder: Path = RESULTS, bounds_in: Path = BOUNDS_IN) -> str:
     """Markdown: ratios by shape, what they rest on, and bounds by fast loop."""
     found = {name: _load(folder / f"{name}.json") for name in SHAPES}
@@ -41,16 +54,22 @@ def section(folder: Path = RESULTS, bounds_in: Path = BOUNDS_IN) -> str:
     return "\n\n".join(parts)
 
 
+def summary(folder: Path = RESULTS) -> str:
+    """Markdown: six of the ratios."""
+    found = {name: _load(folder / f"{name}.json") for name in SHAPES}
+    return _ratios({name: part for name, part in found.items() if part}, SUMMARY)
+
+
 def _load(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return found
 
 
-def _ratios(shapes: dict[str, dict[str, Any]]) -> str:
+def _ratios(shapes: dict[str, dict[str, Any]], names: Sequence[str] = tuple(MEANING)) -> str:
     lines = ["| | what it is | " + " | ".join(shapes) + " |", "|---|---|" + "---|" * len(shapes)]
-    for name, meaning in MEANING.items():
+    for name in names:
         cells = [_cell(name, part) for part in shapes.values()]
-        lines.append(f"| `{name}` | {meaning} | " + " | ".join(cells) + " |")
+        lines.append(f"| `{name}` | {MEANING[name]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -140,4 +159,4 @@ def _bounds(found: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    print(section())
+    print(summary(), section(), sep="\n\n")

@@ -126,7 +126,7 @@ except ltm.InputError as refusal:
 # ## What a step buys
 #
 # The fast loop takes any optimizer of `torch.optim`, natural gradients for Gaussian guides, and
-# more (docs/local_optimizers.md). The valid bound against the number of steps:
+# more (docs/how_to/local_optimizers.md). The valid bound against the number of steps:
 
 # %%
 counts = [1, 4] if SMOKE else [1, 2, 4, 8, 16, 32, 64]

@@ -27,6 +27,13 @@ class Guide(nn.Module):
         batch_size: number of documents.
         shared: a module with parameters that all documents share, such as an encoder. It is
             trained in the slow step, so it is not among the guide's own parameters.
+
+    Example:
+        >>> from ltm_pyro.config import Thoughts
+        >>> from ltm_pyro.guides import MeanField
+        >>> q = MeanField(Thoughts(layers=2, slots=1, dim=3), batch_size=5).distribution()
+        >>> q.batch_shape, q.event_shape
+        (torch.Size([5]), torch.Size([2, 1, 3]))
     """
 
     has_density: ClassVar[bool] = True

@@ -96,6 +96,15 @@ def to_datatree(
 
     Raises:
         InputError: for a model without thoughts, no draws, or if arviz-base is missing.
+
+    Example:
+        >>> import ltm_pyro as ltm
+        >>> from ltm_pyro.models import LatentThoughtModel
+        >>> corpus = ltm.load_corpus({"train": ["a fox", "an owl"], "test": ["a hen"]}, length=8)
+        >>> svi = ltm.DualRateSVI(LatentThoughtModel(ltm.preset("tiny", corpus)))
+        >>> tree = ltm.to_datatree(svi.infer(corpus.test, steps=1), draws=3)
+        >>> tree["posterior"]["z"].dims
+        ('chain', 'draw', 'document', 'layer', 'slot', 'dim')
     """
     model, rows = posterior.model, posterior.rows
     seed = posterior.seed if seed is None else seed

@@ -65,6 +65,12 @@ def preset(name: str, corpus: HasVocabulary | None = None) -> Config:
 
     Raises:
         InputError: if there is no preset of that name.
+
+    Example:
+        >>> import ltm_pyro as ltm
+        >>> config = ltm.preset("small")
+        >>> config.thoughts.shape, config.fast.steps
+        ((3, 8, 512), 16)
     """
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)

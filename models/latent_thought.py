@@ -32,6 +32,14 @@ class LatentThoughtModel(TextModel):
             independent standard normals unless given.
         decoder: p(x | z): a name, a `Named`, a class, a `functools.partial` of one, or a decoder
             made for the same sizes; the configuration's unless given.
+
+    Example:
+        >>> import ltm_pyro as ltm
+        >>> from ltm_pyro.models import LatentThoughtModel, priors
+        >>> config = ltm.preset("tiny")
+        >>> model = LatentThoughtModel(config, priors.Mixture(config.thoughts, components=4))
+        >>> model.parameter_count()
+        732548
     """
 
     samples_prior_alone = True

@@ -1,15 +1,18 @@
-"""The README's code runs as it stands, and what it says of sizes is true."""
+"""The README's code runs as it stands, and what it says of sizes and results is true."""
 
 import re
+import shlex
 from pathlib import Path
 
 import ltm_pyro as ltm
-from benchmarks.report import section
+from benchmarks.report import section, summary
 from ltm_pyro.commands import commands
 from ltm_pyro.commands.cli import parse
 from ltm_pyro.runs.info import info_preset
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = {str(p.relative_to(ROOT / "docs")): p.read_text() for p in (ROOT / "docs").rglob("*.md")}
 
 
 def test_the_python_code_runs_block_after_block(capsys):
@@ -25,17 +28,26 @@ def test_the_table_of_sizes_is_what_ltm_info_prints():
     for name in ("tiny", "small", "medium", "large"):
         facts = info_preset(name)
         numbers = [facts[k] for k in ("parameters", "layers", "latents", "fast_steps")]
-        assert " | ".join([f"| {name}", *(f"{n:,}" for n in numbers)]) in README
+        line = " | ".join([f"| {name}", *(f"{n:,}" for n in numbers)])
+        assert line in PAGES["explanations/the_model.md"]
 
 
 def test_every_command_it_shows_is_understood():
     shown = re.findall(r"^ltm (.*)$", README, re.MULTILINE)
     assert {line.split()[0] for line in shown} == set(commands())
     for line in shown:
-        words = [w.strip('"') for w in re.findall(r'"[^"]*"|\S+', line.partition("#")[0])]
-        assert parse(words)
-    assert ltm.__version__ in (Path(__file__).parent.parent / "pyproject.toml").read_text()
+        assert parse(shlex.split(line, comments=True))
+    assert ltm.__version__ in (ROOT / "pyproject.toml").read_text()
 
 
-def test_its_performance_table_is_the_saved_one():
-    assert section() in README
+def test_its_performance_tables_are_the_saved_ones():
+    assert summary() in README
+    assert section() in PAGES["results/performance.md"]
+
+
+def test_its_results_stand_on_the_pages_it_names():
+    table = re.search(r"## Results.*?\n\n(\|.*?)\n\n", README, re.DOTALL)
+    for row in table[1].splitlines()[2:]:
+        page = re.search(r"\(docs/(.*?)\)", row)[1]
+        for number in re.findall(r"[+-]?\d\.\d+(?: ± \d\.\d+)?", row):
+            assert number in PAGES[page]

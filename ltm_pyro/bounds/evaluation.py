@@ -79,6 +79,21 @@ def evaluate(
             guide without a density on the reals, or for a bound that says that text is more
             probable than certain.
         NotFinite: for weights that are not, or a figure that becomes so.
+
+    Example:
+        >>> import torch
+        >>> import ltm_pyro as ltm
+        >>> from ltm_pyro.config import Thoughts
+        >>> from ltm_pyro.models import LinearGaussianModel
+        >>> from ltm_pyro.programs.densities import simulate
+        >>> model = LinearGaussianModel(Thoughts(1, 1, 3), torch.eye(3), scale=1.0)
+        >>> rows, _ = simulate(model, torch.full((50,), 3))
+        >>> report = ltm.evaluate(model, rows, ["elbo", "prior"], progress=False)
+        >>> report["elbo"].is_bound, report["elbo"].nats.shape
+        (True, (50,))
+        >>> gain, error = report.difference("prior", "elbo")
+        >>> gain > 2 * error
+        True
     """
     check_model(model)
     rows = rows_of(rows, model, tokenizer)

@@ -116,6 +116,13 @@ def load_corpus(
 
     Raises:
         InputError: for a source that cannot be read, or that leaves nothing to train on.
+
+    Example:
+        >>> import ltm_pyro as ltm
+        >>> texts = {"train": ["a fox", "an owl"], "test": ["a hen"]}
+        >>> corpus = ltm.load_corpus(texts, length=8)
+        >>> len(corpus.train), len(corpus.test)
+        (2, 1)
     """
     if isinstance(source, Data):
         data, given = dataclasses.replace(source, **options), source.source

@@ -64,7 +64,14 @@ def topic_rows(rows: Count, tokens: Count, words: Words = WORDS, seed: Whole = 0
 
 @checked
 def topics(rows: Count, tokens: Count, words: Words = WORDS, seed: Whole = 0) -> Known:
-    """The documents of `topic_rows`; the code is the topic."""
+    """The documents of `topic_rows`; the code is the topic.
+
+    Example:
+        >>> from ltm_pyro.data.synthetic import topics
+        >>> known = topics(100, 32)
+        >>> known.nats_per_token_given_code < known.nats_per_token
+        True
+    """
     source = torch.Generator().manual_seed(0)
     gamma = torch._standard_gamma(torch.full((TOPICS, words), 0.3), generator=source)
     shares = gamma / gamma.sum(1, keepdim=True)

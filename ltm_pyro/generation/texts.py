@@ -112,6 +112,15 @@ def generate(
         InputError: for a prompt that leaves no room, a setting out of its range, or a column or
             value that the model does not know.
         NotFinite: for weights that are not.
+
+    Example:
+        >>> import ltm_pyro as ltm
+        >>> from ltm_pyro.models import LatentThoughtModel
+        >>> corpus = ltm.load_corpus({"train": ["a fox", "an owl"], "test": ["a hen"]}, length=8)
+        >>> model = LatentThoughtModel(ltm.preset("tiny", corpus))
+        >>> written = ltm.generate(model, corpus.tokenizer, n=2, length=6)
+        >>> written.thoughts.shape  # texts, layers, slots, dim
+        torch.Size([2, 2, 2, 16])
     """
     check_weights(model)
     longest = model.config.architecture.length

@@ -77,8 +77,8 @@ def guide_of(make: Any, model: Any, documents: int) -> Guide:
     if not callable(factory) or other or not _takes_two(factory):
         raise InputError(
             f"guide is {shown(make)}: expected a class below ltm_pyro.guides.Guide, or a callable "
-            "from (thoughts, batch_size) to such a guide; docs/writing_a_guide.md shows how one "
-            "stands for a guide function"
+            "from (thoughts, batch_size) to such a guide; docs/how_to/writing_a_guide.md shows how "
+            "one stands for a guide function"
         )
     made = factory(getattr(model, "thoughts", None), documents)
     if not isinstance(made, Guide):

@@ -43,6 +43,18 @@ class Posterior:
         chunks: (guide, its rows), in that order.
         inner: the fast loop's trace, shapes (steps, documents).
         seed: what draws are derived from.
+
+    Example:
+        >>> import torch
+        >>> import ltm_pyro as ltm
+        >>> from ltm_pyro.config import Thoughts
+        >>> from ltm_pyro.models import LinearGaussianModel
+        >>> from ltm_pyro.programs.densities import simulate
+        >>> model = LinearGaussianModel(Thoughts(1, 1, 3), torch.eye(3), scale=1.0)
+        >>> rows, _ = simulate(model, torch.full((50,), 3))
+        >>> posterior = ltm.DualRateSVI(model, fast=ltm.Fast.quick()).infer(rows)
+        >>> posterior.sample(10).shape  # draws, documents, layers, slots, dim
+        torch.Size([10, 50, 1, 1, 3])
     """
 
     model: TextModel

@@ -28,6 +28,12 @@ class Prior(nn.Module):
     Attributes:
         thoughts: shape of z.
         columns: the columns that this prior reads, each with the values that it knows.
+
+    Example:
+        >>> from ltm_pyro.config import Thoughts
+        >>> from ltm_pyro.models.priors import StudentT
+        >>> StudentT(Thoughts(layers=2, slots=1, dim=3), degrees=5).distribution().event_shape
+        torch.Size([2, 1, 3])
     """
 
     anchor: Tensor
