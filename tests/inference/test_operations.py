@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from ltm_pyro import guides
 from ltm_pyro.config import Fast
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.operations import count, training_flops
@@ -43,3 +44,10 @@ def test_the_fast_loop_costs_a_multiple(config):
     step = (costs[3] - costs[2]) / 3
     assert 0.4 * costs[0] < step < 0.8 * costs[0]  # frozen weights have no gradient
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("guide", [guides.Point, guides.Langevin, guides.LaplaceApproximation])
+def test_loops_that_take_gradients_of_their_own_are_counted(config, guide):
+    model, row = LatentThoughtModel(config), some_rows(1)
+    alone = training_flops(AutoregressiveModel(config), row)
+    assert training_flops(model, row, guide, Fast(steps=1)) > alone
