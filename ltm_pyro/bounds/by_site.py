@@ -15,10 +15,11 @@ def unfitted(figures: Mapping[str, Any]) -> str:
     Thoughts from the prior are a guide too, that nobody fitted, so a loop that ends above it does
     harm, and what it gives is loose.
     """
-    names = (figures.get("elbo"), figures.get("prior"))
-    if None in names or not all(np.isfinite(figure.nats).all() for figure in names):
+    if not {"elbo", "prior"} <= figures.keys():
         return ""
-    elbo, prior = names
+    elbo, prior = figures["elbo"], figures["prior"]
+    if not (np.isfinite(elbo.nats).all() and np.isfinite(prior.nats).all()):
+        return ""
     gap = elbo.nats - prior.nats
     error = ratio_error(gap, np.ones_like(gap), elbo.block)
     if not gap.mean() > 2 * error:

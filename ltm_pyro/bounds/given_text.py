@@ -125,9 +125,10 @@ def given_text(
         for n in pieces(draws):
             with noise.draw():
                 latents = draw_latents(fitted, hidden, n)
-            with_it, without = (sum(log_joint(model, latents, r)) for r in (part, hidden))
-            gains.append(with_it - without)
-            moved = moved or bool((with_it != without).any())
+            gain = torch.stack(log_joint(model, latents, part)).sum(0)
+            gain = gain - torch.stack(log_joint(model, latents, hidden)).sum(0)
+            gains.append(gain)
+            moved = moved or bool((gain != 0).any())
         gain = torch.cat(gains).double()
         found.append(math.log(len(gain)) - gain.logsumexp(0))
     if not moved:

@@ -58,7 +58,7 @@ def count(run: Callable[[], Any]) -> float:
     Attention is computed as matrix products meanwhile: what fuses them is counted on some devices,
     and on others not.
     """
-    counter = FlopCounterMode(display=False)
+    counter: Any = FlopCounterMode(display=False)
     counter.mod_tracker = _Untold()  # whose hooks cannot stand gradients inside a forward pass
     with counter, sdpa_kernel(SDPBackend.MATH):
         run()

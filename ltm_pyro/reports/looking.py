@@ -84,7 +84,12 @@ def _use(use: ThoughtUse) -> Section:
         "By layer, nats per row",
         ["layer", "KL", "active units", "earned up to here"],
         [
-            [str(i + 1), f"{slots[i].sum():.3f}", str(use.active[i].sum()), within(*gain, "+")]
+            [
+                str(i + 1),
+                f"{slots[i].sum():.3f}",
+                str(use.active[i].sum()),
+                within(gain[0], gain[1], "+"),
+            ]
             for i, gain in enumerate(use.ablation[1:])
         ],
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.data import Rows, Tokenizer
@@ -71,15 +72,15 @@ def map_section(
     if names and names[-1].startswith("all else"):
         marks[-1], signs[-1] = (OTHERS, "."), ("grey", "·", names[-1])
     first, second = (f"{share:.0%}" for share in plane.shares)
+
+    def draw(ax: Axes) -> None:
+        points(ax, plane.places, groups, marks or [(TAB[0], MARKS[0])])
+        ax.set_xlabel(f"first principal component ({first} of the variance)")
+        ax.set_ylabel(f"second principal component ({second})")
+
     drawn = picture(
         "map",
-        lambda ax: (
-            points(ax, plane.places, groups, marks or [(TAB[0], MARKS[0])]),
-            ax.set(
-                xlabel=f"first principal component ({first} of the variance)",
-                ylabel=f"second principal component ({second})",
-            ),
-        ),
+        draw,
         f"{len(rows)} points in a plane that holds {plane.shares.sum():.0%} of the variance of "
         "posterior means; the texts at the ends of each axis stand in the table below",
         "Posterior means of thoughts in the plane of their two principal components (centred, not "
