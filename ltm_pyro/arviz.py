@@ -125,7 +125,7 @@ def to_datatree(
         if group == "log_likelihood" and not log_likelihood:
             continue
         if name in shared:  # the same in all chunks
-            values = parts[0][group, name].reshape(draws, *shared[name].shape).numpy()
+            values = parts[0][group, name].numpy()
         else:
             values = torch.cat([part[group, name] for part in parts], 1).numpy()
         groups.setdefault(group, {})[name] = values[None]  # one chain
@@ -170,6 +170,16 @@ def to_datatree(
         node.dataset = held.assign_coords(source_document=("document", source), **named)
         node.attrs.pop("created_at", None)  # the same seed makes the same tree
     return tree
+
+
+def _on_supports(sites: Sites, latents: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Draws of the sites beside thoughts, each on its own support, from real numbers."""
+    found = {}
+    for name, numbers in latents.items():
+        if not is_thoughts(name):
+            site = sites.all[name]
+            found[name] = site.of_all(numbers) if site.kind == "shared" else site.image(numbers)
+    return found
 
 
 def _observed(model: Any, rows: Rows) -> dict[str, Any]:
@@ -218,7 +228,7 @@ def _chunk(
         if sites.beyond_thoughts:
             before = draw_latents(prior_of(model), rows, draws)
             found["prior", "z"] = [joined(model, before, rows)]
-            own = {s: sites.all[s].image(u) for s, u in before.items() if not is_thoughts(s)}
+            own = _on_supports(sites, before)
             found |= {("prior", site): [value] for site, value in own.items()}
         else:
             found["prior", "z"] = [with_particles(prior_of(model), draws)(rows)]
@@ -238,7 +248,7 @@ def _chunk(
         if sites.beyond_thoughts:
             with of_sites.tensors():
                 values = draw_values(model, some, rows)
-            own = {s: sites.all[s].image(u) for s, u in some.items() if not is_thoughts(s)}
+            own = _on_supports(sites, some)
             named = own | with_known(model, values, rows)
             new |= {("posterior", site): value for site, value in named.items()}
         if write:

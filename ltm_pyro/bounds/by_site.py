@@ -1,34 +1,8 @@
 """The table of figures of models that observe more than tokens."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
-
-from ltm_pyro.bounds.figures import ratio_error
-
-
-def unfitted(figures: Mapping[str, Any]) -> str:
-    """Says in words where a fitted guide's bound lies above that of the prior; else nothing.
-
-    Thoughts from the prior are a guide too, that nobody fitted, so a loop that ends above it does
-    harm, and what it gives is loose.
-    """
-    if not {"elbo", "prior"} <= figures.keys():
-        return ""
-    elbo, prior = figures["elbo"], figures["prior"]
-    if not (np.isfinite(elbo.nats).all() and np.isfinite(prior.nats).all()):
-        return ""
-    gap = elbo.nats - prior.nats
-    error = ratio_error(gap, np.ones_like(gap), elbo.block)
-    if not gap.mean() > 2 * error:
-        return ""
-    return (
-        f"elbo lies {gap.mean():.3f} ± {error:.3f} nats/document above prior: the fitted guide is "
-        "worse than none, so the bound is loose; take a loop that suits the model (a lower "
-        "fast.lr, more fast.steps, particles), and compare models by the lower of their bounds"
-    )
 
 
 def table_by_site(figures: Iterable[Any]) -> str:

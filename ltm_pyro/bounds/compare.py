@@ -6,9 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from ltm_pyro.bounds.by_site import unfitted
 from ltm_pyro.bounds.figures import interval
-from ltm_pyro.bounds.report import Report, paired_difference
+from ltm_pyro.bounds.report import Report, paired_difference, unfitted
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.options import checked
 

@@ -159,6 +159,15 @@ def evaluate(
     return Report(figures)
 
 
+def usual(model: TextModel, rows: AnyRows) -> tuple[str, ...]:
+    """What a model is scored by where nothing else is asked for: `elbo` and `prior`.
+
+    Of one with sites that all documents share, those of the two that it may be asked for.
+    """
+    shared = Sites.of(model, rows).of_kind("shared")
+    return tuple(name for name in ("elbo", "prior") if not shared or name in WITH_SHARED)
+
+
 def _of_shared(
     figure: Figure,
     estimates: Sequence[Estimate],

@@ -103,7 +103,7 @@ class Figure:
     def perplexity(self) -> float:
         """exp(total nats / total tokens): of the corpus, never a mean over documents."""
         nats = self.nats_per_token
-        return math.exp(nats) if nats < 700 else math.inf
+        return math.inf if nats >= 700 else math.exp(nats)
 
     @property
     def bits_per_byte(self) -> float:

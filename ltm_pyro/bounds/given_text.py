@@ -18,6 +18,7 @@ from ltm_pyro.inference.posterior import infer, pieces
 from ltm_pyro.models import TextModel
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import draw_latents, log_joint
+from ltm_pyro.programs.reading import ROWS, known_of
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ def given_text(
         chunk: rows handled at once; bounds the memory.
 
     Raises:
-        InputError: for a column that is not there, is known of no document, or which changes no
-            density, since the model does not observe it.
+        InputError: for a column that is not there, is known of no document, or is not observed:
+            no site of the model goes missing with it.
     """
     if column not in rows.columns:
         raise unknown("column", column, rows.columns)
@@ -116,26 +117,27 @@ def given_text(
     if not is_known.any():
         raise InputError(f"column {column!r} is missing in all {len(rows)} rows: nothing to score")
     known = some[is_known.nonzero()[:, 0]].to(next(model.parameters()).device)
-    posterior = infer(model, known.hiding(column), guide, fast or Fast(), seed, chunk)
-    found, place, moved = [], 0, False
-    for fitted, hidden in posterior.chunks:
-        part = known[place : place + len(hidden)]
-        place += len(hidden)
-        noise, gains = posterior.noise(hidden), []
+    hidden = known.hiding(column)
+    before, after = known_of(model, known[:ROWS]), known_of(model, hidden[:ROWS])
+    if not any((mask & ~after[site]).any() for site, mask in before.items()):
+        raise InputError(
+            f"column {column!r} is observed by no site of {type(model).__name__} that goes missing "
+            "with it: a model says something of what it observes alone; a covariate it is given"
+        )
+    posterior = infer(model, hidden, guide, fast or Fast(), seed, chunk)
+    found, place = [], 0
+    for fitted, without in posterior.chunks:
+        part = known[place : place + len(without)]
+        place += len(without)
+        noise, gains = posterior.noise(without), []
         for n in pieces(draws):
             with noise.draw():
-                latents = draw_latents(fitted, hidden, n)
+                latents = draw_latents(fitted, without, n)
             gain = torch.stack(log_joint(model, latents, part)).sum(0)
-            gain = gain - torch.stack(log_joint(model, latents, hidden)).sum(0)
+            gain = gain - torch.stack(log_joint(model, latents, without)).sum(0)
             gains.append(gain)
-            moved = moved or bool((gain != 0).any())
         gain = torch.cat(gains).double()
         found.append(math.log(len(gain)) - gain.logsumexp(0))
-    if not moved:
-        raise InputError(
-            f"column {column!r} changes no density of {type(model).__name__}: it is not observed, "
-            "so the model says nothing of it"
-        )
     loop = f"{type(posterior.chunks[0][0]).__name__}, {len(posterior.inner.lr)} fast steps"
     protocol = f"{loop} on the text with {column} hidden, {draws} fresh draws"
     return GivenText(column, torch.cat(found).cpu().numpy(), protocol)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ltm_pyro.bounds.by_site import table_by_site, unfitted
+from ltm_pyro.bounds.by_site import table_by_site
 from ltm_pyro.bounds.figures import Figure, finite, interval, ratio_error
 
 
@@ -74,6 +74,28 @@ class Report:
 
     def _repr_html_(self) -> str:
         return str(self.to_frame().to_html(float_format="{:.4f}".format))
+
+
+def unfitted(figures: Mapping[str, Figure]) -> str:
+    """Says in words where a fitted guide's bound lies above that of the prior; else nothing.
+
+    Thoughts from the prior are a guide too, that nobody fitted, so a loop that ends above it does
+    harm, and what it gives is loose.
+    """
+    if not {"elbo", "prior"} <= figures.keys():
+        return ""
+    elbo, prior = figures["elbo"], figures["prior"]
+    if not (np.isfinite(elbo.nats).all() and np.isfinite(prior.nats).all()):
+        return ""
+    gap = elbo.nats - prior.nats
+    error = ratio_error(gap, np.ones_like(gap), elbo.block)
+    if not gap.mean() > 2 * error:
+        return ""
+    return (
+        f"elbo lies {gap.mean():.3f} ± {error:.3f} nats/document above prior: the fitted guide is "
+        "worse than none, so the bound is loose; take a loop that suits the model (a lower "
+        "fast.lr, more fast.steps, particles), and compare models by the lower of their bounds"
+    )
 
 
 def paired_difference(

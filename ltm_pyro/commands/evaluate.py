@@ -1,6 +1,7 @@
 """`ltm evaluate`."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,15 +12,14 @@ from tyro.conf import Positional
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import Report, certify, differences, sandwich, taxes
+from ltm_pyro.bounds.evaluation import usual
 from ltm_pyro.commands.text import FlatText, Text, as_json, say, show
 from ltm_pyro.config import (
     Fast,
 )
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
-from ltm_pyro.inference.hierarchical import SharedNormal
 from ltm_pyro.options import Count, Whole
-from ltm_pyro.runs.build import shared_of
 from ltm_pyro.runs.scored import check_comparable, to_score
 from ltm_pyro.runs.trust import check_data
 
@@ -122,7 +122,7 @@ class Evaluate:
             certificate = sandwich(
                 run.model,
                 like.lengths,
-                [name for name in self.figures(run) if name != "baseline"],
+                [name for name in self.figures(run, rows) if name != "baseline"],
                 temperatures=self.temperatures or 100,
                 guide=run.guide,
                 fast=fast,
@@ -159,17 +159,16 @@ class Evaluate:
         steps = run.config.fast.steps if self.fast_steps is None else self.fast_steps
         return dataclasses.replace(run.config.fast, steps=steps)
 
-    def figures(self, run: ltm.Run) -> list[str]:
+    def figures(self, run: ltm.Run, rows: AnyRows) -> Sequence[str]:
         """The names of the figures."""
-        shared = isinstance(shared_of(run.guide), SharedNormal)
-        return (self.bounds or ("elbo" if shared else "elbo,prior")).split(",")
+        return usual(run.model, rows) if self.bounds is None else self.bounds.split(",")
 
     def score(self, run: ltm.Run, rows: AnyRows) -> Report:
         """The figures of one run."""
         return ltm.evaluate(
             run.model,
             rows,
-            self.figures(run),
+            self.figures(run, rows),
             guide=run.guide,
             fast=self.fast(run),
             baseline=run.baseline,

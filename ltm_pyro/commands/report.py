@@ -36,8 +36,9 @@ class Report:
     """Rows to score at the most, of whole documents chosen by lot."""
     inspected: Whole = 64
     """Rows of these that diagnostics look at, 0 for none; they take most of the time."""
-    bounds: str = "elbo,prior"
-    """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws)."""
+    bounds: str | None = None
+    """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws); default:
+    elbo,prior, or elbo alone of a model with sites that all documents share."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps for each document (default: as in training)."""
     texts: Whole = 3
@@ -72,7 +73,7 @@ class Report:
             split=self.split,
             checkpoint=self.checkpoint,
             note=say,
-            bounds=self.bounds,
+            bounds=None if self.bounds is None else tuple(self.bounds.split(",")),
             rows=self.rows,
             inspected=self.inspected,
             fast_steps=self.fast_steps,

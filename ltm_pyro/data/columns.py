@@ -7,6 +7,9 @@ from ltm_pyro.data.building import Survey
 from ltm_pyro.data.sources.base import Document
 from ltm_pyro.errors import InputError
 
+MOST = 3.4e38
+"""About the largest number of fp32, which rows hold."""
+
 
 def coder(
     columns: Mapping[str, tuple[str, ...]], numbers: Iterable[str] = ()
@@ -47,10 +50,10 @@ def number_of(name: str, value: str | None) -> float:
         number = float(value)
     except ValueError:
         number = math.inf
-    if math.isinf(number):
+    if abs(number) > MOST:
         raise InputError(
-            f"column {name!r} holds {value[:40]!r}: expected a finite number, or nothing where it "
-            "is missing; of other values name it with --column, or among columns"
+            f"column {name!r} holds {value[:40]!r}: expected a finite number of fp32, or nothing "
+            "where it is missing; of other values name it with --column, or among columns"
         )
     return number
 

@@ -18,8 +18,9 @@ from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.programs.densities import draw_latents, prior_of
-from ltm_pyro.programs.handlers import is_thoughts
+from ltm_pyro.programs.handlers import is_local
 from ltm_pyro.programs.reading import Sites
+from ltm_pyro.programs.scores import sites
 from ltm_pyro.seeds import Stream, derive, seeded
 
 Text = tuple[str, int]
@@ -36,8 +37,9 @@ class Beginnings:
 
     A text with a prompt has thoughts from q(z | prompt), fitted to that and to the columns that are
     given. One without has them from the prior given the columns, p(z | label), where the model
-    samples z behind all that it observes of them; where it observes one behind z (a rating that
-    depends on z), from q(z | rating), fitted to the rating and to no text.
+    observes what is given before it samples anything of the document; where it observes a part of
+    that behind a latent site (a rating that depends on z), from q(z | rating), fitted to what is
+    given and to no text.
 
     Args:
         model: the model.
@@ -63,13 +65,13 @@ class Beginnings:
         self.behind: list[str] = []
         if not self.plain:
             self.behind = _observed_behind(model, self.nothing)
-            if any(site.kind == "shared" for site in Sites.of(model, self.nothing)):
-                self.shared = getattr(guide, "keywords", {}).get("shared")
-                if self.shared is None:
-                    raise InputError(
-                        f"{type(model).__name__} samples sites once for all documents, and their "
-                        "guide is not given: guide=run.guide, or guide=svi.guide"
-                    )
+            self.sites = Sites.of(model, self.nothing).of_kind("shared")
+            self.shared = getattr(guide, "keywords", {}).get("shared")
+            if self.sites and self.shared is None:
+                raise InputError(
+                    f"{type(model).__name__} samples {', '.join(self.sites)} once for all "
+                    "documents, and their guide is not given: guide=run.guide, or guide=svi.guide"
+                )
 
     def protocol(self, prompts: bool, where: Mapping[str, Any]) -> str:
         """What thoughts are drawn from, in words: `prompts` says whether texts have any."""
@@ -118,33 +120,27 @@ class Beginnings:
 
     def _given_shared(self) -> Any:
         """A block in which sites that documents share have a draw of their guide."""
-        if self.shared is None:
+        if not self.sites:
             return nullcontext()
-        known = Sites.of(self.model, self.nothing).all
-
-        def program(batch: Rows) -> None:
-            self.shared()
-
-        drawn = draw_latents(program, self.nothing, 1)
-        values = {name: known[name].image(u)[0] for name, u in drawn.items()}
-        return poutine.condition(data={n: _squeezed(v, known[n].shape) for n, v in values.items()})
-
-
-def _squeezed(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return value.reshape(shape) if value.numel() == torch.Size(shape).numel() else value
+        drawn = draw_latents(lambda _: self.shared(), self.nothing, 1)
+        values = {name: self.sites[name].of_all(drawn[name])[0] for name in self.sites}
+        return poutine.condition(data=values)
 
 
 def _observed_behind(model: Any, rows: Rows) -> list[str]:
-    """Sites that a model observes of these rows, not missing there, behind its thoughts."""
+    """Sites that a model observes of these rows behind a latent site of the document.
+
+    Missing values, observed or latent (`obs_mask`), stand under a mask that leaves out everything.
+    """
     with torch.no_grad(), seeded(0):
         trace = poutine.trace(model).get_trace(rows)
     found, met = [], False
-    for name, node in trace.nodes.items():
-        if node["type"] != "sample":
+    for name, node in sites(trace).items():
+        mask = node["mask"]
+        if name == "tokens" or not (mask is None or bool(torch.as_tensor(mask).any())):
             continue
-        met = met or is_thoughts(name)
-        if met and node["is_observed"] and name != "tokens":
-            mask = node["mask"]
-            if mask is None or bool(torch.as_tensor(mask).any()):
-                found.append(name)
+        if not node["is_observed"]:
+            met = met or is_local(node)
+        elif met:
+            found.append(name)
     return found

@@ -10,6 +10,7 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions import Delta, Unit
+from torch import Tensor
 from torch.distributions.transforms import IndependentTransform
 
 from ltm_pyro.data.rows import Rows
@@ -53,6 +54,15 @@ class Site:
     image: Any = None
     values: int = 0
     plates: int = 0
+
+    def of_all(self, numbers: Tensor) -> Tensor:
+        """Draws of a shared site on its own support, (draws, *plates, *event).
+
+        From real numbers as they are drawn in a plate of particles, which have a dimension for
+        documents where the site has no plate of its own.
+        """
+        values: Tensor = self.image(numbers)
+        return values if self.plates else values.squeeze(1)
 
     def __str__(self) -> str:
         values = f"{self.values} values, summed out" if self.values else f"on {self.support}"
@@ -172,7 +182,7 @@ def traced(program: Program, rows: Rows, whose: str) -> Any:
         raise
 
 
-def known_of(model: Program, rows: Rows) -> dict[str, torch.Tensor]:
+def known_of(model: Program, rows: Rows) -> dict[str, Tensor]:
     """Of which rows a model observes each of its sites beside `tokens`, (rows,) each."""
     with torch.no_grad(), seeded(0):
         nodes = sites(poutine.trace(drawing(model, 1)).get_trace(rows))

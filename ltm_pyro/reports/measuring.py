@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ltm_pyro.bounds import Report, evaluate
+from ltm_pyro.bounds.evaluation import usual
 from ltm_pyro.config import Fast
 from ltm_pyro.data import Rows
 from ltm_pyro.data.store import StoredRows
@@ -40,7 +41,7 @@ class Asked:
     """What a report is to measure, and how.
 
     Attributes:
-        bounds: figures, as `evaluate` names them.
+        bounds: figures, as `evaluate` names them; `bounds.evaluation.usual` of the model if None.
         rows: at most so many rows are scored, of whole documents chosen by lot.
         inspected: of them so many, chosen by lot, are looked at more closely; 0 for none.
         texts: texts that the model writes, of each prompt if there are any.
@@ -51,7 +52,7 @@ class Asked:
         progress: whether to show progress bars.
     """
 
-    bounds: tuple[str, ...] = ("elbo", "prior")
+    bounds: tuple[str, ...] | None = None
     rows: Count = 256
     inspected: Whole = 64
     texts: Whole = 3
@@ -143,10 +144,11 @@ def measure(
                         seed=asked.seed,
                     )
                 )  # fmt: skip
-    note(f"{run.path}: scoring {len(rows):,} rows, {', '.join(asked.bounds)}")
+    bounds = asked.bounds or usual(run.model, rows)
+    note(f"{run.path}: scoring {len(rows):,} rows, {', '.join(bounds)}")
     with _clock(spent, "figures"):
         figures = evaluate(
-            run.model, rows, asked.bounds, guide=run.guide, fast=fast, baseline=run.baseline,
+            run.model, rows, bounds, guide=run.guide, fast=fast, baseline=run.baseline,
             seed=asked.seed, chunk=asked.chunk, progress=asked.progress,
         )  # fmt: skip
     look = None

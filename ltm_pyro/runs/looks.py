@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from ltm_pyro.bounds import evaluate, taxes
+from ltm_pyro.bounds.evaluation import usual
 from ltm_pyro.data import Corpus, Rows
 from ltm_pyro.inference import DualRateSVI
-from ltm_pyro.inference.hierarchical import SharedNormal
 from ltm_pyro.models import TextModel
 
 BOUND = "held_out_elbo"
@@ -30,11 +30,10 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
     """
     if not len(rows):
         return {}
-    shared = isinstance(svi.shared, SharedNormal)
     report = evaluate(
         svi.model,
         rows,
-        ("elbo:4",) if shared else ("elbo:4", "prior:4"),
+        [f"{name}:4" for name in usual(svi.model, rows)],
         guide=svi.guide,
         fast=svi.fast,
         baseline=baseline,
@@ -47,7 +46,7 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
     found["held_out_standard_error"] = elbo.standard_error
     if elbo.observed != ("tokens",):
         found["held_out_elbo_per_document"] = elbo.nats_per_document
-    elif not shared:
+    elif "prior" in report.figures:
         earned = report.difference("prior", "elbo")
         found["held_out_earned"], found["held_out_earned_standard_error"] = earned
     if baseline is not None:

@@ -12,7 +12,7 @@ from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError, Notice
 from ltm_pyro.inference.speaking import silence
 
-from ..runs.programs import Labelled, Rated
+from ..runs.programs import Labelled, Rated, Regressed
 
 
 @pytest.fixture
@@ -70,8 +70,10 @@ def test_what_cannot_be_scored_is_told(rated, model):
         given_text(own, rows, "stars")
     with pytest.raises(InputError, match=r"'rating' is missing in all 5 rows"):
         given_text(own, rows.hiding("rating"), "rating")
-    with pytest.raises(InputError, match=r"'rating' changes no density of LatentThoughtModel"):
+    with pytest.raises(InputError, match=r"'rating' is observed by no site of LatentThought"):
         given_text(model, rows, "rating", fast=Fast(steps=0), draws=1)
+    with pytest.raises(InputError, match=r"no site of Regressed .* a covariate it is given"):
+        given_text(Regressed(own.config), rows, "rating")
 
 
 def test_a_figure_says_how_many_values_it_has_seen(rated):

@@ -5,6 +5,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 
+from ltm_pyro.guides import Guide
 from ltm_pyro.models import LatentThoughtModel
 
 
@@ -54,6 +55,50 @@ class Regressed(LatentThoughtModel):
         with pyro.plate("documents", len(batch), dim=-1):
             z = pyro.sample("z", dist.Normal(mean, 1.0).to_event(3))
             return self.observe(batch, z, prelude, positions)
+
+
+class Moody(LatentThoughtModel):
+    """A rating is observed behind a mood, before the thoughts that depend on it."""
+
+    def forward(self, batch, prelude=None, positions=None):
+        rating = batch.columns["rating"]
+        with pyro.plate("documents", len(batch), dim=-1):
+            mood = pyro.sample("mood", dist.Normal(self.decoder.head.new_zeros(()), 1.0))
+            with poutine.mask(mask=~rating.isnan()):
+                pyro.sample("stars", dist.Normal(mood, 0.1), obs=rating.nan_to_num())
+            mean = mood[..., None, None, None].expand(*mood.shape, *self.thoughts.shape)
+            z = pyro.sample("z", dist.Normal(mean, 1.0).to_event(3))
+            return self.observe(batch, z, prelude, positions)
+
+
+class Tabled(LatentThoughtModel):
+    """What documents share are a simplex, and one for each of two groups."""
+
+    def forward(self, batch, prelude=None, positions=None):
+        ones = self.decoder.head.new_ones(3)
+        shares = pyro.sample("shares", dist.Dirichlet(ones))
+        with pyro.plate("groups", 2, dim=-1):
+            table = pyro.sample("table", dist.Dirichlet(ones))
+        mean = (shares[..., 0] + table[..., [0], 0])[..., None, None, None]
+        with pyro.plate("documents", len(batch), dim=-1):
+            law = dist.Normal(mean.expand(*mean.shape[:-3], *self.thoughts.shape), 1.0)
+            z = pyro.sample("z", law.to_event(3))
+            return self.observe(batch, z, prelude, positions)
+
+
+class Whole(Guide):
+    """A guide that samples the weight of `Regressed` itself, from its prior."""
+
+    def __init__(self, thoughts, batch_size):
+        super().__init__(thoughts, batch_size)
+        self.loc = torch.nn.Parameter(torch.zeros(batch_size, *thoughts.shape))
+        self.log_scale = torch.nn.Parameter(torch.zeros(batch_size, *thoughts.shape))
+
+    def forward(self, batch):
+        pyro.sample("weight", dist.Normal(torch.zeros(self.loc.shape[1:]), 0.5).to_event(3))
+        with pyro.plate("documents", self.batch_size, dim=-1):
+            law = dist.Normal(self.loc, self.log_scale.exp())
+            return pyro.sample("z", law.to_event(3))
 
 
 class Mute(Regressed):

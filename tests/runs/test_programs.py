@@ -11,6 +11,7 @@ from ltm_pyro.commands import cli
 from ltm_pyro.config import Data, Named
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference import Hierarchical
+from ltm_pyro.inference.posterior import infer
 from ltm_pyro.runs.build import build_model, shared_of
 from ltm_pyro.runs.training import for_corpus
 
@@ -63,6 +64,9 @@ def test_numbers_are_read_as_numbers_and_missing_ones_are_nan(rated_file):
 def test_a_value_that_is_no_number_is_told(rated_file):
     with pytest.raises(InputError, match=r"column 'topic' holds 'wood': expected a finite number"):
         ltm.load_corpus(rated_file, vocabulary=300, numbers=["topic"])
+    far = [{"text": f"{i} wave", "rating": "1e39"} for i in range(40)]
+    with pytest.raises(InputError, match=r"column 'rating' holds '1e39': expected a finite numb"):
+        ltm.load_corpus(far, vocabulary=300, numbers=["rating"])
     with pytest.raises(InputError, match=r"'rating' is to be kept as a value and as a number"):
         ltm.load_corpus(rated_file, vocabulary=300, numbers=["rating"], columns=["rating"])
 
@@ -154,6 +158,43 @@ def test_thoughts_of_a_rating_are_fitted_to_it(of):
     assert abs(missing.thoughts.sum((1, 2, 3)).mean()) < 4 * (size / 200) ** 0.5
 
 
+def test_a_rating_tells_of_what_stands_before_thoughts_too(of):
+    """mood ~ N(0, 1), stars ~ N(mood, 0.1^2), z ~ N(mood, 1): z is near what was observed."""
+    model = build_model(of("Moody"))
+    tokenizer = ltm.load_data(model.config).tokenizer
+    fast = dataclasses.replace(ltm.Fast.quick(30), particles=32)
+    for rating in (-2.0, 2.0):
+        found = ltm.generate(model, tokenizer, n=60, length=2, where={"rating": rating}, fast=fast)
+        assert found.protocol == f"z ~ q(z | rating={rating})"
+        means = found.thoughts.flatten(1).mean(1)
+        assert abs(means.mean() - rating / 1.01) < 0.5
+    assert abs(ltm.generate(model, tokenizer, n=60, length=2).thoughts.mean()) < 0.6
+
+
+def test_a_shared_simplex_has_its_place_everywhere(of, tmp_path):
+    """Its real numbers are one fewer than its values."""
+    run = train(of("Tabled"), tmp_path / "run")
+    found = ltm.generate(run.model, run.tokenizer, n=2, length=3, guide=run.guide)
+    assert found.thoughts.isfinite().all()
+    rows = ltm.load_data(run.config).train[:4]
+    posterior = infer(run.model, rows, run.guide, run.config.fast)
+    tree = ltm.to_datatree(posterior, draws=6, posterior_predictive=False)
+    for group in ("posterior", "prior"):
+        shares = tree[group]["shares"]
+        assert shares.shape == (1, 6, 3)
+        assert tree[group]["table"].shape == (1, 6, 2, 3)
+        assert abs(shares.values.sum(-1) - 1).max() < 1e-5
+
+
+def test_a_guide_of_ones_own_may_sample_what_documents_share(of, tmp_path):
+    """Then it is taken as it is, and looks ask for what such a model can be asked for."""
+    guide = Named(f"{programs.__name__}:Whole")
+    run = train(of("Regressed", guide=guide), tmp_path / "run")
+    assert run.guide.func is programs.Whole
+    assert any("held_out_elbo" in line for line in run.log())
+    assert cli.main(["evaluate", str(run.path), "--split", "train", "--json"]) == 0
+
+
 def test_thoughts_under_shared_sites_average_over_their_guide(of, tmp_path):
     run = train(of("Regressed"), tmp_path / "run")
     shared = shared_of(run.guide)
@@ -167,7 +208,7 @@ def test_thoughts_under_shared_sites_average_over_their_guide(of, tmp_path):
         )
         gap = found.thoughts.mean(0) - x * mean
         assert gap.abs().max() < 5 / 40**0.5
-    with pytest.raises(InputError, match=r"their guide is not given: guide=run\.guide"):
+    with pytest.raises(InputError, match=r"weight once for all .* guide is not given: guide=run"):
         ltm.generate(run.model, run.tokenizer, length=2)
 
 
