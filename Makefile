@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 
 NOTEBOOKS ?= cache
 
-
 .PHONY: help install demo docs zoo test slow fuzz mutants bench check format lint types lock interface dist clean
 
 help:  ## what can be made
@@ -31,7 +30,7 @@ docs: $(VENV)/docs  ## the documentation as a site, into build/docs (the first t
 	LTM_DOCS_NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
 
 $(VENV)/docs: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
 	@touch $@
 
 zoo: install  ## every prior with every guide, into docs/results/zoo.md (ten minutes or more)
@@ -69,13 +68,13 @@ format: install  ## put the code in form
 types: install  ## check types
 	rm -rf build/types build/lib
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
-	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml -p ltm_pyro
+	cd build/types && $(if $(filter /%,$(VENV)),,../../)$(BIN)/mypy --config-file ../../pyproject.toml -p ltm_pyro
 
 interface: install  ## record names and signatures, once the changelog tells what changed of them
 	$(BIN)/python -m tests.interface --renew
 
 lock:  ## every version of constraints.txt and of what it needs, into requirements.lock (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --constraint constraints.txt --no-annotate --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --group docs --constraint constraints.txt --no-annotate --custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 
 dist: install  ## a source distribution and a wheel, into dist/
 	rm -rf dist

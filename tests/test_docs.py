@@ -121,7 +121,7 @@ def test_every_page_is_reached_and_every_link_leads_somewhere():
 
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
-    pytest.importorskip("sphinx", reason="pip install -c constraints.txt -e '.[docs]'")
+    pytest.importorskip("sphinx", reason="pip install -c constraints.txt --group docs")
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d",
          tmp_path / "read", DOCS, tmp_path / "site"],
