@@ -31,7 +31,7 @@ def test_the_table_has_a_line_for_each_and_stands_in_the_docs(capsys):
     main()
     table = capsys.readouterr().out
     assert len(table.splitlines()) == 2 + len(ODDITIES)
-    assert table in (Path(__file__).parents[2] / "docs" / "your_text.md").read_text()
+    assert table in (Path(__file__).parents[2] / "docs" / "how_to" / "your_text.md").read_text()
 
 
 def as_jsonl(texts):
