@@ -83,8 +83,10 @@ PARTS = [
 ] + [Released]
 FIELDS = [(cls, field.name) for cls in PARTS for field in dataclasses.fields(cls)]
 TAKES_MORE = {
-    ("Data", "fields"): (str,), ("Data", "numbers"): (str,), ("Data", "columns"): (str, list, tuple),
-}  # fmt: skip
+    ("Data", "fields"): (str,),
+    ("Data", "numbers"): (str,),
+    ("Data", "columns"): (str, list, tuple),
+}
 """What a field takes beside its kind: names given as one, or without values."""
 TINY = ltm.preset("tiny")
 EXAMPLES = {

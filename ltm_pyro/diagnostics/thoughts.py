@@ -18,6 +18,7 @@ from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
+from ltm_pyro.programs.reading import Sites, is_plain
 
 LEAST = 0.1
 """An effect in nats per row below which nothing is said to be earned, or to be paid."""
@@ -144,9 +145,22 @@ def thought_use(
         baseline: the same decoder without latents, to say what the latents are worth beside it.
         seed: where draws come from.
 
+    Of a model that observes more than tokens, what thoughts earn over the prior is of all that it
+    observes together; what they are worth beside a baseline is of the tokens alone.
+
     Raises:
-        InputError: if `longer` is of other rows.
+        InputError: if `longer` is of other rows, or for a model with continuous latent sites beside
+            thoughts, or with sites that all documents share.
     """
+    sites = Sites.of(posterior.model, posterior.rows)
+    latent = [site for site in sites if site.kind in ("local", "shared")]
+    others = [site.name for site in latent if not is_plain(site)]
+    if others:
+        raise InputError(
+            f"{type(posterior.model).__name__} samples {', '.join(others)} beside its thoughts, "
+            "whose use is not measured apart from theirs: compare figures of models with and "
+            "without them"
+        )
     if longer is not None and len(longer.rows) != len(posterior.rows):
         raise InputError(
             f"longer has {len(longer.rows)} rows, posterior {len(posterior.rows)}: fit the same"
@@ -163,7 +177,8 @@ def thought_use(
     ahead = leftover = leftover_kl = None
     if baseline is not None:
         exact = infer(baseline, posterior.rows, NoGuide, Fast(steps=0)).elbo().log_likelihood[0]
-        ahead = _mean(-exact - bound)
+        tokens = terms.by_site.get("tokens", terms.log_likelihood)
+        ahead = _mean(-exact - (terms.kl - tokens).mean(0))
     if longer is not None:
         more = longer.elbo(draws, seed)
         leftover = _mean(bound + more.elbo.mean(0))

@@ -19,6 +19,7 @@ from ltm_pyro.programs.densities import (
     prior_of,
     site_distributions,
 )
+from ltm_pyro.programs.handlers import is_thoughts
 
 ACTIVE = 0.01
 """A unit is active if its posterior mean varies over rows by this share of the prior's variance."""
@@ -53,6 +54,8 @@ def part_of(posterior: Posterior, chunk: int, draws: int, seed: int) -> Part:
         p_fn = site_distributions(prior, rows)
     spread = p.var(0).mean(0, keepdim=True)
     try:  # exact where both are products over dimensions that torch knows
+        if not all(map(is_thoughts, p_fn)):
+            raise NotImplementedError  # of a mixture over what stands before z, one part was drawn
         kl = kl_divergence(_factors(q_fn["z"]), _factors(p_fn["z"]))[0]
         mean, factorised = _factors(q_fn["z"]).mean[0], True
         means, error = (mean, mean), torch.zeros_like(mean)

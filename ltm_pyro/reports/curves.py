@@ -1,5 +1,6 @@
 """Curves over training, of the log that a run keeps."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ Looks = Sequence[Mapping[str, Any]]
 def training(log: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[Any]:
     """Curves over training."""
     looks = facts["history"]
+    log = [line for line in log if math.isfinite(line.get("nats_per_token", math.nan))]
     if not log:
         return [Text("The log of its training is missing, or holds no iteration yet.")]
 

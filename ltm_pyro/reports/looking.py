@@ -11,6 +11,7 @@ from ltm_pyro.diagnostics import (
     plot_inner_loop,
     plot_kl,
 )
+from ltm_pyro.programs.reading import Sites
 from ltm_pyro.reports.measuring import LONGER, Inspected
 from ltm_pyro.reports.page import Group, Section, Table, Text, Verdict
 from ltm_pyro.reports.pictures import picture, sparse_ticks
@@ -21,9 +22,12 @@ def what(look: Inspected | None) -> Text:
     """What the diagnostics are of."""
     if look is None:
         return Text("No rows were looked at more closely (--inspected 0).")
+    model, rows = look.posterior.model, look.posterior.rows
+    observed = list(Sites.of(model, rows).of_kind("observed"))
+    more = f"; bounds are of {', '.join(observed)} together" if len(observed) > 1 else ""
     return Text(
-        f"Of {len(look.posterior.rows)} of the scored rows, chosen by lot; nats per row, which has "
-        "one set of thoughts."
+        f"Of {len(rows)} of the scored rows, chosen by lot; nats per row, which has one set of "
+        f"thoughts{more}."
     )
 
 

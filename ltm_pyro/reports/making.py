@@ -4,12 +4,13 @@ import dataclasses
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from ltm_pyro import __version__, files
+from ltm_pyro.config import PLAIN
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.options import checked
@@ -76,20 +77,27 @@ def report(
     place = _place(runs, out)
     if check_place(place):
         say(f"report: {place} is replaced")
-    files.make_folder(place.parent)
     if other is not None:
         paths = [shlex.quote(str(one.path)) for one in runs]
         check_comparable(runs[0], runs[1], f"ltm report {paths[1]} {paths[0]}")
     text = _text(runs, corpus, split, trust)
     places = choose(text.rows, asked.rows, asked.seed)
-    how = _how(text, len(places), checkpoint, runs)
+    of = checkpoint if not any(isinstance(one, Run) for one in (run, other)) else ""
+    how = _how(text, len(places), of, runs)
     say(f"data: {how}")
+    # Read before minutes are spent on measuring, so that damage is told at once.
+    facts = [info_run(one.path) | {"parameters": one.model.parameter_count()} for one in runs]
     found: list[Measured] = []
     for one in runs:
         rows = (text.rows if one is runs[0] else text.read_by(one))[places]
-        found.append(measure(one, rows, asked, say, texts=len(runs) == 1))
-    facts = [info_run(one.path) for one in runs]
-    command = _command(runs, options)
+        found.append(measure(one, rows, asked, say, alone=len(runs) == 1))
+    others = {
+        "split": split, "trust": trust or None,
+        "checkpoint": checkpoint if checkpoint != "last" else None,
+        "device": device if device != "cpu" else None,
+    }  # fmt: skip
+    kept = {name: value for name, value in others.items() if value is not None}
+    command = _command(runs, {**kept, **options}, corpus is not None)
     if len(runs) == 1:
         title = f"{runs[0].path}"
         sections = single.sections(runs[0], facts[0], found[0], text, how, command)
@@ -97,6 +105,7 @@ def report(
         title = f"{runs[0].path} (A) beside {runs[1].path} (B)"
         sections = pair.sections(runs, facts, found, text, how, command)
     page = render(title, _lead(runs, facts), sections, _foot(found, time.perf_counter() - start))
+    files.make_folder(place.parent)
     files.write(place, page)
     say(f"report: {place}, {len(page):,} bytes, in {time.perf_counter() - start:.0f} s")
     return place
@@ -149,7 +158,7 @@ def _how(text: Scored, rows: int, checkpoint: str, runs: Sequence[Run]) -> str:
     steps = " and ".join(f"{one.step:,}" for one in runs)
     return (
         f"Scored: {rows:,} rows of {text.corpus.name}, split {text.split}{lot}; weights of "
-        f"iteration {steps} (the {checkpoint} checkpoint).{left}"
+        f"iteration {steps}{f' (the {checkpoint} checkpoint)' if checkpoint else ''}.{left}"
     )
 
 
@@ -157,13 +166,19 @@ def _lead(runs: Sequence[Run], facts: Sequence[dict[str, Any]]) -> str:
     parts = []
     for letter, run, one in zip("AB", runs, facts, strict=False):
         of = f"{letter}: a" if len(runs) > 1 else "A"
-        size = "" if one["parameters"] is None else f" of {one['parameters']:,} parameters"
         control = "beside a control without latents" if run.baseline else "without a control"
         parts.append(
-            f"{of} latent-thought language model{size}, decoder {one['decoder']}, prior "
-            f"{one['prior']}, guide {one['guide']}, {one['iterations']:,} iterations {control}."
+            f"{of} latent-thought language model of {one['parameters']:,} parameters, "
+            f"{_made_of(one)}, guide {one['guide']}, {one['iterations']:,} iterations {control}."
         )
     return " ".join(parts)
+
+
+def _made_of(facts: Mapping[str, Any]) -> str:
+    own = facts["model"] != PLAIN
+    return f"decoder {facts['decoder']}, " + (
+        f"program {facts['model']}" if own else f"prior {facts['prior']}"
+    )
 
 
 def _foot(found: Sequence[Measured], seconds: float) -> str:
@@ -178,10 +193,11 @@ def _foot(found: Sequence[Measured], seconds: float) -> str:
     )
 
 
-def _command(runs: Sequence[Run], options: dict[str, Any]) -> str:
+def _command(runs: Sequence[Run], options: Mapping[str, Any], other_text: bool) -> str:
     """What makes the report again: the command, or a call from Python."""
     if Path(sys.argv[0]).name in ("ltm", "__main__.py") and sys.argv[1:2] == ["report"]:
         return command_line(sys.argv)
     given = [repr(str(one.path)) for one in runs]
     given += [f"{name}={value!r}" for name, value in options.items()]
+    given += ["corpus=..."] if other_text else []
     return f"ltm_pyro.report({', '.join(given)})"

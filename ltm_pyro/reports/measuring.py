@@ -78,13 +78,13 @@ class Inspected:
     """A closer look at some of the rows. What could not be had is None, and `missing` says why.
 
     Attributes:
-        everywhere: thoughts of all rows.
+        everywhere: thoughts of all rows; None where no map is drawn of them.
         posterior: of those that are looked at.
         longer: of the same after `LONGER` times as many fast steps.
         use, quality: of thoughts and guide.
     """
 
-    everywhere: Posterior
+    everywhere: Posterior | None
     posterior: Posterior
     longer: Posterior
     use: ThoughtUse | None
@@ -124,9 +124,11 @@ def choose(rows: StoredRows, most: int, seed: int) -> Tensor:
 
 
 def measure(
-    run: Run, rows: Rows, asked: Asked, note: Callable[[str], Any], texts: bool = True
+    run: Run, rows: Rows, asked: Asked, note: Callable[[str], Any], alone: bool = True
 ) -> Measured:
     """Measure a run on some rows; a note says what is done before it takes its time.
+
+    Of one that stands alone, also the texts it writes and the thoughts of all rows.
 
     Raises:
         InputError: for a figure that is unknown, or cannot be had of this run, or for no rows.
@@ -134,7 +136,7 @@ def measure(
     spent: dict[str, float] = {}
     written = []
     fast = asked.fast(run)
-    if texts and asked.texts:
+    if alone and asked.texts:
         with _clock(spent, "texts"):
             for prompt in (None, *asked.prompts):
                 note(f"{run.path}: writing {asked.texts} texts")
@@ -144,7 +146,7 @@ def measure(
                         seed=asked.seed,
                     )
                 )  # fmt: skip
-    bounds = asked.bounds or usual(run.model, rows)
+    bounds = usual(run.model, rows) if asked.bounds is None else asked.bounds
     note(f"{run.path}: scoring {len(rows):,} rows, {', '.join(bounds)}")
     with _clock(spent, "figures"):
         figures = evaluate(
@@ -154,16 +156,17 @@ def measure(
     look = None
     if asked.inspected:
         with _clock(spent, "diagnostics"):
-            look = _inspect(run, rows, asked, fast, note)
+            look = _inspect(run, rows, asked, fast, note, alone)
     return Measured(figures, look, written, spent)
 
 
 def _inspect(
-    run: Run, rows: Rows, asked: Asked, fast: Fast, note: Callable[[str], Any]
+    run: Run, rows: Rows, asked: Asked, fast: Fast, note: Callable[[str], Any], alone: bool
 ) -> Inspected:
     order = torch.randperm(len(rows), generator=generator(asked.seed, Stream.INSPECTED))
     some = rows[order[: asked.inspected].sort().values]
-    note(f"{run.path}: fitting thoughts of {len(rows):,} rows, a closer look at {len(some)}")
+    every = f"fitting thoughts of {len(rows):,} rows, " if alone else ""
+    note(f"{run.path}: {every}a closer look at {len(some)}")
 
     def fitted(rows: Rows, steps: int) -> Posterior:
         loop = dataclasses.replace(fast, steps=steps)
@@ -178,7 +181,8 @@ def _inspect(
         use = thought_use(own, draws, longer, run.baseline, asked.seed)
     with _told(missing, "guide quality"):
         quality = guide_quality(own, DRAWS, asked.seed)
-    return Inspected(fitted(rows, fast.steps), own, longer, use, quality, missing)
+    everywhere = fitted(rows, fast.steps) if alone else None
+    return Inspected(everywhere, own, longer, use, quality, missing)
 
 
 @contextmanager

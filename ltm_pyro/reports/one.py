@@ -5,16 +5,29 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.reports.curves import training
 from ltm_pyro.reports.looking import diagnostics, verdicts, what
 from ltm_pyro.reports.measuring import Measured
 from ltm_pyro.reports.page import Code, Section, Table, Text, Verdict
 from ltm_pyro.reports.thought_map import map_section
-from ltm_pyro.reports.words import earned, figure_tables, gain_table, gains, over, standing, within
+from ltm_pyro.reports.words import (
+    cautions,
+    document_gains,
+    earned,
+    figure_tables,
+    gain_table,
+    gains,
+    in_short,
+    over,
+    standing,
+    within,
+)
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.config_json import to_dict
 from ltm_pyro.runs.info import NOT_STRAIGHT, run_lines
 from ltm_pyro.runs.scored import Scored
+from ltm_pyro.runs.trust import outside
 
 
 def sections(
@@ -32,11 +45,12 @@ def sections(
     """
     return [
         Section("In short", _short(found, how)),
-        Section(
-            "What it is", [about(facts), *(Text(f"Of the text: {n}.") for n in text.corpus.notes)]
-        ),
+        Section("What it is", [about(facts), *notes(text)]),
         Section("Training", training(run.log(), facts)),
-        Section("Figures", [Text(how), *figure_tables([("", found.figures)]), *_gains(found)]),
+        Section(
+            "Figures",
+            [Text(how), *given(run), *figure_tables([("", found.figures)]), *_gains(found)],
+        ),
         Section("Diagnostics", [what(found.inspected)], diagnostics(found.inspected)),
         Section("Texts it writes", _texts(found)),
         *_map(run, found, text),
@@ -46,11 +60,7 @@ def sections(
 
 def _short(found: Measured, how: str) -> list[Any]:
     lines = [
-        Verdict(
-            f"{name} ({standing(one)})",
-            f"{within(one.nats_per_token, one.standard_error)} nats/token, perplexity "
-            f"{one.perplexity:.2f}",
-        )
+        Verdict(f"{name} ({standing(one)})", in_short(one))
         for name, one in found.figures.figures.items()
     ]
     lines += [
@@ -77,10 +87,11 @@ def notes(text: Scored) -> list[Text]:
 
 
 def _gains(found: Measured) -> list[Any]:
-    table = gain_table(found.figures)
-    if table.rows:
-        return [table]
-    return [Text("No figure here is to be compared with another: ask for elbo and prior.")]
+    tables = [gain_table(found.figures), document_gains(found.figures)]
+    said = cautions([("", found.figures)])
+    if any(table.rows for table in tables):
+        return [*(table for table in tables if table.rows), *said]
+    return [Text("Nothing that was scored here is to be compared with another."), *said]
 
 
 def _texts(found: Measured) -> list[Any]:
@@ -102,7 +113,30 @@ def _map(run: Run, found: Measured, text: Scored) -> list[Section]:
     columns = text.corpus.columns
     column = next(iter(columns), None)
     known = columns[column] if column is not None else ()
+    if found.inspected.everywhere is None:
+        return []
     return [map_section(found.inspected.everywhere, run.tokenizer, column, known)]
+
+
+def given(run: Run) -> list[Text]:
+    """What figures are conditional on, where a prior or a model reads columns."""
+    read = list(run.model.prior.columns)
+    if read:
+        return [Text(f"Figures are of -log p(x | {', '.join(read)}): the prior is told them.")]
+    if type(run.model) is not LatentThoughtModel and run.config.data.kept:
+        columns = ", ".join(run.config.data.kept)
+        return [
+            Text(
+                f"The model may read {columns}: what it reads of them and does not observe is "
+                "given, and its figures are of -log p(x | that)."
+            )
+        ]
+    return []
+
+
+def trusted(run: Run) -> str:
+    """What a command needs for a run with code of its own."""
+    return " --trust" if outside(run.config) else ""
 
 
 def again(run: Run, facts: Mapping[str, Any], command: str) -> list[Any]:
@@ -110,8 +144,11 @@ def again(run: Run, facts: Mapping[str, Any], command: str) -> list[Any]:
     same = "" if facts["straight"] else f" ({NOT_STRAIGHT})"
     return [
         Code("This report", command),
-        Code(f"The run, from its configuration{same}", facts["repeat"]),
-        Code("Its figures, over all rows", f"ltm evaluate {shlex.quote(str(run.path))}"),
+        Code(f"The run, from its configuration{same}", facts["repeat"] + trusted(run)),
+        Code(
+            "The figures of its last weights, over all rows",
+            f"ltm evaluate {shlex.quote(str(run.path))}{trusted(run)}",
+        ),
         Text(
             f"Seed {run.config.training.seed}; random streams and numbers are the same on the same "
             "machine with the same versions and number of threads."

@@ -1,6 +1,7 @@
 """The sections of a report of two runs beside one another."""
 
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,12 +11,13 @@ from ltm_pyro.bounds.figures import Interval
 from ltm_pyro.reports.curves import BOUND_ERROR, EARNED, ERROR, TAX
 from ltm_pyro.reports.looking import verdicts, what
 from ltm_pyro.reports.measuring import Measured
-from ltm_pyro.reports.one import notes
+from ltm_pyro.reports.one import given, notes, trusted
 from ltm_pyro.reports.page import Code, Group, Picture, Section, Table, Text, Verdict
 from ltm_pyro.reports.pictures import curve, over_iterations, picture
 from ltm_pyro.reports.words import (
     NOTHING,
     between,
+    cautions,
     figure_tables,
     gain_table,
     lower,
@@ -57,7 +59,18 @@ def sections(
         Section("In short", [Text(how), *short]),
         Section("What differs", [differing(runs, facts)]),
         Section("Training", curves(facts)),
-        Section("Figures", [Text(how), *notes(text), table, *figure_tables(reports), *gains]),
+        Section(
+            "Figures",
+            [
+                Text(how),
+                *notes(text),
+                *given(runs[0]),
+                table,
+                *cautions(reports),
+                *figure_tables(reports),
+                *gains,
+            ],
+        ),
         Section("Diagnostics", [what(found[0].inspected), *_verdicts(found)]),
         Section("What they are", _described(facts)),
         Section("Again", _again(runs, facts, command)),
@@ -69,7 +82,7 @@ def difference_table(found: Sequence[Measured]) -> Table:
     one, other = (each.figures for each in found)
     rows = []
     for name, gap in differences(other, one).items():
-        if one[name].is_bound:
+        if one[name].is_bound and not math.isnan(gap["difference"]):
             low, high = (float("nan") if end is None else end for end in gap["interval"])
             ends: Interval = (low, high)
             told = within(gap["difference"], gap["standard_error"], "+")
@@ -95,7 +108,7 @@ def differing(runs: Sequence[Run], facts: Facts) -> Table:
 
 def flat(part: Any, name: str = "") -> dict[str, str]:
     """The values of nested objects as JSON, each by its dotted name."""
-    if not isinstance(part, Mapping) or not part:
+    if not isinstance(part, Mapping):
         return {name: json.dumps(part, ensure_ascii=False)}
     found = {}
     for key, value in part.items():
@@ -178,8 +191,8 @@ def _again(runs: Sequence[Run], facts: Facts, command: str) -> list[Any]:
     blocks: list[Any] = [Code("This report", command)]
     for letter, run, one in zip(LETTERS, runs, facts, strict=True):
         blocks += [
-            Code(f"{letter}, from its configuration", one["repeat"]),
-            Code(f"{letter} alone", f"ltm report {shlex.quote(str(run.path))}"),
+            Code(f"{letter}, from its configuration", one["repeat"] + trusted(run)),
+            Code(f"{letter} alone", f"ltm report {shlex.quote(str(run.path))}{trusted(run)}"),
         ]
     return [
         *blocks,

@@ -3,11 +3,16 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from ltm_pyro.bounds import Figure, Report
-from ltm_pyro.bounds.figures import Interval, interval
-from ltm_pyro.bounds.tax import CONTROL
-from ltm_pyro.reports.page import Table
+import numpy as np
 
+from ltm_pyro.bounds import Figure, Report
+from ltm_pyro.bounds.figures import Interval, interval, ratio_error
+from ltm_pyro.bounds.report import unfitted
+from ltm_pyro.bounds.tax import CONTROL
+from ltm_pyro.bounds.weights import Array
+from ltm_pyro.reports.page import Table, Text
+
+ONE_SEED = "Errors are over documents, of one training each: another seed of it may differ by more."
 NOTHING = "–"
 """In a cell that has nothing to say."""
 
@@ -33,8 +38,11 @@ def whole(value: float, digits: int = 4) -> str:
 
 def standing(figure: Figure) -> str:
     """Whether a figure may be called a likelihood."""
-    if figure.name.partition(":")[0] == CONTROL:
+    kind = figure.name.partition(":")[0]
+    if kind == CONTROL:
         return "exact"
+    if kind == "upper":
+        return "a bound from below"
     return "a bound" if figure.is_bound else "NOT A BOUND"
 
 
@@ -53,33 +61,75 @@ def figure_tables(reports: Iterable[tuple[str, Report]]) -> Iterator[Table]:
         ]  # fmt: skip
         yield Table(
             f"{of}figures of -log p(x), nats per token ± standard error over documents; lower is "
-            "better",
+            "better" + ("; of the tokens alone, with the KL" if any(map(sited, figures)) else ""),
             ["figure", "is it a bound?", "nats/token", "95 % interval", "± MC", "perplexity",
              "bits/byte", "how it was made"],
             told,
         )  # fmt: skip
-        sited = [one for one in figures if one.observed != ("tokens",)]
-        if sited:
+        more = [one for one in figures if sited(one)]
+        if more:
             yield Table(
                 f"{of}all observed sites together, nats per document ± standard error",
                 ["figure", "nats/document", "of"],
                 [
                     [one.name, within(one.nats_per_document, one.document_error),
                      ", ".join(one.observed)]
-                    for one in sited
+                    for one in more
                 ],
             )  # fmt: skip
         parts = [
-            [one.name, part, whole(float(v.sum() / one.tokens.sum())), whole(float(v.mean()))]
+            [one.name, part, _per_token(one, part), within(float(v.mean()), over_documents(one, v)),
+             f"{one.known.get(part, one.documents)} of {one.documents}"]
             for one in figures
             for part, v in one.parts.items()
-        ]
+        ]  # fmt: skip
         if parts:
             yield Table(
-                f"{of}what figures are the sum of, site by site",
-                ["figure", "part", "nats/token", "nats/document"],
+                f"{of}what figures are the sum of; q has seen all of it, so a part is no score of "
+                "a site given the rest",
+                ["figure", "part", "nats/token", "nats/document", "known in documents"],
                 parts,
             )
+
+
+def sited(figure: Figure) -> bool:
+    """Whether a figure is of more than tokens."""
+    return figure.observed != ("tokens",)
+
+
+def over_documents(figure: Figure, values: Array) -> float:
+    """Standard error of the mean over a figure's documents."""
+    return ratio_error(values, np.ones_like(values), figure.block)
+
+
+def _per_token(figure: Figure, part: str) -> str:
+    """Of tokens and of what pays for them: nats of another site have no tokens to be divided by."""
+    if sited(figure) and part != "tokens":
+        return NOTHING
+    return whole(float(figure.parts[part].sum() / figure.tokens.sum()))
+
+
+def in_short(figure: Figure) -> str:
+    """A figure in a line."""
+    if sited(figure):
+        return (
+            f"{within(figure.nats_per_document, figure.document_error)} nats/document of "
+            f"{', '.join(figure.observed)}"
+        )
+    return (
+        f"{within(figure.nats_per_token, figure.standard_error)} nats/token, perplexity "
+        f"{whole(figure.perplexity, 2)}"
+    )
+
+
+def cautions(reports: Iterable[tuple[str, Report]]) -> list[Text]:
+    """What is to be known of figures before they are compared."""
+    found = [
+        Text(f"{name}: {told}." if name else f"{told[0].upper()}{told[1:]}.")
+        for name, report in reports
+        if (told := unfitted(report.figures))
+    ]
+    return [*found, Text(ONE_SEED)]
 
 
 def _made(figure: Figure) -> str:
@@ -105,9 +155,11 @@ def gains(report: Report) -> list[tuple[str, str, float, float, Interval]]:
         for name, own in kinds.items():
             if kind not in ("prior", CONTROL) or own in ("prior", CONTROL):
                 continue
-            if not report[name].is_bound or not math.isfinite(report[name].nats_per_token):
+            if not report[name].is_bound:
                 continue
             gain, error = report.difference(other, name)
+            if math.isnan(gain):  # no part of one tells its tokens
+                continue
             ends = interval(gain, error, report[name].units - 1)
             found.append((name, other, gain, error, ends))
     return found
@@ -122,6 +174,27 @@ def gain_table(report: Report) -> Table:
             [name, over(other), within(gain, error, "+"), between(ends, "+"), earned(ends, other)]
             for name, other, gain, error, ends in gains(report)
         ],
+    )
+
+
+def document_gains(report: Report) -> Table:
+    """By how much each bound lies below the prior's, of all that a model observes together."""
+    rows = []
+    priors = [one for name, one in report.figures.items() if name.partition(":")[0] == "prior"]
+    for prior in filter(sited, priors):
+        for name, one in report.figures.items():
+            if one is prior or not one.is_bound or one.observed != prior.observed:
+                continue
+            gap = prior.nats - one.nats
+            gain, error = float(gap.mean()), over_documents(one, gap)
+            ends = interval(gain, error, one.units - 1)
+            rows.append(
+                [name, within(gain, error, "+"), between(ends, "+"), earned(ends, prior.name)]
+            )
+    return Table(
+        "What thoughts earn over those drawn from the prior, all observed sites together; paired",
+        ["bound", "nats/document", "95 % interval", "in words"],
+        rows,
     )
 
 

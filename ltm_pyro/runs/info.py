@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltm_pyro.config import Config, Named
+from ltm_pyro.config import PLAIN, Config, Named
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference.released import Released
 from ltm_pyro.inference.schedule import warmup_of
@@ -88,6 +88,8 @@ def info_run(path: Path) -> dict[str, Any]:
         "tokens_seen": sum(line.get("tokens", 0) for line in lines if line["step"] <= step),
         "epochs": step * config.training.batch / rows,
         **_sizes(config),
+        "model": config.model.name,
+        "model_options": dict(config.model.options),
         "decoder": config.decoder.name,
         "decoder_options": dict(config.decoder.options),
         "prior": config.prior.name,
@@ -125,8 +127,9 @@ def info_run(path: Path) -> dict[str, Any]:
 
 def _check_line(place: Path, number: int, line: Mapping[str, Any]) -> None:
     """Raises InputError for a line of the log whose figures are no numbers."""
-    for name in ("step", "tokens", "seconds", *(k for k in line if k.startswith("held_out_"))):
-        value = line.get(name, 0)
+    known = ("step", "tokens", "seconds", "nats_per_token")
+    for name in (*known, *(k for k in line if k.startswith("held_out_"))):
+        value = line.get(name, None if name == "step" else 0)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise InputError(
                 f"{place} is damaged in line {number}: {name} is {shown(value)}, expected a "
@@ -166,6 +169,7 @@ def run_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
             + ("the whole row in view" if facts["window"] is None else f"window {facts['window']}"),
         ),
         *((kind, _named(facts, kind)) for kind in ("decoder", "prior", "guide")),
+        *([] if facts["model"] == PLAIN else [("program", _program(facts))]),
         (
             "fast",
             f"{_steps(fast)}, particles: {fast['particles']}"
@@ -201,7 +205,8 @@ def presets_table(facts: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _sizes(config: Config) -> dict[str, Any]:
     parameters = plain = reach = None
-    if "decoder" not in foreign(config).values():  # which is not imported for this
+    # Classes of others are not imported for this.
+    if config.model.name == PLAIN and "decoder" not in foreign(config).values():
         with without_memory():
             model = LatentThoughtModel(config)
             parameters, reach = model.parameter_count(), model.decoder.reach
@@ -223,9 +228,14 @@ def _sizes(config: Config) -> dict[str, Any]:
 
 def _parameters(facts: Mapping[str, Any]) -> str:
     if facts["parameters"] is None:
-        return "parameters not counted, for its decoder is not of this library"
+        return "parameters not counted, for its decoder or its program is not of this library"
     plain = facts["parameters_without_latents"]
-    return f"{facts['parameters']:,} parameters ({plain:,} without latents)"
+    beside = "" if plain is None else f" ({plain:,} without latents)"
+    return f"{facts['parameters']:,} parameters{beside}"
+
+
+def _program(facts: Mapping[str, Any]) -> str:
+    return f"{_named(facts, 'model')}, which may sample z by itself, and not from that prior"
 
 
 def _progress(facts: Mapping[str, Any]) -> str:

@@ -116,3 +116,22 @@ def test_a_fit_that_ends_above_the_prior_is_called_loose():
         assert table.loose["one"].startswith(words)
         assert bool(table.loose["one"]) == bool(words)
         assert ("worse than none" in str(one)) == bool(words)
+
+
+def test_noise_alone_is_rarely_called_loose():
+    """Above twice its error lie 2.3 in 100 of differences whose mean is zero."""
+    source, told = np.random.default_rng(2), 0
+    for _ in range(200):
+        prior = source.normal(150, 40, 60)
+        figures = dict(report(prior + source.normal(0, 0.5, 60)).figures)
+        figures |= report(prior, name="prior").figures
+        told += bool(compare({"one": Report(figures)}).loose["one"])
+    assert told < 200 * 0.025 + 4 * (200 * 0.025) ** 0.5
+
+
+def test_bad_importance_weights_are_called_loose():
+    weights = {"ess": np.full(20, 1.1), "khat": np.full(20, 1.2), "draws": 64}
+    one = report(np.full(20, 100.0), name="iwae", **weights)
+    table = compare({"one": one, "two": report(np.full(20, 101.0), name="iwae")}, by="iwae")
+    assert "likely loose" in table.loose["one"]
+    assert table.loose["two"] == ""

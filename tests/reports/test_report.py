@@ -4,16 +4,21 @@ import dataclasses
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 import ltm_pyro as ltm
 from ltm_pyro.commands import cli
+from ltm_pyro.data.store import ROW, StoredRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Point
 from ltm_pyro.reports.making import NAME
+from ltm_pyro.reports.measuring import choose
 from ltm_pyro.reports.words import within
 from ltm_pyro.runs.verify import verify
 
+from ..runs.helpers import train
+from ..runs.test_programs import of, rated_file  # noqa: F401
 from .conftest import SCRIPT
 from .reading import Page
 
@@ -147,7 +152,7 @@ def test_two_are_told_apart_by_paired_differences(two_runs, made):
         assert within(gap, error, "+") in page.pieces
     changed = page.pieces[page.pieces.index("Settings that are not the same") :]
     changed = changed[: changed.index("Training")]
-    names = {piece for piece in changed if re.fullmatch(r"\w+\.\w+", piece)}
+    names = {piece for piece in changed if re.fullmatch(r"\w+(\.\w+)+", piece)}
     assert names == {"training.seed", "prior.name"}
     assert changed[changed.index("prior.name") + 1 :][:2] == [
         '"standard-normal"',
@@ -211,3 +216,37 @@ def test_a_text_that_is_not_there_is_named(two_runs, tmp_path, capsys):
         assert len(told) == 1
         assert any(word in told[0] for word in ("gone.jsonl", "3 folders", "0 folders", "required"))
     assert cli.main(["report", str(run), "--data", text, "--inspected", "0", "--texts", "0"]) == 0
+
+
+def test_whole_documents_are_chosen_by_lot():
+    sizes = [3, 1, 2, 1, 1, 2]
+    document = np.repeat(np.arange(len(sizes)), sizes)
+    index = np.zeros(len(document), ROW)
+    index["document"], index["length"] = document, 1
+    rows = StoredRows(np.zeros(len(document), np.int64), index)
+    assert choose(rows, 10, 0).tolist() == list(range(10))
+    picked = [choose(rows, 4, seed) for seed in range(20)]
+    for places in picked:
+        found, counts = np.unique(document[places.numpy()], return_counts=True)
+        assert counts.tolist() == [sizes[i] for i in found]
+        assert len(places) <= 4
+    assert len({tuple(places.tolist()) for places in picked}) > 5
+
+
+@pytest.mark.parametrize("cls", ["Rated", "Labelled", "Regressed"])
+def test_a_program_of_ones_own_has_a_report(of, tmp_path, cls):  # noqa: F811
+    """Of labels, ratings and shared sites: in their own units, and the program by its name."""
+    run = train(of(cls), tmp_path / "run")
+    page = Page(ltm.report(run, split="train", out=tmp_path / "page.html", **QUICK))
+    assert f"program tests.runs.programs:{cls}" in page.text
+    assert f"{run.model.parameter_count():,} parameters" in page.text
+    assert "nan" not in page.text.replace("unan", "")
+    assert "too few documents" not in page.text
+    assert "--trust" in page.text
+    assert "split='train'" in page.text
+    if cls == "Regressed":
+        assert "Regressed samples weight beside its thoughts" in page.text
+        assert "Trace Shapes" not in page.text
+    else:
+        assert "nats/document of" in page.text
+        assert "all observed sites together" in page.text

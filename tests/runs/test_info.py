@@ -151,6 +151,11 @@ def test_missing_and_damaged_files_are_told(run, capsys):
     log.write_text("nonsense\n" + whole)
     assert cli.main(["info", str(run.path)]) == 2
     assert "log.jsonl is damaged in line 1" in capsys.readouterr().err
+    for line in ('{"tokens": 3}', '{"step": 1, "nats_per_token": "low"}'):
+        log.write_text(f"{line}\n" + whole)
+        folder.seal(run.path)
+        assert cli.main(["info", str(run.path)]) == 2
+        assert "log.jsonl is damaged in line 1" in capsys.readouterr().err
     log.write_text("")
     assert cli.main(["info", str(run.path)]) == 2
     assert "log.jsonl is damaged, or another run's" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.inference import Hierarchical
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.runs.build import build_model, shared_of
+from ltm_pyro.runs.looks import held_out
 from ltm_pyro.runs.training import for_corpus
 
 from . import programs
@@ -96,6 +97,24 @@ def test_a_run_resumed_ends_as_one_that_never_stopped(of, tmp_path, cls):
     if cls == "Regressed":
         assert equal(weights(shared_of(whole.guide)), weights(shared_of(gone_on.guide)))
         assert shared_of(gone_on.guide).loc[0].abs().max() > 0  # it was trained
+
+
+def test_a_look_is_of_the_tokens_alone_and_of_all_sites(of, tmp_path):
+    run = train(of("Rated"), tmp_path / "run")
+    last = run.log()[-1]
+    corpus = ltm.load_data(run.config)
+    rows = held_out(corpus, run.config.training.check_rows)
+    report = ltm.evaluate(
+        run.model, rows, ["elbo:4"], guide=run.guide, fast=run.config.fast,
+        seed=run.config.training.seed, repeat=0, progress=False,
+    )  # fmt: skip
+    for key, value in (
+        ("held_out_elbo_per_document", report["elbo"].nats_per_document),
+        ("held_out_elbo", report["elbo"].nats_per_token),
+    ):
+        assert last[key] == pytest.approx(value, abs=0.3)
+    assert last["held_out_elbo_per_document"] > 3 * last["held_out_elbo"]
+    assert "held_out_earned" not in last  # no part of `prior` tells its tokens
 
 
 @pytest.mark.parametrize("cls", ["Rated", "Labelled", "Regressed"])
@@ -184,6 +203,10 @@ def test_a_shared_simplex_has_its_place_everywhere(of, tmp_path):
         assert shares.shape == (1, 6, 3)
         assert tree[group]["table"].shape == (1, 6, 2, 3)
         assert abs(shares.values.sum(-1) - 1).max() < 1e-5
+    middle = shared_of(run.guide).quantiles(0.5)
+    assert middle["shares"].shape == (1, 3)
+    assert middle["table"].shape == (1, 2, 3)
+    torch.testing.assert_close(middle["table"].sum(-1), torch.ones(1, 2))
 
 
 def test_a_guide_of_ones_own_may_sample_what_documents_share(of, tmp_path):
