@@ -74,8 +74,9 @@ def to_datatree(
     - `observed_data`: `tokens`, (document, position); `lengths`, and with a tokenizer `text`,
       (document); what else the model observes, nan where it is missing.
 
-    Tokens are -1 at padding. `document` counts the rows of `posterior.rows`; the coordinate
-    `source_document` tells which document a row was cut from. Each column of the rows is a
+    Tokens are -1 at padding. `document` is a document, by its number in `posterior.rows.document`.
+    Where one was cut into several rows, each with thoughts of its own, the dimension is called
+    `row`, and its coordinate `document` tells what a row was cut from. Each column of the rows is a
     coordinate too, by the names of its values where the model's configuration has them. The root's
     attributes tell how the tree was made. `tree.to_netcdf(path)` saves it, and
     `xarray.open_datatree(path)` reads it.
@@ -130,7 +131,6 @@ def to_datatree(
             values = torch.cat([part[group, name] for part in parts], 1).numpy()
         groups.setdefault(group, {})[name] = values[None]  # one chain
     tokens, lengths = rows.tokens.masked_fill(~rows.mask, -1).cpu(), rows.lengths.cpu()
-    source = rows.document.cpu().numpy()
     groups["observed_data"] = {"tokens": tokens.numpy(), "lengths": lengths.numpy()}
     groups["observed_data"] |= _observed(model, rows) if sites.beyond_thoughts else {}
     if tokenizer is not None:
@@ -161,13 +161,17 @@ def to_datatree(
         for site in sites
         if not (is_thoughts(site.name) or site.name == "tokens")
     }
+    source = rows.document.cpu().numpy()
+    unit = "document" if len(np.unique(source)) == len(source) else "row"
+    dims = {name: [unit if d == "document" else d for d in named] for name, named in dims.items()}
     tree = arviz_base.from_dict(groups, dims=dims, index_origin=0, attrs=attrs)
-    columns = _columns(model, rows)
+    columns = {name: (unit, values) for name, values in _columns(model, rows).items()}
     for node in tree.children.values():
         held = node.to_dataset()
         named = {name: one for name, one in columns.items() if name not in held.data_vars}
-        named = named if "document" in held.dims else {}
-        node.dataset = held.assign_coords(source_document=("document", source), **named)
+        if unit in held.dims:
+            held = held.assign_coords(document=(unit, source), **named)
+        node.dataset = held
         node.attrs.pop("created_at", None)  # the same seed makes the same tree
     return tree
 
@@ -203,12 +207,12 @@ def _columns(model: Any, rows: Rows) -> dict[str, Any]:
     config, found = getattr(model, "config", None), {}
     known = {} if config is None else config.data.columns
     for name, column in rows.columns.items():
-        if column.dim() == 1 and name not in ("document", "source_document"):
+        if column.dim() == 1 and name not in ("document", "row"):
             values: Any = column.cpu().numpy()
             if known.get(name):
                 names = (*known[name], "")  # -1, a missing one, is the last
                 values = np.array([names[code] for code in values.tolist()], dtype=object)
-            found[name] = ("document", values)
+            found[name] = values
     return found
 
 
@@ -222,13 +226,13 @@ def _chunk(
         with noise.draw():
             parts.append(draw_latents(guide, rows, n))
     latents = {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
-    z = joined(model, latents, rows)
-    found = {("posterior", "z"): [z]}
+    found: dict[Key, list[Tensor]] = {}
     with posterior.noise(rows, seed, Stream.DATATREE_PRIOR).draw():
         if sites.beyond_thoughts:
             before = draw_latents(prior_of(model), rows, draws)
-            found["prior", "z"] = [joined(model, before, rows)]
-            own = _on_supports(sites, before)
+            values = draw_values(prior_of(model), before, rows)
+            found["prior", "z"] = [joined(model, before | values, rows)]
+            own = _on_supports(sites, before) | with_known(model, values, rows)
             found |= {("prior", site): [value] for site, value in own.items()}
         else:
             found["prior", "z"] = [with_particles(prior_of(model), draws)(rows)]
@@ -237,20 +241,21 @@ def _chunk(
     for start in range(0, draws, AT_ONCE):  # bounds the memory
         some = {name: value[start : start + AT_ONCE] for name, value in latents.items()}
         scores = site_scores(scored, some, rows)
-        nothing = torch.zeros(len(z[start:][:AT_ONCE]), len(rows), device=z.device)
+        nothing = torch.zeros_like(next(iter(scores.observed.values())))
         log_prior = sum(scores.local.values(), nothing)
         new = {
             **{("log_likelihood", site): term for site, term in scores.observed.items()},
             ("sample_stats", "log_prior"): log_prior,
             ("sample_stats", "log_q"): log_density(guide, some, rows),
         }
-        values: dict[str, Tensor] = {}
+        values = {}
         if sites.beyond_thoughts:
             with of_sites.tensors():
                 values = draw_values(model, some, rows)
             own = _on_supports(sites, some)
             named = own | with_known(model, values, rows)
             new |= {("posterior", site): value for site, value in named.items()}
+        new["posterior", "z"] = joined(model, some | values, rows)
         if write:
             free = at(poutine.uncondition(model), {**some, **values})
             with seeded(seed, Stream.DATATREE_TEXT, i, start):

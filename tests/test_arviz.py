@@ -54,7 +54,7 @@ def exact_tree(draws=DRAWS, widen=1.0, scale=0.8):
 
 
 def test_every_dimension_has_its_name(tree, posterior):
-    sample = ("chain", "draw", "document")
+    sample = ("chain", "draw", "row")
     for group in ("posterior", "prior"):
         assert tree[group]["z"].dims == (*sample, "layer", "slot", "dim")
         assert tree[group]["z"].shape == (1, DRAWS, 5, 1, 1, 2)
@@ -65,8 +65,8 @@ def test_every_dimension_has_its_name(tree, posterior):
     assert tree["log_likelihood"]["tokens"].dims == sample
     assert {v.dims for v in tree["sample_stats"].data_vars.values()} == {sample}
     assert set(tree["sample_stats"].data_vars) == {"log_prior", "log_q"}
-    assert tree["observed_data"]["tokens"].dims == ("document", "position")
-    assert tree["observed_data"]["lengths"].dims == ("document",)
+    assert tree["observed_data"]["tokens"].dims == ("row", "position")
+    assert tree["observed_data"]["lengths"].dims == ("row",)
     assert len(tree.children) == 6
 
 
@@ -76,11 +76,19 @@ def test_layers_slots_and_dims_are_told_apart():
     assert dict(tree["posterior"].sizes) == dict(tree["prior"].sizes) == sizes
 
 
-def test_rows_are_counted_and_their_documents_told(tree):
+def test_rows_of_cut_documents_are_counted_and_their_documents_told(tree):
     for group in tree.children.values():
-        assert group["document"].values.tolist() == [0, 1, 2, 3, 4]
-        assert group["source_document"].values.tolist() == [0, 0, 1, 1, 1]
-        assert "source_document" not in group.indexes
+        assert group["row"].values.tolist() == [0, 1, 2, 3, 4]
+        assert group["document"].values.tolist() == [0, 0, 1, 1, 1]
+        assert group["document"].dims == ("row",)
+
+
+def test_a_document_of_one_row_is_found_by_its_number():
+    model, rows, tree = exact_tree(draws=1)
+    tree = ltm.to_datatree(infer(model, rows[[4, 2]], MeanField, Fast(steps=0)), draws=1)
+    for group in tree.children.values():
+        assert group["document"].values.tolist() == [4, 2]
+        assert "document" in group.indexes
 
 
 def test_z_is_what_the_posterior_draws(posterior, tree):
@@ -235,9 +243,9 @@ def test_a_null_character_does_not_end_a_text(posterior, tmp_path):
 
 
 def test_arviz_summarises_it(tree):
-    table = arviz_stats.summary(tree, coords={"document": [0], "layer": [0]}, round_to="none")
+    table = arviz_stats.summary(tree, coords={"row": [0], "layer": [0]}, round_to="none")
     assert len(table) == 2
-    z = tree["posterior"]["z"].sel(document=0, layer=0)
+    z = tree["posterior"]["z"].sel(row=0, layer=0)
     np.testing.assert_allclose(table["mean"], z.mean(("chain", "draw")).values.ravel(), rtol=1e-5)
 
 
@@ -246,7 +254,7 @@ def test_arviz_plots_it(tree, plot):
     mpl.use("Agg")
     shown = plot(
         tree, var_names="z", backend="matplotlib",
-        coords={"document": [0, 1], "layer": 0, "slot": 0, "dim": 0},
+        coords={"row": [0, 1], "layer": 0, "slot": 0, "dim": 0},
     )  # fmt: skip
     figure = shown.get_viz("figure")
     figure.canvas.draw()
@@ -297,7 +305,7 @@ def test_every_site_has_its_place():
     observed = tree["observed_data"]
     assert observed["label"].isnull().values.tolist() == [False, False, False, True]
     np.testing.assert_array_equal(observed["speed"], rows.columns["speed"])
-    assert set(tree["prior"].data_vars) == {"z", "pace"}
+    assert set(tree["prior"].data_vars) == {"z", "pace", "topic"}
 
 
 def test_sites_that_documents_share_have_dimensions_of_their_own():

@@ -19,8 +19,14 @@ from ltm_pyro.inference.covering import Covering
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
-from ltm_pyro.programs.densities import draw_latents, draw_values, with_known
-from ltm_pyro.programs.elbo import ElboTerms, elbo_terms, sample_thoughts
+from ltm_pyro.programs.densities import (
+    draw_latents,
+    draw_values,
+    joined,
+    needs_thoughts,
+    with_known,
+)
+from ltm_pyro.programs.elbo import ElboTerms, elbo_terms
 from ltm_pyro.programs.proper import check_proper
 from ltm_pyro.programs.reading import Sites
 from ltm_pyro.seeds import Noise, Stream, derive
@@ -67,13 +73,15 @@ class Posterior:
     @checked
     def sample(self, draws: Count = 1, seed: Whole | None = None) -> Tensor:
         """Draws of z, shape (draws, documents, layers, slots, dim); those that `elbo` scores."""
+        needs_thoughts(self.model, " to sample")
         found = []
         for guide, rows in self.chunks:
-            noise = self.noise(rows, seed)
+            noise, of_values = self.noise(rows, seed), self.noise(rows, seed, Stream.VALUES)
             drawn = []
             for n in pieces(draws):
                 with noise.draw():
-                    drawn.append(sample_thoughts(self.model, guide, rows, n))
+                    latents = draw_latents(guide, rows, n)
+                drawn.append(joined(self.model, latents, rows, of_values))
             found.append(torch.cat(drawn))
         return torch.cat(found, dim=1)
 
@@ -89,12 +97,12 @@ class Posterior:
         found: dict[str, list[Tensor]] = {}
         known = Sites.of(self.model, self.rows).all
         for guide, rows in self.chunks:
-            noise = self.noise(rows, seed)
+            noise, of_values = self.noise(rows, seed), self.noise(rows, seed, Stream.VALUES)
             drawn = []
             for n in pieces(draws):
                 with noise.draw():
                     latents = draw_latents(guide, rows, n)
-                with noise.tensors():
+                with of_values.tensors():
                     values = draw_values(self.model, latents, rows)
                 images = {s: known[s].image(u) if s in known else u for s, u in latents.items()}
                 drawn.append({**images, **with_known(self.model, values, rows)})

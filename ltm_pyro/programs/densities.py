@@ -29,6 +29,8 @@ from ltm_pyro.programs.scores import (
 
 UNOBSERVED = "_unobserved"
 """How Pyro ends the name of the part of a site under `obs_mask` that is not known."""
+THOUGHTS_DIM = 5
+"""Dimensions of draws of thoughts: (particles, documents, layers, slots, dim)."""
 Latents = dict[str, Tensor]
 Program = Callable[[Rows], Any]
 
@@ -181,9 +183,17 @@ def with_particles(program: Program, particles: int) -> Program:
     return call
 
 
-def joined(model: Any, latents: Latents, batch: Rows) -> Tensor:
-    """z as the prior puts it together: (particles, documents, layers, slots, dim)."""
+def joined(model: Any, latents: Latents, batch: Rows, noise: seeds.Noise | None = None) -> Tensor:
+    """z as the prior puts it together: (particles, documents, layers, slots, dim).
+
+    Where it follows from a discrete site that the latents leave out, the site's value is drawn from
+    p(k | latents, x): with `noise`, or for each document the same each time.
+    """
     z: Tensor = at(prior_of(model), latents)(batch)
+    if z.dim() > THOUGHTS_DIM:  # along dimensions of their own, one z for each value
+        with (noise or seeds.Noise(0, batch.key)).tensors():
+            values = draw_values(model, latents, batch)
+        z = at(prior_of(model), {**latents, **values})(batch)
     return z
 
 

@@ -501,6 +501,34 @@ def test_a_labelled_decoder_may_read_its_topic(config):
     torch.testing.assert_close(log_prior[:, 2:], mixture[:, 2:])
 
 
+def test_thoughts_that_follow_from_a_label_are_of_its_posterior(config):
+    """z + mean[label]: what the decoder attends to has no dimension for each value left over."""
+
+    class Moved(LatentThoughtModel):
+        def __init__(self, config):
+            super().__init__(config)
+            self.means = torch.nn.Parameter(10.0 * torch.randn(3, *config.thoughts.shape))
+
+        def forward(self, batch, prelude=None, positions=None):
+            zero = self.decoder.head.new_zeros(config.thoughts.shape)
+            with pyro.plate("documents", len(batch), dim=-1):
+                label = pyro.sample("label", dist.Categorical(SHARES))
+                z = pyro.sample("z", dist.Normal(zero, 1.0).to_event(3))
+                return self.observe(batch, z + self.means[label], prelude, positions)
+
+    model = Moved(config)
+    posterior = infer(model, some_rows(4), MeanField, Fast(steps=2))
+    sites, thoughts = posterior.sites(30), posterior.sample(30)
+    assert len(sites["label"].unique()) == 3
+    torch.testing.assert_close(thoughts, sites["z"] + model.means[sites["label"]])
+    torch.testing.assert_close(posterior.sample(30)[:, :2], thoughts[:, :2])
+    tree = ltm.to_datatree(posterior, draws=30, posterior_predictive=False)
+    for group in ("posterior", "prior"):
+        means = model.means.detach()[torch.as_tensor(tree[group]["label"].values[0])]
+        left = torch.as_tensor(tree[group]["z"].values[0]) - means
+        assert left.abs().max() < 6  # a mean that is not the label's would leave some 30 of it
+
+
 def test_a_prediction_says_what_else_its_guides_have_seen(config):
     class Rated(LatentThoughtModel):
         def forward(self, batch, prelude=None, positions=None):
