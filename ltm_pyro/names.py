@@ -173,13 +173,7 @@ def new_optimizer(
     if isinstance(optimizer, str) and ":" in optimizer:
         make = imported(optimizer)
     elif isinstance(optimizer, str):
-        known = {
-            name: cls
-            for name, cls in vars(torch.optim).items()
-            if inspect.isclass(cls)
-            and issubclass(cls, torch.optim.Optimizer)
-            and cls is not torch.optim.Optimizer
-        }
+        known = _of_torch()
         if optimizer not in known:
             raise unknown("optimizer", optimizer, {**known, **(also or {})})
         make = known[optimizer]
@@ -190,8 +184,7 @@ def new_optimizer(
                 f"optimizer {_said(optimizer)} makes {shown(made)}: expected an optimizer of "
                 "torch.optim"
             )
-        closure = inspect.signature(made.step).parameters.get("closure")
-        if closure is not None and closure.default is inspect.Parameter.empty:
+        if _needs_closure(type(made)):
             raise InputError(
                 f"optimizer {_said(optimizer)} evaluates the loss itself, several times a step; "
                 "with fresh noise that is another loss each time: choose one that takes one "
@@ -203,6 +196,24 @@ def new_optimizer(
     except (TypeError, ValueError, RuntimeError, LookupError, AssertionError) as error:
         told = f"optimizer {_said(optimizer)}: {error}".replace("__init__() ", "")
         raise InputError(told) from error
+
+
+@functools.cache
+def _of_torch() -> dict[str, type[torch.optim.Optimizer]]:
+    """The optimizers of torch.optim, by name."""
+    return {
+        name: cls
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls)
+        and issubclass(cls, torch.optim.Optimizer)
+        and cls is not torch.optim.Optimizer
+    }
+
+
+@functools.cache
+def _needs_closure(optimizer: type[torch.optim.Optimizer]) -> bool:
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _said(optimizer: Any) -> str:

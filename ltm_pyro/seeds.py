@@ -173,10 +173,11 @@ class _Streams(TorchDispatchMode):
         if alone:
             _set(self.seeds[0] + self.calls)
             return func(*args, **kwargs)
+        each = [self._sliced(argument) for argument in args]
         parts = []
-        for document, seed in enumerate(self.seeds):
+        for seed, own in zip(self.seeds, zip(*each, strict=True), strict=True):
             _set(seed + self.calls)
-            parts.append(func(*(self._slice(a, document) for a in args), **kwargs))
+            parts.append(func(*own, **kwargs))
         drawn = torch.cat(parts, self.dim)
         return args[0].copy_(drawn) if name.endswith("_") else drawn
 
@@ -186,13 +187,14 @@ class _Streams(TorchDispatchMode):
             return False
         return len(self.seeds) > 0 and bool(shape[self.dim] == len(self.seeds))
 
-    def _slice(self, argument: Any, document: int) -> Any:
+    def _sliced(self, argument: Any) -> Sequence[Any]:
+        """An argument as each document has it."""
         if not self._has_documents(argument):
-            return argument
+            return [argument] * len(self.seeds)
         if isinstance(argument, Tensor):
             # The order in which a tensor is filled depends on its strides.
-            return argument.narrow(self.dim, document, 1).contiguous()
-        return [1 if i == self.dim else size for i, size in enumerate(argument)]
+            return [part.contiguous() for part in argument.split(1, self.dim)]
+        return [[1 if i == self.dim else n for i, n in enumerate(argument)]] * len(self.seeds)
 
 
 class _AtSites(Messenger):

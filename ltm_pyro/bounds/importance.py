@@ -21,9 +21,10 @@ def importance_weights(task: Task, draws: int) -> Tensor:
     """log p(x, z) - log q(z) at fresh draws of the fitted guide, (draws, rows), nats."""
     guide, rows = task.fitted()
     noise, found = Noise(derive(task.seed, Stream.IMPORTANCE), rows.key), []
+    model = task.model.having_read(rows)
     for start in range(0, draws, AT_ONCE):
         with noise.draw():
-            found.append(log_weights(task.model, guide, rows, min(AT_ONCE, draws - start)))
+            found.append(log_weights(model, guide, rows, min(AT_ONCE, draws - start)))
     return torch.cat(found)
 
 
@@ -76,7 +77,8 @@ def grid(task: Task, points: int = 64) -> Estimate:
         parts = [log_density(prior, _everywhere(p, rows), rows) for p in places.split(4096)]
         mass = torch.logsumexp(torch.cat(parts) + log_cell[:, None], 0).exp()
         if least < float(mass.min()) and float(mass.max()) < 1.01:
-            joint = [log_joint(model, _everywhere(p, rows), rows) for p in places.split(64)]
+            fixed = model.having_read(rows)
+            joint = [log_joint(fixed, _everywhere(p, rows), rows) for p in places.split(64)]
             log_p = torch.cat([log_prior + log_likelihood for log_prior, log_likelihood in joint])
             nats = -torch.logsumexp(log_p + log_cell[:, None], 0)
             return Estimate(nats, f"exact up to quadrature on {points} places a dimension")

@@ -12,7 +12,7 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0) -> Tensor:
     """Rotary position embedding (Su et al. 2021) of `x`.
 
     Args:
-        x: queries or keys, shape (batch, heads, n, size) with an even size.
+        x: queries or keys, or both, shape (..., batch, heads, n, size) with an even size.
         positions: shape (n,), or (batch, n) where rows differ, in tokens; fractions are allowed.
     """
     half = x.shape[-1] // 2

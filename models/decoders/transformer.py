@@ -24,14 +24,13 @@ class SelfAttention(Mixer):
 
     def mix(self, h: Tensor, memory: Memory | None = None) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         n = h.shape[1]
+        here = torch.arange(n, device=h.device) if memory is None else memory.positions(n)
+        (q, k), v = rotate(qkv[:2], here), qkv[2]
         if memory is None:
-            here = torch.arange(n, device=h.device)
-            mixed = window_attention(rotate(q, here), rotate(k, here), v, self.window)
-            return mixed.transpose(1, 2).flatten(2)
-        here, first = memory.positions(n), not memory.held
-        q, k = rotate(q, here), rotate(k, here)
+            return window_attention(q, k, v, self.window).transpose(1, 2).flatten(2)
+        first = not memory.held
         k, v = (
             x.transpose(1, 2)
             for x in memory.extend(self.window - 1, k.transpose(1, 2), v.transpose(1, 2))
