@@ -28,8 +28,9 @@ def rated(config, rows):
     return model, dataclasses.replace(rows, columns={"rating": rating})
 
 
-def test_a_rating_has_its_predictive_density(rated):
+def test_a_rating_has_its_predictive_density(rated, monkeypatch):
     """y ~ N(b, |w|^2 + s^2); E_q[-log p(y | z)], which is larger, would be told apart."""
+    monkeypatch.setattr("ltm_pyro.inference.posterior.AT_ONCE", 250)  # they fit into memory
     model, rows = rated
     size = model.thoughts.count * model.thoughts.dim
     law = torch.distributions.Normal(1.0, math.sqrt(0.09 * size + 0.25))

@@ -67,7 +67,7 @@ def test_documents_of_a_full_row_give_the_same_figures(text_file, corpus, models
     reports = [
         ltm.evaluate(
             model, r, ["elbo:4", "iwae:8", "prior:4", "predictive:4"], fast=FAST,
-            baseline=baseline, progress=False,
+            baseline=baseline, repeat=0, progress=False,
         )
         for r in rows
     ]  # fmt: skip
@@ -80,7 +80,8 @@ def test_elsewhere_a_window_sees_its_neighbours_and_a_document_does_not(layouts,
     """The figures of short documents differ, and each says what its unit is."""
     model, _ = models
     document, packed = (
-        ltm.evaluate(model, c.train, ["elbo:4"], fast=FAST, progress=False)["elbo"] for c in layouts
+        ltm.evaluate(model, c.train, ["elbo:4"], fast=FAST, repeat=0, progress=False)["elbo"]
+        for c in layouts
     )
     assert document.tokens.sum() == packed.tokens.sum()
     assert document.documents == len(layouts[0].train.document.unique())
@@ -95,11 +96,12 @@ def test_a_document_longer_than_a_row_has_thoughts_for_each_row_and_one_score(
     path = text_file.with_name("long.txt")
     path.write_text("wave fish sail salt " * 6 + "\n\nsea 3: wave")
     rows = ltm.load_corpus(path, length=12, tokenizer=corpus.tokenizer).rows("all")
-    figure = ltm.evaluate(model, rows, ["elbo:4"], fast=FAST, progress=False)["elbo"]
+    options = {"fast": FAST, "repeat": 0, "progress": False}
+    figure = ltm.evaluate(model, rows, ["elbo:4"], **options)["elbo"]
     assert figure.documents == 2
     assert len(rows) > 2
     alone = [
-        ltm.evaluate(model, rows[[i]], ["elbo:4"], fast=FAST, progress=False)["elbo"].nats[0]
+        ltm.evaluate(model, rows[[i]], ["elbo:4"], **options)["elbo"].nats[0]
         for i in range(len(rows))
     ]
     totals = np.zeros(2)
