@@ -131,6 +131,10 @@ class Noise:
             with streams:
                 yield
 
+    def pass_over(self) -> None:
+        """In place of a block in which nothing is drawn: those that follow draw what they would."""
+        self._blocks += 1
+
     @contextmanager
     def _block(self) -> Iterator["_Streams"]:
         block = 0 if self.fixed else self._blocks
@@ -163,8 +167,10 @@ class _Streams(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        if torch.Tag.nondeterministic_seeded not in func.tags or name in _NOT_ELEMENTWISE:
+        if name in _NOT_ELEMENTWISE:
             return func(*args, **kwargs)
         alone = len(self.seeds) == 1  # Pyro leaves out dimensions of plates of one
         if not alone and not any(self._has_documents(argument) for argument in args):

@@ -140,7 +140,7 @@ def test_an_autoguide_class_stands_for_auto(model, rows):
     for cls in (AutoNormal, AutoDiagonalNormal):
         named = functools.partial(Auto, guide=cls.__name__)
         figures = [
-            ltm.evaluate(model, rows, ["elbo:2"], guide=guide, fast=ONE, progress=False)
+            ltm.evaluate(model, rows, ["elbo:2"], guide=guide, fast=ONE, repeat=0, progress=False)
             for guide in (cls, named)
         ]
         assert (figures[0]["elbo"].nats == figures[1]["elbo"].nats).all()
@@ -337,7 +337,7 @@ def test_eval_mode_changes_nothing(config, rows):
         baseline = None if cls is LatentThoughtModel else model
         scored = [
             ltm.evaluate(model.train(mode), rows, [name], fast=ONE, baseline=baseline,
-                         progress=False)
+                         repeat=0, progress=False)
             for mode in (True, False)
         ]  # fmt: skip
         one, other = (next(iter(report.figures.values())).nats for report in scored)

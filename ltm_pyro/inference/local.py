@@ -16,7 +16,7 @@ from ltm_pyro.guides import Guide
 from ltm_pyro.guides.sampled import Sampler
 from ltm_pyro.inference.covering import Covering, MakeGuide
 from ltm_pyro.inference.memory import Memory
-from ltm_pyro.inference.optimizers import local_optimizer, take_step
+from ltm_pyro.inference.optimizers import draws_nothing, local_optimizer, take_step
 from ltm_pyro.inference.schedule import cosine, set_lr
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
@@ -126,6 +126,15 @@ def step_along(guide: Guide, fast: Fast, lr: float, noise: Noise, kl_weight: flo
     local = [p for p in guide.parameters() if p.requires_grad]
     optimizer = local_optimizer(fast, guide, local, kl_weight)
     set_lr(optimizer, lr)
+    _step(optimizer, fast, noise)
+
+
+def _step(optimizer: torch.optim.Optimizer, fast: Fast, noise: Noise) -> None:
+    """One step of the optimizer; one that may draw does so from streams of documents."""
+    if draws_nothing(optimizer):
+        noise.pass_over()
+        take_step(optimizer, fast.optimizer)
+        return
     with noise.tensors(dim=0):
         take_step(optimizer, fast.optimizer)
 
@@ -162,8 +171,7 @@ def _ascend(
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in local]
         norm = _norm_by_document(gradients, len(batch))
         before = [p.detach().clone() for p in local]
-        with noise.tensors(dim=0):
-            take_step(optimizer, fast.optimizer)
+        _step(optimizer, fast, noise)
         moved = [p.detach() - old for p, old in zip(local, before, strict=True)]
         trace.add(terms.log_likelihood, terms.kl, norm, _norm_by_document(moved, len(batch)), lr)
     return trace.loop()

@@ -99,6 +99,12 @@ class Langevin(torch.optim.Optimizer):
                     p.add_(-group["lr"] * p.grad + scale * torch.randn_like(p))
 
 
+def draws_nothing(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its steps are known to need no randomness; streams cost time at every operation."""
+    cls = type(optimizer)
+    return cls is NaturalGradient or cls.__module__.startswith("torch.optim.")
+
+
 def take_step(optimizer: torch.optim.Optimizer, named: Any) -> None:
     """One step.
 

@@ -155,7 +155,7 @@ def test_it_trains_with_the_decoder(cls, config, rows):
     svi.fit(rows, steps=3, batch_size=4, progress=False)
     after = list(make.keywords["shared"].parameters())
     assert all((a != b).any() for a, b in zip(after, before, strict=True))
-    report = ltm.evaluate(model, rows, ["elbo:2", "iwae:4"], guide=make, progress=False)
+    report = ltm.evaluate(model, rows, ["elbo:2", "iwae:4"], guide=make, repeat=0, progress=False)
     assert report["elbo"].nats.sum() > 0
 
 

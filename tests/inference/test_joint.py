@@ -72,10 +72,10 @@ def shrinkage(seed: int, beta: float = 1.0) -> float:
     """How far joint visits take q's mean from the prior's, over how far the posterior's is."""
     model, rows = linear_gaussian(seed, documents=8)
     kept = visited(
-        model, rows, Fast(optimizer="SGD"), Warm(0, lr=0.03), 500, seed,
+        model, rows, Fast(optimizer="SGD"), Warm(0, lr=0.06), 250, seed,
         objective=Objective(beta=beta),
     )  # fmt: skip
-    found = torch.stack([mean for mean, _ in kept[200:]]).mean(0).flatten(1)
+    found = torch.stack([mean for mean, _ in kept[100:]]).mean(0).flatten(1)
     truth = model.posterior(rows)[0].detach()
     return float((found * truth).sum() / (truth * truth).sum())
 

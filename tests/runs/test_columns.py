@@ -75,7 +75,7 @@ def test_a_run_keeps_the_values_and_is_loaded_as_it_was(conditional, tmp_path):
     assert corpus.fingerprint == run.record["data"]["fingerprint"]
     reports = [
         ltm.evaluate(one.model, corpus.valid, ["elbo:2", "prior:4"], guide=one.guide,
-                     progress=False)
+                     repeat=0, progress=False)
         for one in (run, ltm.load(tmp_path / "run"))
     ]  # fmt: skip
     for name in ("elbo", "prior"):

@@ -43,7 +43,7 @@ def test_a_run_is_trained_saved_loaded_scored_and_writes(name, run_config, corpu
     assert type(run.model.decoder) is type(run.baseline.decoder) is NAMES[name]
     report = ltm.evaluate(
         run.model, corpus.rows("all")[:4], ["elbo:2", "prior:2"], guide=run.guide,
-        fast=run.config.fast, baseline=run.baseline, progress=False,
+        fast=run.config.fast, baseline=run.baseline, repeat=0, progress=False,
     )  # fmt: skip
     assert all(figure.nats.shape == (4,) for figure in report.figures.values())
     written = ltm.generate(run.model, run.tokenizer, ["sea"], 2, length=8, guide=run.guide)
@@ -69,7 +69,7 @@ def test_its_curvature_makes_a_guide(name, config, rows):
     model = LatentThoughtModel(config, decoder=name)
     fast = Fast(steps=2)
     report = ltm.evaluate(
-        model, rows, ["elbo:2"], guide=LaplaceApproximation, fast=fast, progress=False
+        model, rows, ["elbo:2"], guide=LaplaceApproximation, fast=fast, repeat=0, progress=False
     )
     assert torch.isfinite(torch.from_numpy(report["elbo"].nats)).all()
 

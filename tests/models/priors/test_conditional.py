@@ -145,7 +145,7 @@ def test_every_figure_and_diagnostic_carries_the_column(config):
     rows = of_codes()
     fast = Fast(steps=2)
     names = ["elbo:2", "iwae:4", "ais:2", "ais_prior:2", "prior:4", "predictive:4"]
-    report = ltm.evaluate(model, rows, names, fast=fast, chunk=3, progress=False)
+    report = ltm.evaluate(model, rows, names, fast=fast, chunk=3, repeat=0, progress=False)
     assert all(math.isfinite(one.nats_per_token) for one in report.figures.values())
     found = sandwich(model, rows.lengths, ["elbo:2"], temperatures=2, fast=fast,
                      columns=rows.columns, progress=False)  # fmt: skip
@@ -165,7 +165,7 @@ def test_predictive_prefixes_have_the_column():
         model.prior.loc_of.copy_(torch.tensor([-2.0, 1.0]).view(2, 1, 1, 1))
     swapped = dataclasses.replace(rows, columns={"group": 1 - rows.columns["group"]})
     own, other = (
-        ltm.evaluate(model, some, ["predictive:2"], fast=Fast.quick(6), progress=False)
+        ltm.evaluate(model, some, ["predictive:2"], fast=Fast.quick(6), repeat=0, progress=False)
         for some in (rows, swapped)
     )
     assert own["predictive"].nats.mean() < other["predictive"].nats.mean() - 1
