@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,10 +53,11 @@ def agrees(log_density_of: Callable[[Tensor], Tensor], draws: Tensor, thoughts: 
     Where a coarse quadrature does not agree, a finer one decides.
     """
     size = thoughts.count * thoughts.dim
-    try:
-        _agrees(log_density_of, draws, thoughts, 4000 if size == 1 else 300)
-    except AssertionError:
-        _agrees(log_density_of, draws, thoughts, 40_000 if size == 1 else 1000)
+    *coarse, finest = (4000, 40_000) if size == 1 else (300, 500, 1000)
+    for points in coarse:
+        with suppress(AssertionError):
+            return _agrees(log_density_of, draws, thoughts, points)
+    _agrees(log_density_of, draws, thoughts, finest)
 
 
 def _agrees(
