@@ -184,7 +184,8 @@ def new_optimizer(
                 f"optimizer {_said(optimizer)} makes {shown(made)}: expected an optimizer of "
                 "torch.optim"
             )
-        if _needs_closure(type(made)):
+        cls: Any = type(made)
+        if _needs_closure(cls):
             raise InputError(
                 f"optimizer {_said(optimizer)} evaluates the loss itself, several times a step; "
                 "with fresh noise that is another loss each time: choose one that takes one "

@@ -131,10 +131,6 @@ class Noise:
             with streams:
                 yield
 
-    def pass_over(self) -> None:
-        """In place of a block in which nothing is drawn: those that follow draw what they would."""
-        self._blocks += 1
-
     @contextmanager
     def _block(self) -> Iterator["_Streams"]:
         block = 0 if self.fixed else self._blocks

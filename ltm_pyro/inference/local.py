@@ -131,11 +131,8 @@ def step_along(guide: Guide, fast: Fast, lr: float, noise: Noise, kl_weight: flo
 
 def _step(optimizer: torch.optim.Optimizer, fast: Fast, noise: Noise) -> None:
     """One step of the optimizer; one that may draw does so from streams of documents."""
-    if draws_nothing(optimizer):
-        noise.pass_over()
-        take_step(optimizer, fast.optimizer)
-        return
-    with noise.tensors(dim=0):
+    # Sites there are none: a block all the same, but its operations are not watched for draws.
+    with noise.draw() if draws_nothing(optimizer) else noise.tensors(dim=0):
         take_step(optimizer, fast.optimizer)
 
 

@@ -208,7 +208,7 @@ def test_fit_pilot_gate_and_both_runs_share_no_draw(monkeypatch):
         model, rows, fast=dataclasses.replace(FITTED, steps=2), temperatures=2, chains=30,
         simulated=0, progress=False,
     )  # fmt: skip
-    steps = 2  # a draw for each of two; fitted again to be annealed
+    steps = 2 * 2  # a draw and an optimizer's step for each of two; fitted again to be annealed
     assert len(found) - len(set(found)) == steps
     certificate = set(found)
     found.clear()

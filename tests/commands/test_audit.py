@@ -27,7 +27,7 @@ def test_an_estimator_of_ones_own(tmp_path, monkeypatch, capsys):
     assert found["my_scores:score"]["is_bound"] is True
     assert found["my_scores:cheat"]["is_bound"] is False
     assert found["my_scores:cheat"]["checks"]["kraft"]["value"] > 2
-    assert ltm("audit", "--estimator", "my_scores:score", "--documents", "16") == 0
+    assert ltm("audit", "--estimator", "my_scores:score", "--documents", "8") == 0
     assert "nothing speaks against a bound" in capsys.readouterr().out
 
 
