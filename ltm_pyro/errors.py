@@ -21,6 +21,10 @@ class NotFinite(ArithmeticError):
     """A NaN or an infinity; the message names the site and the batch it came from."""
 
 
+class Lost(Exception):
+    """Another process of this training is gone, so that this one cannot go on."""
+
+
 def unknown(kind: str, given: str, known: Iterable[str]) -> InputError:
     """An error for a name that is not known, with the nearest names that are."""
     names = sorted(known)

@@ -137,7 +137,7 @@ def _ordinary(value: Any) -> Any:
         return {name: _ordinary(one) for name, one in value.items()}
     if isinstance(value, Rows):
         names = [field.name for field in dataclasses.fields(value)]
-        return Rows(**{name: _ordinary(getattr(value, name)) for name in names})
+        return type(value)(**{name: _ordinary(getattr(value, name)) for name in names})
     return value
 
 

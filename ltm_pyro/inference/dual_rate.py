@@ -23,12 +23,7 @@ from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.inference.checks import check_importance, check_model, check_step, with_gradients
 from ltm_pyro.inference.covering import Covering
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
-from ltm_pyro.inference.local import (
-    InnerLoop,
-    MakeGuide,
-    fit_guide,
-    step_along,
-)
+from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, step_along
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizer_state import check_optimizer_state
 from ltm_pyro.inference.optimizers import slow_optimizer, take_step
@@ -45,6 +40,8 @@ from ltm_pyro.seeds import Noise, Stream, derive
 
 Callback = Callable[["DualRateSVI", StepReport], Any]
 """Called after every iteration of `DualRateSVI.fit`; may raise `StopTraining`."""
+SITE = "site "
+"""What the names of observed sites begin with among numbers of documents."""
 
 
 class DualRateSVI:
@@ -65,7 +62,7 @@ class DualRateSVI:
         objective: the KL's weight over training; the ELBO unless given.
         seed: every draw is derived from it and the step's number.
         warm: a warm start, where documents are to have one.
-        world: the processes that train together; this one alone unless given.
+        world: the processes that train together (`world.here()`); this one alone unless given.
 
     Attributes:
         done: iterations so far.
@@ -119,27 +116,29 @@ class DualRateSVI:
         """One iteration on a batch.
 
         Args:
-            batch: rows of tokens, those of this process.
+            batch: rows of tokens; in a `world` of several processes the same in each, which takes
+                its part of them.
             total: iterations that the schedules span; without it the slow rate stays at `slow.lr`
                 after its warm-up and the KL's weight is its last.
         """
         start = time.perf_counter()
-        check_step(self.model, self.global_parameters(), batch)
+        batch = self.world.share(batch, owned=self.warm is not None)
+        like = self.world.like(batch)
+        check_step(self.model, self.global_parameters(), like)
         if self.warm is not None and self.memory is None:
             raise InputError(
                 "a warm start has to know its documents: call svi.remember(rows) with all of them "
                 "before svi.step(batch), or train with svi.fit(rows, steps)"
             )
         if not self._looked:
-            check_prior_proper(self.model, batch)
+            check_prior_proper(self.model, like)
             self._looked = True
         visit, memory = self.fast, None
         if self.warm is not None:
             visit, memory = dataclasses.replace(visit, steps=self.warm.steps), self.memory
         batch = batch.to(next(self.model.parameters()).device)
-        own_tokens = batch.token_count
-        tokens = self.world.sum(own_tokens)
-        size = -(-len(batch) // self.slow.accumulate)
+        tokens = self.world.tokens(batch)
+        size = max(1, -(-len(batch) // self.slow.accumulate))
         weight = self.kl_weight(total)
         self.optimizer.zero_grad(set_to_none=True)
         fitted: list[tuple[Guide, Rows, Noise]] = []
@@ -168,28 +167,25 @@ class DualRateSVI:
         for slow_step in range(self.slow.steps):
             if slow_step > 0:
                 self.optimizer.zero_grad(set_to_none=True)
-            seen = self._backward(fitted, tokens, weight)
-            if slow_step == 0:
-                likelihood, kl, objective, by_site = seen
-            self.world.gradients(self.global_parameters())
+            own = self._backward(fitted, tokens, weight) if fitted else self._nothing(like)
+            seen = self.world.gradients(self.global_parameters(), own, batch)
             norm = nn.utils.clip_grad_norm_(self.global_parameters(), self.slow.clip)
             if slow_step == 0:
-                first_norm = float(norm)
+                first, first_norm = seen, float(norm)
             take_step(self.optimizer, self.slow.optimizer)
-        lr = slow_rate(self.slow, self.done, total)
         self.done += 1
         return StepReport(
             step=self.done,
-            log_likelihood=likelihood,
-            kl=kl,
-            tokens=batch.lengths,
+            log_likelihood=first["log_likelihood"],
+            kl=first["kl"],
+            tokens=self.world.lengths(batch),
             gradient_norm=first_norm,
-            lr=lr,
+            lr=slow_rate(self.slow, self.done - 1, total),
             kl_weight=weight,
-            objective=float(-objective.sum() / own_tokens),
+            objective=float(-first["objective"].sum() / tokens),
             seconds=time.perf_counter() - start,
             inner=InnerLoop.concatenate(loops),
-            by_site=by_site,
+            by_site={s.removeprefix(SITE): x for s, x in first.items() if s.startswith(SITE)},
         )
 
     def _of_documents(self) -> int:
@@ -210,14 +206,14 @@ class DualRateSVI:
 
     def _backward(
         self, fitted: list[tuple[Guide, Rows, Noise]], tokens: float, weight: float
-    ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    ) -> dict[str, Tensor]:
         """Add the slow gradient; returns log-likelihood, KL and objective per document, nats, and
         the log-likelihood by observed site.
 
         Where a warm start has a rate, also a step of local parameters, along the same pass.
         """
-        seen, lr = [], self.warm.lr if self.warm is not None else 0.0
-        sites: dict[str, list[Tensor]] = {}
+        lr = self.warm.lr if self.warm is not None else 0.0
+        seen: dict[str, list[Tensor]] = {}
         joint = self.memory if lr else None
         for guide, part, noise in fitted:
             guide.zero_grad()
@@ -239,12 +235,17 @@ class DualRateSVI:
                     parameter.grad = None if parameter.grad is None else parameter.grad * tokens
                 step_along(guide, self.fast, lr, noise, weight)
                 joint.remember(guide, part)
-            parts = (terms.log_likelihood, terms.kl, objective)
-            seen.append([part.mean(0).detach() for part in parts])
-            for site, term in terms.by_site.items():
-                sites.setdefault(site, []).append(term.mean(0).detach())
-        whole = [torch.cat(parts) for parts in zip(*seen, strict=True)]
-        return whole[0], whole[1], whole[2], {s: torch.cat(terms) for s, terms in sites.items()}
+            parts = {"log_likelihood": terms.log_likelihood, "kl": terms.kl, "objective": objective}
+            parts |= {SITE + site: term for site, term in terms.by_site.items()}
+            for name, term in parts.items():
+                seen.setdefault(name, []).append(term.mean(0).detach())
+        return {name: torch.cat(terms) for name, terms in seen.items()}
+
+    def _nothing(self, like: Rows) -> dict[str, Tensor]:
+        """What `_backward` returns in a process that has none of a batch's documents."""
+        sites = {} if self.slow.importance > 1 else self._covering(like).sites.of_kind("observed")
+        names = ("log_likelihood", "kl", "objective", *(SITE + site for site in sites))
+        return {name: torch.zeros(0) for name in names}
 
     @checked
     @with_gradients
@@ -266,18 +267,17 @@ class DualRateSVI:
         self.documents, self.batch_size = len(rows), batch_size
         done = Fit()
         total = self.done + steps
-        device = next(self.model.parameters()).device
+        device, quiet = next(self.model.parameters()).device, not (progress and self.world.first)
 
         def batch(step: int) -> tuple[int, Rows]:
-            part = self.world.share(rows.batch(step, batch_size, self.seed))
+            part = rows.batch(step, batch_size, self.seed)
+            part = self.world.share(part, owned=self.warm is not None)
             return step, part.to(device, wait=False)
 
         upcoming = None
         with (
             redirect_stderr(cast(Any, Steady(sys.stderr))),  # whoever reads it may leave
-            tqdm(
-                None, "training", total, unit="step", disable=not progress, initial=self.done
-            ) as bar,
+            tqdm(None, "training", total, unit="step", disable=quiet, initial=self.done) as bar,
         ):
             while self.done < total:
                 # A callback may have set `done` to another step.

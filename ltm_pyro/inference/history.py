@@ -17,7 +17,8 @@ class StepReport:
     not see (unless its noise is fixed); `tokens` (documents,). `gradient_norm` is that of the
     slow gradient before clipping, in nats per token; `objective` what the slow step descended, in
     nats per token: the bound itself unless the KL is weighted or partly free. `by_site` has the
-    part of `log_likelihood` of each observed site.
+    part of `log_likelihood` of each observed site. In a world of several processes all of this is
+    of the whole batch, and `inner` of the documents of this process.
     """
 
     step: int

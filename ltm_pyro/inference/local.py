@@ -51,7 +51,9 @@ class InnerLoop:
 
     @staticmethod
     def concatenate(loops: list["InnerLoop"]) -> "InnerLoop":
-        """Loops of the same schedule side by side, along documents."""
+        """Loops of the same schedule side by side, along documents; of none, no documents."""
+        if not loops:
+            return _Trace(0).loop()
         return InnerLoop(
             torch.cat([loop.log_likelihood for loop in loops], 1),
             torch.cat([loop.kl for loop in loops], 1),

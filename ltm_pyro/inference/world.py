@@ -1,46 +1,315 @@
 """The processes that train one model together; no other file knows that there may be several.
 
-A batch is cut between them. Each fits the guides of its own documents, which never travel; once a
-slow step its processes add their gradients and count their tokens. Alone, all of it costs nothing.
+Every process has the whole model and is given the same batches, of which it takes its part: it
+fits the guides of its own documents, and nothing of those ever travels. Once a slow step all add up
+their gradients, in one flat array, and take the same step of the same weights. So nothing else has
+to be kept equal: no wrapper of the model, no hook in its backward pass. Alone it costs nothing.
 """
 
-from collections.abc import Iterable
+import functools
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any
 
-from torch import nn
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.errors import InputError, Lost, first_line
+
+WAIT = timedelta(hours=2)
+"""So long processes wait for one that reads its text, or saves."""
+Seen = Mapping[str, Tensor]
+"""Numbers of documents, by name, each of shape (documents,)."""
+
+
+@dataclass(frozen=True)
+class Part(Rows):
+    """A process's rows of a batch, and what it has to know of the whole.
+
+    Attributes:
+        places: where its rows stand in the batch, shape (R,).
+        all_lengths: tokens of each row of the batch, shape (B,).
+        like: a row of the batch, of whichever process.
+    """
+
+    places: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    all_lengths: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    like: Rows | None = None
+
+    @staticmethod
+    def of(batch: Rows, places: Tensor) -> "Part":
+        """The rows of a batch that stand at these places."""
+        return Part(*_values(batch[places]), places, batch.lengths.cpu(), batch[:1])
+
+    def to(self, device: torch.device | str, wait: bool = True) -> "Part":
+        """The same rows on another device; see `Rows.to`."""
+        there, like = super().to(device, wait), self.like
+        like = None if like is None else like.to(device, wait)
+        return Part(*_values(there), self.places, self.all_lengths, like)
 
 
 class World:
-    """One process alone; a subclass for several overrides what differs.
+    """One process alone; `Processes` are several.
 
     Attributes:
         size: number of processes.
         rank: this one's number, from 0.
+        restarted: whether it was started again after a failure.
     """
 
     size: int = 1
     rank: int = 0
+    restarted: bool = False
 
     @property
     def first(self) -> bool:
         """Whether this process is the one that writes files and speaks."""
         return self.rank == 0
 
-    def share(self, batch: Rows) -> Rows:
-        """This process's rows of a batch: every `size`-th, from `rank` on."""
-        return batch if self.size == 1 else batch[slice(self.rank, None, self.size)]
+    def share(self, batch: Rows, owned: bool = False) -> Rows:
+        """This process's rows of a batch; what is such a part already stays what it is.
 
-    def sum(self, value: float) -> float:
-        """The sum of a number over all processes."""
-        return value
+        Args:
+            batch: the same rows in every process.
+            owned: whether a document is to be the same process's whenever it comes, by its key, so
+                that what is remembered of it is there. Parts are then of various sizes, some empty.
+        """
+        return batch
 
-    def gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum each parameter's gradient over all processes, in place."""
+    def tokens(self, batch: Rows) -> int:
+        """Tokens of the whole batch that this is a part of."""
+        return batch.token_count
+
+    def lengths(self, batch: Rows) -> Tensor:
+        """Tokens of each row of the whole batch."""
+        return batch.lengths
+
+    def like(self, batch: Rows) -> Rows:
+        """The batch or, where this process has no rows of it, one of another's, to be traced on."""
+        return batch
+
+    def gradients(self, parameters: Iterable[nn.Parameter], seen: Seen, batch: Rows) -> Seen:
+        """Sum each parameter's gradient over all processes, in place.
+
+        What was `seen` of the rows of this process comes back of all rows of the batch, in order.
+        """
+        return seen
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+        """Whether the flag is set in any process, as far as the last `gradients` told."""
         return flag
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """A value of every process, in every process; sent as a pickle."""
+        return [value]
+
+    def collect(self, value: Any) -> list[Any]:
+        """A value of every process in the first one, which alone is given more than its own."""
+        return [value]
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """A block that the first process is through before the others enter it."""
+        yield
+
+    def device(self, name: str) -> str:
+        """The device of this process, where all were asked to compute on one of this name."""
+        return name
 
 
 ALONE = World()
+
+
+class Processes(World):
+    """Several processes, started by torchrun or by what sets the same variables.
+
+    They meet through torch.distributed: gloo for what lies on the CPU, NCCL for GPUs. A process
+    whose others have gone ends with `Lost`.
+
+    Raises:
+        InputError: if they do not meet.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.size = _number("RANK", 0), _number("WORLD_SIZE", 1)
+        self.restarted = _number("TORCHELASTIC_RESTART_COUNT", 0) > 0
+        self._asked = self._told = False
+        both = torch.cuda.is_available() and dist.is_nccl_available()
+        try:
+            self._store, _, _ = next(dist.rendezvous("env://", self.rank, self.size, timeout=WAIT))
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if both else "gloo",
+                store=self._store, rank=self.rank, world_size=self.size, timeout=WAIT,
+            )  # fmt: skip
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"WORLD_SIZE is {self.size}, and the processes do not meet ({first_line(error)}): "
+                "start them with torchrun, or unset WORLD_SIZE to compute in one"
+            ) from None
+
+    def share(self, batch: Rows, owned: bool = False) -> Rows:
+        """Neighbouring rows, as many for each process; or those whose documents are its own."""
+        if isinstance(batch, Part):
+            return batch
+        if len(batch) < self.size:
+            raise InputError(
+                f"a batch of {len(batch)} has no document for each of {self.size} processes: give "
+                "a larger batch, or fewer processes"
+            )
+        places = torch.arange(len(batch))
+        if owned:
+            return Part.of(batch, places[batch.key % self.size == self.rank])
+        return Part.of(batch, places.tensor_split(self.size)[self.rank])
+
+    def tokens(self, batch: Rows) -> int:
+        """As every process counts them by itself: all know the whole batch."""
+        return int(self.lengths(batch).sum())
+
+    def lengths(self, batch: Rows) -> Tensor:
+        """Tokens of each row of the whole batch."""
+        return _part(batch).all_lengths
+
+    def like(self, batch: Rows) -> Rows:
+        """The batch, or another's row."""
+        return batch if len(batch) else _part(batch).like or batch
+
+    def gradients(self, parameters: Iterable[nn.Parameter], seen: Seen, batch: Rows) -> Seen:
+        """One collective: gradients, which are there at all, what was seen, and who is to stop."""
+        trained = [p for p in parameters if p.requires_grad]
+        part, names = _part(batch), sorted(seen)
+        there = torch.tensor([float(p.grad is not None) for p in trained])
+        numbers = torch.zeros(len(names), len(part.all_lengths))
+        for row, name in zip(numbers, names, strict=True):
+            row[part.places] = seen[name].detach().float().cpu()
+        beside = torch.cat([there, numbers.flatten(), torch.tensor([float(self._asked)])])
+        kind = functools.reduce(torch.promote_types, {p.dtype for p in trained}, torch.float32)
+        flat = torch.cat(
+            [
+                *((torch.zeros_like(p) if p.grad is None else p.grad).flatten().to(kind)
+                  for p in trained),
+                beside.to(trained[0].device, kind),
+            ]
+        )  # fmt: skip
+        with _together():
+            dist.all_reduce(flat)
+        *sums, beside = flat.split([*(p.numel() for p in trained), len(beside)])
+        there, found, stop = beside.cpu().split([len(trained), numbers.numel(), 1])
+        for p, total, count in zip(trained, sums, there.tolist(), strict=True):
+            p.grad = total.view_as(p).to(p.dtype) if count else None
+        self._told = bool(stop > 0)
+        return dict(zip(names, found.view_as(numbers).to(torch.float32), strict=True))
+
+    def any(self, flag: bool) -> bool:
+        """It travels with the next gradients, so that all stop after the same iteration."""
+        self._asked = flag
+        return self._told
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        with _together():
+            dist.barrier()
+
+    def gather(self, value: Any) -> list[Any]:
+        """A value of every process, in every process."""
+        found: list[Any] = [None] * self.size
+        with _together():
+            dist.all_gather_object(found, value)
+        return found
+
+    def collect(self, value: Any) -> list[Any]:
+        """A value of every process in the first one."""
+        found: list[Any] | None = [None] * self.size if self.first else None
+        with _together():
+            dist.gather_object(value, found)
+        return [value] if found is None else found
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The first process, then the others: a text is read once, and found in the cache."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+    def device(self, name: str) -> str:
+        """Of GPUs each process of a machine has its own, by `LOCAL_RANK`."""
+        if name.startswith("cuda:"):
+            raise InputError(
+                f"device {name} is one for {self.size} processes: say cuda, and each takes its own"
+            )
+        if name == "cuda" and torch.cuda.is_available():
+            own = _number("LOCAL_RANK", self.rank)
+            if own >= torch.cuda.device_count():
+                raise InputError(
+                    f"process {own} of this machine has no GPU, there are "
+                    f"{torch.cuda.device_count()}: start as many processes as GPUs"
+                )
+            torch.cuda.set_device(own)
+            return f"cuda:{own}"
+        return name
+
+    def claims(self) -> bool:
+        """Whether this process is the first that says why all of them end."""
+        try:
+            return self._store.add("ended", 1) == 1
+        except RuntimeError:  # whoever held the store is gone, and may have said nothing
+            return True
+
+
+@functools.cache
+def here() -> World:
+    """The processes that this one was started with; `ALONE` where `WORLD_SIZE` names no more."""
+    return Processes() if started()[1] > 1 else ALONE
+
+
+def started() -> tuple[int, int]:
+    """This process's number and how many there are, as the variables say; nothing is begun."""
+    return _number("RANK", 0), _number("WORLD_SIZE", 1)
+
+
+def has_last_word() -> bool:
+    """Whether this process is to say why it ends: of several the first that knows does."""
+    rank, size = started()
+    if size > 1 and dist.is_initialized():
+        world = here()
+        assert isinstance(world, Processes)
+        return world.claims()
+    return rank == 0
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """A block of collectives, in which another process's end is told as such.
+
+    Raises:
+        Lost: if another process is gone.
+    """
+    try:
+        yield
+    except RuntimeError:  # gloo's and NCCL's own, of closed connections
+        raise Lost("another process of this training has ended") from None
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        raise InputError(f"{name} is {text!r} in the environment: expected a whole number")
+    return int(text)
+
+
+def _part(batch: Rows) -> Part:
+    assert isinstance(batch, Part), "a batch of several processes is shared first"
+    return batch
+
+
+def _values(rows: Rows) -> list[Any]:
+    return [getattr(rows, one.name) for one in fields(Rows)]

@@ -111,7 +111,7 @@ class Baseline(Callback):
         )
         while self.svi.done < due:
             rows = trainer.corpus.train.batch(self.svi.done, training.batch, training.seed)
-            found = self.svi.step(self.svi.world.share(rows), total)
+            found = self.svi.step(rows, total)
             line["baseline_nats_per_token"] = found.nats_per_token
 
     def state_dict(self) -> dict[str, Any]:

@@ -183,8 +183,9 @@ def test_the_baseline_trains_in_the_run_s_world(run_config, corpus, tmp_path):
     asked = []
 
     class Listening(World):
-        def gradients(self, parameters):
+        def gradients(self, parameters, seen, batch):
             asked.append(len(list(parameters)))
+            return seen
 
     config = with_training(run_config, steps=2, baseline=True)
     trainer = Trainer(corpus, config, tmp_path / "r", world=Listening())
