@@ -3,10 +3,10 @@
 import multiprocessing
 import os
 import pickle
-import socket
 import traceback
 
 import torch
+import torch.distributed
 
 FORKS = multiprocessing.get_context("forkserver")
 # What is imported once, in the server, lest each process takes seconds to begin.
@@ -24,17 +24,18 @@ def together(function, *arguments, size=2, seconds=120):
 
 def begin(function, *arguments, size=2):
     """Start the processes; of each its object, and where its end comes from."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # As torchrun does: where they meet outlives them.
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     started = []
     for rank in range(size):
         here, there = FORKS.Pipe(duplex=False)
-        settings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank),
+        settings = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "RANK": str(rank),
                     "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size),
+                    "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
                     "LTM_PYRO_CACHE": os.environ["LTM_PYRO_CACHE"]}  # fmt: skip
         process = FORKS.Process(target=_run, args=(settings, there, function, arguments))
         process.start()
+        process.store = store
         there.close()
         started.append((process, here))
     return started

@@ -7,13 +7,16 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from ltm_pyro import __version__
 from ltm_pyro.commands import command, commands
-from ltm_pyro.errors import InputError, NotFinite, Notice, printable
+from ltm_pyro.errors import InputError, Lost, NotFinite, Notice, printable
 from ltm_pyro.files import Steady
+
+MANY = "WORLD_SIZE"
+"""Where it is set there may be other processes, of which `inference.world` knows."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,25 +45,25 @@ def _run(arguments: list[str]) -> int:
         _flush()
         return code
     except InputError as error:
-        print(printable(f"ltm: error: {one_line(error)}"), file=sys.stderr)
+        _tell(f"ltm: error: {one_line(error)}")
         return 2
-    except NotFinite as error:
-        print(printable(f"ltm: stopped: {error}"), file=sys.stderr)
+    except (NotFinite, Lost) as error:
+        _tell(f"ltm: stopped: {error}")
         return 1
     except (MemoryError, RuntimeError) as error:
         from ltm_pyro.models.size import out_of_memory
 
         if (told := out_of_memory(error)) is None:
             raise
-        print(f"ltm: error: {told}", file=sys.stderr)
+        _tell(f"ltm: error: {told}")
         return 2
     except BrokenPipeError:  # the reader left, e.g. head
         return 0
     except OSError as error:  # a name that is too long, a disk that fails
-        print(printable(f"ltm: error: {error}"), file=sys.stderr)
+        _tell(f"ltm: error: {error}")
         return 2
     except KeyboardInterrupt as error:
-        print("ltm: interrupted", file=sys.stderr)
+        _tell("ltm: interrupted")
         return 128 + int(error.args[0] if error.args else signal.SIGINT)
 
 
@@ -76,11 +79,48 @@ def _done(arguments: list[str]) -> int:
             raise InputError(
                 f"argument {argument!r} holds a null character, as no path or text may"
             )
-    chosen = parse(arguments)
-    from ltm_pyro.names import from_here
+    rank, size = _place()
+    with _silent() if rank else contextlib.nullcontext():
+        chosen = parse(arguments)
+        if size > 1 and not getattr(chosen, "many", False):
+            raise InputError(
+                f"ltm {arguments[0]} computes in one process, and {MANY} is {size}: start it "
+                f"without torchrun, or unset {MANY}"
+            )
+        from ltm_pyro.names import from_here
 
-    with from_here():  # --prior mymodule:MyPrior, from the folder one is in
-        return int(chosen.run() or 0)
+        with from_here():  # --prior mymodule:MyPrior, from the folder one is in
+            return int(chosen.run() or 0)
+
+
+def _tell(text: str) -> None:
+    """Say why it ends; of several processes one does."""
+    if MANY in os.environ:
+        from ltm_pyro.inference.world import has_last_word
+
+        if not has_last_word():
+            return
+    print(printable(text), file=sys.stderr)
+
+
+def _place() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    if MANY not in os.environ:
+        return 0, 1
+    from ltm_pyro.inference.world import started
+
+    return started()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """A block in which nothing is printed."""
+    with (
+        open(os.devnull, "w") as nobody,
+        contextlib.redirect_stdout(nobody),
+        contextlib.redirect_stderr(nobody),
+    ):
+        yield
 
 
 def _flush() -> None:

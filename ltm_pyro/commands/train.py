@@ -1,15 +1,16 @@
 """`ltm train`."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 from tyro.conf import UseAppendAction
 
 import ltm_pyro as ltm
+from ltm_pyro.commands.beside import check_options
 from ltm_pyro.commands.parsing import given, named_options, read, value_of
 from ltm_pyro.commands.text import FlatText, Text, say
 from ltm_pyro.config import (
@@ -27,6 +28,7 @@ from ltm_pyro.config import (
     Warm,
 )
 from ltm_pyro.errors import InputError
+from ltm_pyro.inference.world import here
 from ltm_pyro.options import Count, NotNegative, Whole
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
@@ -35,32 +37,18 @@ from ltm_pyro.runs.checks import check_density, check_fits
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.record import config_from, read_config
 from ltm_pyro.runs.repeating import unlike
-from ltm_pyro.runs.training import for_corpus
+from ltm_pyro.runs.training import for_corpus, is_restarted
 from ltm_pyro.runs.trust import check_code, check_data, explain
 
 DEFAULTS = {"quick": ltm.quick_protocol, "joint": ltm.joint_protocol}
 """Protocols that are other defaults of the options."""
-BESIDE_CONFIG = {
-    "config",
-    "out",
-    "steps",
-    "seed",
-    "overwrite",
-    "resume",
-    "quiet",
-    "trust",
-    "device",
-} | {option.name for option in dataclasses.fields(Text)}
-"""Options of `ltm train` that a configuration given with --config leaves open."""
-
-
-SIZES = {"length", "tokenizer", "vocabulary", "layout", "decoder"}
-"""Options that the run sets which thoughts are grown on."""
 
 
 @dataclass(frozen=True)
 class Train:
     """Train a latent-thought model on text."""
+
+    many: ClassVar[bool] = True  # processes may do it together
 
     out: Path
     """Folder of the run."""
@@ -234,7 +222,11 @@ class Train:
 
     def run(self) -> int:
         """Train, and say where the run is and how to go on; 128 + N if signal N stopped it."""
-        ltm.check_folder(self.out, self.resume, self.overwrite)
+        world = here()
+        if not self.resume and is_restarted(self.out, world):
+            return dataclasses.replace(self, resume=True).run()
+        if world.first:
+            ltm.check_folder(self.out, self.resume, self.overwrite)
         tokenizer = record = source = None
         if self.resume:
             config, tokenizer = self.resumed()
@@ -245,10 +237,11 @@ class Train:
             config, tokenizer = self.grown(source), source.tokenizer
         else:
             config = self.config()
-        device_named(self.device)
+        device_named(world.device(self.device))
         check_fits(config)
         self.check_names(config)
-        corpus = ltm.load_data(config, tokenizer)
+        with world.in_turn():
+            corpus = ltm.load_data(config, tokenizer)
         say(f"data: {corpus}")
         for note in (*corpus.notes, held_out(corpus)):
             say(f"data: {note}")
@@ -307,24 +300,3 @@ def held_out(corpus: ltm.Corpus) -> str:
     parts = {split: corpus.rows(split) for split in ("train", "valid", "test")}
     said = (f"{rows.token_count / whole:.1%} ({len(rows):,} rows)" for rows in parts.values())
     return "trained on {} of the tokens; held out {} for validation, {} for test".format(*said)
-
-
-def check_options(names: Collection[str]) -> None:
-    """Raises InputError for an option that cannot stand beside --config; tells what is ignored."""
-    names = sorted(names)
-    ignored = [name for name in names if name not in BESIDE_CONFIG - {"seed", "config"}]
-    if "resume" in names and ignored:
-        say(f"--{', --'.join(ignored)}: ignored, a resumed run keeps its own configuration")
-    sizes = ("architecture.", "decoder.")
-    for name in names if "from" in names else ():
-        if name.startswith(sizes) or name in SIZES:
-            raise InputError(
-                f"--{name} is given beside --from, whose run sets it: leave it out, or train a "
-                "decoder of these sizes first"
-            )
-    for name in names if "config" in names else ():
-        if name not in BESIDE_CONFIG:
-            raise InputError(
-                f"--{name} is given beside --config, which sets it: leave it out, or change the "
-                "file; only --" + ", --".join(sorted(BESIDE_CONFIG)) + " may be given"
-            )

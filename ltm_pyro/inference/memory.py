@@ -12,7 +12,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -42,17 +42,19 @@ class Memory:
     Args:
         rows: the documents that may be remembered.
         folder: where they are kept; in memory alone if none is given.
+        writes: whether this process writes into the folder; one that does not reads what is there
+            when it begins, and keeps in memory what it changes.
     """
 
-    def __init__(self, rows: AnyRows, folder: Path | None = None):
+    def __init__(self, rows: AnyRows, folder: Path | None = None, writes: bool = True):
         self.keys: Any = np.sort(rows.key.cpu().numpy())
-        self.folder = folder
+        self.folder, self.writes = folder, writes
         self.changed: dict[int, Row] = {}  # since the last checkpoint
         self.staged: dict[int, Row] = {}  # by the last checkpoint
         self._under: dict[int, int] = {}  # what the array holds of those, as `_number` has it
         self._sum = 0
         self._array: NDArray[np.float32] | None = None  # a row for each document, zeros if unknown
-        self._mode: Literal["r+", "c"] = "r+"
+        self._mode: Literal["r+", "c"] = "r+" if writes else "c"
 
     @classmethod
     def check(cls, folder: Path, step: int, record: Mapping[str, Any]) -> None:
@@ -142,6 +144,17 @@ class Memory:
             under=np.array([self._under.get(place, 0) for place in places], dtype=np.uint64),
         )
         return data.getvalue()
+
+    def handed(self) -> dict[int, Row]:
+        """What has changed since the last checkpoint, for the process that writes it."""
+        changed, self.changed = self.changed, {}
+        self.staged |= changed
+        return changed
+
+    def take(self, others: Iterable[Mapping[int, Row]]) -> None:
+        """Hold what has changed in other processes as changed here."""
+        for changed in others:
+            self.changed |= changed
 
     def not_finite(self) -> int | None:
         """The row of a document that has changed since the last checkpoint to a NaN or infinity."""

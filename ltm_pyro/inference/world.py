@@ -44,13 +44,14 @@ class Part(Rows):
     @staticmethod
     def of(batch: Rows, places: Tensor) -> "Part":
         """The rows of a batch that stand at these places."""
-        return Part(*_values(batch[places]), places, batch.lengths.cpu(), batch[:1])
+        own, all_lengths = _values(batch[places]), batch.lengths.cpu()
+        return Part(**own, places=places, all_lengths=all_lengths, like=batch[:1])
 
     def to(self, device: torch.device | str, wait: bool = True) -> "Part":
         """The same rows on another device; see `Rows.to`."""
-        there, like = super().to(device, wait), self.like
+        there, like = _values(super().to(device, wait)), self.like
         like = None if like is None else like.to(device, wait)
-        return Part(*_values(there), self.places, self.all_lengths, like)
+        return Part(**there, places=self.places, all_lengths=self.all_lengths, like=like)
 
 
 class World:
@@ -70,6 +71,9 @@ class World:
     def first(self) -> bool:
         """Whether this process is the one that writes files and speaks."""
         return self.rank == 0
+
+    def check_batch(self, size: int) -> None:
+        """Raises InputError if a batch of so many rows has none for one of the processes."""
 
     def share(self, batch: Rows, owned: bool = False) -> Rows:
         """This process's rows of a batch; what is such a part already stays what it is.
@@ -140,11 +144,14 @@ class Processes(World):
 
     def __init__(self) -> None:
         self.rank, self.size = _number("RANK", 0), _number("WORLD_SIZE", 1)
-        self.restarted = _number("TORCHELASTIC_RESTART_COUNT", 0) > 0
+        attempt = _number("TORCHELASTIC_RESTART_COUNT", 0)
+        self.restarted = attempt > 0
         self._asked = self._told = False
         both = torch.cuda.is_available() and dist.is_nccl_available()
         try:
-            self._store, _, _ = next(dist.rendezvous("env://", self.rank, self.size, timeout=WAIT))
+            store, _, _ = next(dist.rendezvous("env://", self.rank, self.size, timeout=WAIT))
+            # torchrun's store outlives its processes, and so does what they wrote there.
+            self._store = dist.PrefixStore(f"attempt {attempt}", store)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if both else "gloo",
                 store=self._store, rank=self.rank, world_size=self.size, timeout=WAIT,
@@ -155,15 +162,19 @@ class Processes(World):
                 "start them with torchrun, or unset WORLD_SIZE to compute in one"
             ) from None
 
+    def check_batch(self, size: int) -> None:
+        """Raises InputError for fewer rows than processes."""
+        if size < self.size:
+            raise InputError(
+                f"a batch of {size} has no document for each of {self.size} processes: give a "
+                "larger batch, or fewer processes"
+            )
+
     def share(self, batch: Rows, owned: bool = False) -> Rows:
         """Neighbouring rows, as many for each process; or those whose documents are its own."""
         if isinstance(batch, Part):
             return batch
-        if len(batch) < self.size:
-            raise InputError(
-                f"a batch of {len(batch)} has no document for each of {self.size} processes: give "
-                "a larger batch, or fewer processes"
-            )
+        self.check_batch(len(batch))
         places = torch.arange(len(batch))
         if owned:
             return Part.of(batch, places[batch.key % self.size == self.rank])
@@ -278,7 +289,10 @@ def started() -> tuple[int, int]:
 
 def has_last_word() -> bool:
     """Whether this process is to say why it ends: of several the first that knows does."""
-    rank, size = started()
+    try:
+        rank, size = started()
+    except InputError:  # which is what it is to say
+        return True
     if size > 1 and dist.is_initialized():
         world = here()
         assert isinstance(world, Processes)
@@ -311,5 +325,5 @@ def _part(batch: Rows) -> Part:
     return batch
 
 
-def _values(rows: Rows) -> list[Any]:
-    return [getattr(rows, one.name) for one in fields(Rows)]
+def _values(rows: Rows) -> dict[str, Any]:
+    return {one.name: getattr(rows, one.name) for one in fields(Rows)}

@@ -96,10 +96,13 @@ def start(
     return manifest
 
 
-def note_resume(manifest: Manifest, record: dict[str, Any], config: Config, step: int) -> None:
+def note_resume(
+    manifest: Manifest, record: dict[str, Any], config: Config, step: int, processes: int = 1
+) -> None:
     """Add to a run's record that it goes on from a step, under a configuration."""
     files.clean(manifest.path, (*FILES, *MEMORY))
-    manifest.replace([(CONFIG, rendered(resumed(record, config, step, manifest.run)))])
+    told = resumed(record, config, step, manifest.run, processes)
+    manifest.replace([(CONFIG, rendered(told))])
 
 
 def manifest_of(path: Path) -> Manifest:

@@ -114,6 +114,7 @@ def info_run(path: Path) -> dict[str, Any]:
         "started": record.get("started"),
         "command": record.get("command"),
         "resumed": record["resumed"],
+        "processes": [record, *record["resumed"]][-1].get("processes", 1),
         "versions": record["versions"],
         "resume": folder.resume_command(path),
         "repeat": f"ltm train --config {shlex.quote(str(path / CONFIG))} "
@@ -185,6 +186,7 @@ def run_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("seed", str(facts["training"]["seed"])),
         ("started", f"{facts['started']} by {command_line(facts['command'])}"),
         ("with", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())),
+        *([("by", f"{facts['processes']} processes")] if facts["processes"] > 1 else []),
         *(
             ("resumed", f"{one['at']} at step {one['step']} to reach {one['of']}")
             for one in facts["resumed"]

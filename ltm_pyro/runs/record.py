@@ -41,7 +41,9 @@ RECORD: dict[str, Any] = {
     "resumed": tuple[Mapping[str, Any], ...],
 }
 """What a run's record holds beside its configuration, and of which kind."""
-LESS: dict[str, Any] = {"command": tuple[str, ...], "started": str, "of": Whole, "threads": Whole}
+LESS: dict[str, Any] = {
+    "command": tuple[str, ...], "started": str, "of": Whole, "threads": Whole, "processes": Count
+}  # fmt: skip
 """What it may hold."""
 SOURCE = {"file": str, "root": str, "copy": str}
 """Where a class outside the library came from."""
@@ -79,7 +81,9 @@ def begun(config: Config, corpus: Corpus, about: Mapping[str, Any]) -> dict[str,
     }
 
 
-def resumed(record: Mapping[str, Any], config: Config, step: int, run: str) -> dict[str, Any]:
+def resumed(
+    record: Mapping[str, Any], config: Config, step: int, run: str, processes: int = 1
+) -> dict[str, Any]:
     """The record of a run that goes on from a step, under a configuration."""
     entry = {
         "step": step,
@@ -88,6 +92,7 @@ def resumed(record: Mapping[str, Any], config: Config, step: int, run: str) -> d
         "at": _now(),
         "versions": versions(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
     }
     source = config.data.source
     return {

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from ltm_pyro.data import Corpus
+from ltm_pyro.inference.world import here
 from ltm_pyro.runs.record import versions
 
 
@@ -21,7 +22,9 @@ def unlike(record: Mapping[str, Any], corpus: Corpus) -> Iterator[str]:
         )
     if "grown_on" in record:
         yield f"its thoughts were grown on {record['grown_on']['run']}, these begin with the rest"
-    before = {**record["versions"], "threads": record.get("threads")}
-    for name, now in {**versions(), "threads": torch.get_num_threads()}.items():
+    before = {"processes": 1, **record["versions"]}
+    before |= {name: record[name] for name in ("threads", "processes") if name in record}
+    mine = {"threads": torch.get_num_threads(), "processes": here().size}
+    for name, now in {**versions(), **mine}.items():
         if before.get(name) != now:
             yield f"{name} was {before.get(name)}, now it is {now}; weights may differ"

@@ -12,10 +12,11 @@ STOPPING = [
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
+def stop_signals(often: bool = False) -> Iterator[list[int]]:
     """A block in which SIGINT, SIGTERM and SIGHUP only add to a list, acted on between iterations.
 
-    A second signal interrupts at once, by a KeyboardInterrupt with its number. Outside the main
+    A second signal interrupts at once, by a KeyboardInterrupt with its number, unless they come
+    `often`, as torchrun sends on what its processes had from the terminal already. Outside the main
     thread signals are left alone, and so are those that are ignored, as SIGHUP is under nohup.
     """
     asked: list[int] = []
@@ -24,7 +25,7 @@ def stop_signals() -> Iterator[list[int]]:
         return
 
     def note(number: int, frame: Any) -> None:
-        if asked:
+        if asked and not often:
             raise KeyboardInterrupt(number)
         asked.append(number)
 

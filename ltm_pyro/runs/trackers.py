@@ -20,6 +20,9 @@ class TensorBoard(Callback):
 
     def begin(self, trainer: "Trainer") -> None:
         """Open the writer; what a resumed run does again is purged."""
+        self.writer: Any = None
+        if not trainer.svi.world.first:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -29,12 +32,13 @@ class TensorBoard(Callback):
 
     def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
         """Write the line's numbers."""
-        for name, value in line.items():
+        for name, value in line.items() if self.writer else ():
             self.writer.add_scalar(name, value, trainer.svi.done)
 
     def end(self, trainer: "Trainer") -> None:
         """Close the writer."""
-        self.writer.close()
+        if self.writer:
+            self.writer.close()
 
 
 class Wandb(Callback):
@@ -49,6 +53,9 @@ class Wandb(Callback):
 
     def begin(self, trainer: "Trainer") -> None:
         """Begin an offline run, or go on with the one before."""
+        self.run: Any = None
+        if not trainer.svi.world.first:
+            return
         try:
             import wandb
         except ImportError:
@@ -61,11 +68,13 @@ class Wandb(Callback):
 
     def after(self, trainer: "Trainer", report: StepReport, line: Line) -> None:
         """Keep the line."""
-        self.run.log(dict(line), step=trainer.svi.done)
+        if self.run:
+            self.run.log(dict(line), step=trainer.svi.done)
 
     def end(self, trainer: "Trainer") -> None:
         """Close the run."""
-        self.run.finish()
+        if self.run:
+            self.run.finish()
 
     def state_dict(self) -> dict[str, Any]:
         """The run's id."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGTERM
 from types import MappingProxyType
 from typing import Any
 
-from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, NotFinite, first_line
@@ -17,7 +17,6 @@ from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.inference.speaking import SpeakThenThink
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
-from ltm_pyro.models.size import out_of_memory
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model, covering_shared
 from ltm_pyro.runs.callbacks import Callback, Looks, standard
@@ -32,7 +31,7 @@ from ltm_pyro.runs.checks import (
     warn_of_main,
 )
 from ltm_pyro.runs.devices import device_named
-from ltm_pyro.runs.failures import LOWER_MEMORY, LOWER_RATES
+from ltm_pyro.runs.failures import told
 from ltm_pyro.runs.finite import not_finite
 from ltm_pyro.runs.growing import grow
 from ltm_pyro.runs.lock import alone
@@ -87,6 +86,7 @@ class Trainer:
         check_corpus(corpus, config)
         warn_of_main(config)
         check_fits(config)
+        world.check_batch(config.training.batch)
         self.corpus, self.config, self.out = corpus, config, Path(out)
         seed = config.training.seed
         self.place = device_named(device)
@@ -128,7 +128,8 @@ class Trainer:
         Raises:
             InputError: if it is damaged, or the text or the configuration are not those of the run.
         """
-        with alone(self.out) if self.svi.world.first else nullcontext():
+        world = self.svi.world
+        with alone(self.out) if world.first else nullcontext():
             _, record = read_config(self.out)
             if record["data"]["fingerprint"] != self.corpus.fingerprint:
                 raise InputError(
@@ -141,7 +142,8 @@ class Trainer:
                 self._remember(None)
             else:
                 self._load(state)
-            if self.svi.world.first:
+            world.wait()  # until all have read what is written anew now
+            if world.first:
                 self._go_on(record, state)
         self.saved = None if state is None else self.svi.done
         self.resumed = True
@@ -150,7 +152,8 @@ class Trainer:
         """Note the resume, and write what a kill or damage has left to be written."""
         self.manifest = folder.manifest_of(self.out)
         self.manifest.settle()
-        folder.note_resume(self.manifest, record, self.config, self.svi.done)
+        size = self.svi.world.size
+        folder.note_resume(self.manifest, record, self.config, self.svi.done, size)
         if state is not None:
             self.manifest.replace([*self._instead(state), *self._weights()])
 
@@ -220,8 +223,9 @@ class Trainer:
         training = self.config.training
         if not self.resumed:
             if self.svi.world.first:
+                about = {**self.about, "processes": self.svi.world.size}
                 self.manifest = folder.start(
-                    self.out, self.config, self.corpus, self.about, sources_of(self.config)
+                    self.out, self.config, self.corpus, about, sources_of(self.config)
                 )
             self._remember(None)
         begun: list[Callback] = []
@@ -233,39 +237,27 @@ class Trainer:
             if self.stopping:
                 raise StopTraining
 
+        many = self.svi.world.size > 1
         try:
-            for callback in self.callbacks:
-                callback.begin(self)
-                begun.append(callback)
-            if self.start is not None and self.saved is None:
-                self.save()  # so that a resumed run needs no other
-            if self.svi.done < training.steps:
-                with stop_signals() as self.asked, repeatable(self.place):
-                    left = training.steps - self.svi.done
-                    self.svi.fit(self.corpus.train, left, training.batch, [after], progress)
-            elif self.saved is None:
-                self.save()
-        except NotFinite as error:
-            raise NotFinite(f"{error}; {self._last_good()}; {LOWER_RATES}") from None
-        except files.CannotWrite as error:
-            raise InputError(f"{error}; {self._last_good()}") from None
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                error.add_note(self._where())
-                raise
-            raise InputError(
-                f"out of memory in iteration {self.svi.done + 1} ({first_line(error)}); "
-                f"{self._last_good()}; {LOWER_MEMORY}"
-            ) from None
-        except Exception as error:
-            error.add_note(self._where())
-            raise
+            with told(self):
+                for callback in self.callbacks:
+                    callback.begin(self)
+                    begun.append(callback)
+                if self.start is not None and self.saved is None:
+                    self.save()  # so that a resumed run needs no other
+                if self.svi.done < training.steps:
+                    with stop_signals(often=many) as self.asked, repeatable(self.place):
+                        left = training.steps - self.svi.done
+                        self.svi.fit(self.corpus.train, left, training.batch, [after], progress)
+                elif self.saved is None:
+                    self.save()
         finally:
             for callback in begun:
                 callback.end(self)
-        early = self.asked and self.svi.done < training.steps
+        asked = self.asked or ([SIGTERM] if self.stopping else [])  # another process was
         run = checkpoint.load_own(self.out, device=str(self.place))
-        return replace(run, stopped=int(self.asked[0])) if early else run
+        early = asked and self.svi.done < training.steps
+        return replace(run, stopped=int(asked[0])) if early else run
 
     def save(self) -> None:
         """Write what a resumed run needs, and the weights.
@@ -276,8 +268,13 @@ class Trainer:
         wrong = not_finite(self.svi, self.callbacks)
         if wrong is not None:
             raise NotFinite(f"{wrong} is not finite after iteration {self.svi.done}")
-        if self.svi.world.first:
+        world, memory = self.svi.world, self.svi.memory
+        if memory is not None:
+            others = world.collect({} if world.first else memory.handed())
+            memory.take(others if world.first else [])
+        if world.first:
             self.manifest.replace(self._contents(), {folder.TRAINER: folder.PREVIOUS})
+        world.wait()
         self.saved = self.svi.done
 
     def _contents(self) -> Iterator[tuple[str, bytes | memoryview]]:
@@ -309,15 +306,17 @@ class Trainer:
     def _remember(self, state: Mapping[str, Any] | None) -> None:
         """Open the warm start's memory, as it was at a checkpoint."""
         if self.config.warm is not None:
-            memory = Memory(self.corpus.train, self.out)
+            memory = Memory(self.corpus.train, self.out, self.svi.world.first)
             if state is not None:
                 memory.open(state["svi"]["done"], state.get("memory"))
             self.svi.memory = memory
 
-    def _where(self) -> str:
-        return f"(in iteration {self.svi.done + 1} of {self.out}; {self._last_good()})"
+    def where(self) -> str:
+        """The iteration in hand."""
+        return f"(in iteration {self.svi.done + 1} of {self.out}; {self.last_good()})"
 
-    def _last_good(self) -> str:
+    def last_good(self) -> str:
+        """Which checkpoint is left, and what goes on from it."""
         if self.saved is None:
             return "no checkpoint was saved yet"
         return (

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ltm_pyro import files
 from ltm_pyro.config import Config, Data
 from ltm_pyro.data import Corpus, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError
+from ltm_pyro.inference.world import World, here
 from ltm_pyro.options import checked
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Callback
@@ -35,6 +37,8 @@ def train(
 ) -> Run:
     """Train the configuration's model in a folder, and return the run.
 
+    Started by torchrun, each process takes its part of every batch, and the first one writes.
+
     Args:
         config: what to train, on what, for how long.
         out: the run's folder.
@@ -51,10 +55,13 @@ def train(
     Raises:
         InputError: if the folder holds a run and neither `resume` nor `overwrite` is given.
     """
-    out = Path(out)
-    check_folder(out, resume, overwrite)
+    out, world = Path(out), here()
+    resume = resume or is_restarted(out, world)
+    if world.first:
+        check_folder(out, resume, overwrite)
     if corpus is None:
-        corpus = load_data(config)
+        with world.in_turn():
+            corpus = load_data(config)
     before = read_config(out)[0].data if resume else None
     if before and (before.columns, before.numbers) != (corpus.columns, corpus.numbers):
         raise InputError(
@@ -62,18 +69,24 @@ def train(
             "has here: resume with ltm.load_data(config) of the run's own configuration"
         )
     trainer = Trainer(
-        corpus, config.replace(data=as_read(config, corpus)), out, callbacks, device=device,
+        corpus, config.replace(data=as_read(config, corpus)), out, callbacks, world,
+        world.device(device),
         start=None if grow_on is None else grow_on.baseline or grow_on.model,
     )  # fmt: skip
     trainer.about = {**grown_on(grow_on), **(about or {})}
-    with alone(out):
+    with alone(out) if world.first else nullcontext():
         if resume:
             trainer.resume()
-            if note is not None and trainer.saved is None:
+            if note is not None and trainer.saved is None and world.first:
                 note(f"{out} has no checkpoint yet: it begins anew, with its own configuration")
-        elif overwrite:
+        elif overwrite and world.first:
             folder.clear(out)
         return trainer.run(progress, note)
+
+
+def is_restarted(out: Path, world: World) -> bool:
+    """Whether torchrun started this again after a failure, and a folder holds what was begun."""
+    return world.restarted and world.gather((out / CONFIG).exists())[0]
 
 
 def grown_on(run: Run | None) -> dict[str, Any]:
