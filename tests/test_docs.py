@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ltm_pyro import guides
 from ltm_pyro.auditing import RECIPES
@@ -38,8 +39,25 @@ def test_its_code_runs_block_after_block(path, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_its_commands_are_understood(path):
-    for line in re.findall(r"^ltm (.*)$", path.read_text(), re.MULTILINE):
+    for line in re.findall(
+        r"^(?:torchrun .* -m ltm_pyro|ltm) (.*)$", path.read_text(), re.MULTILINE
+    ):
         assert parse(shlex.split(line, comments=True))
+
+
+def test_the_commands_of_clusters_are_understood():
+    folder = DOCS.parent / "examples" / "cluster"
+    slurm = (folder / "slurm.sh").read_text()
+    assert subprocess.run(["bash", "-n", folder / "slurm.sh"]).returncode == 0
+    found = re.findall(r'command="ltm (.*)"$', slurm, re.MULTILINE)
+    job = next(one for one in yaml.safe_load_all((folder / "kubernetes.yaml").read_text())
+               if one["kind"] == "Job")  # fmt: skip
+    (script,) = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    for how in re.findall(r"how=(?:\"(.*)\"|(.*))$", script, re.MULTILINE):
+        found.append(script.split("-m ltm_pyro ")[1].strip().replace("$how", "".join(how)))
+    assert len(found) == 4
+    for line in found:
+        assert parse(shlex.split(line.replace("$run", "runs/stories")))
 
 
 def test_every_recipe_is_told_of():
