@@ -1,6 +1,8 @@
 """Latent-thought language models as Pyro programs, scored by valid likelihood bounds."""
 
 import importlib
+import sys
+import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
     from ltm_pyro.runs.checkpoint import Run, load
     from ltm_pyro.runs.saving import save
     from ltm_pyro.runs.training import check_folder, load_data, train
+
+if "ipykernel" in sys.modules:  # where tqdm, which others import, asks for widgets
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("tqdm.auto")
 
 _MODULES = {
     "arviz": ("to_datatree",),

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ltm_pyro.auditing.checks import CHECKS, Finding
 from ltm_pyro.auditing.recipes import RECIPES, Estimator
+from ltm_pyro.display.progress import bar
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.names import imported
 from ltm_pyro.options import Whole, taken
@@ -69,6 +69,8 @@ class Audit:
         lines = [f"{name:<11}{sign[f.passed]:<9}{f.text}" for name, f in self.findings.items()]
         return "\n".join([*lines, self.verdict])
 
+    __repr__ = __str__
+
 
 def audit(
     estimator: Estimator | str,
@@ -105,7 +107,7 @@ def audit(
         if check not in CHECKS:
             raise unknown("check", check, CHECKS)
     findings = {}
-    for check in tqdm(wanted, name, disable=not progress, leave=False):
+    for check in bar(wanted, name, unit="check", shown=progress, leave=False):
         place = list(CHECKS).index(check)
         try:
             findings[check] = CHECKS[check](call, documents, derive(seed, place))

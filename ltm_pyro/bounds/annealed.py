@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import pyro
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ltm_pyro.bounds.estimate import Estimate, Task, figure
 from ltm_pyro.bounds.importance import log_mean_exp
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.display.progress import bar
+from ltm_pyro.inference.interrupts import whole
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.programs.densities import (
     Latents,
@@ -145,6 +146,7 @@ class Path:
                 step = step * (0.5 * (accepted.mean(0) - TARGET_ACCEPTANCE)).exp()
         return log_w, torch.stack(used)
 
+    @whole()
     def _move(
         self, state: State, beta: float | Tensor, step: Tensor, noise: Noise
     ) -> tuple[State, Tensor]:
@@ -174,8 +176,8 @@ class Path:
         return _where(accept, new, state), log_accept.clamp(max=0.0).exp()
 
     def _bar(self, temperatures: range, what: str) -> Iterable[int]:
-        bar: Iterable[int] = tqdm(temperatures, what, leave=False, disable=not self.progress)
-        return bar
+        shown = self.progress
+        return bar(temperatures, what, unit="temperature", leave=False, shown=shown)
 
     def _kick(self, p: Latents, force: Latents, step: Tensor) -> Latents:
         return {

@@ -180,6 +180,8 @@ class Certificate:
             )
         return "\n".join(lines)
 
+    __repr__ = __str__
+
 
 def _kind(reason: str) -> str:
     """A reason without its numbers' decimals, so that alike ones are counted together."""

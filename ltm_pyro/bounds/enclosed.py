@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ltm_pyro.bounds.estimate import Task, how
 from ltm_pyro.bounds.gate import LIGHT, Gate, gate
@@ -25,6 +24,7 @@ from ltm_pyro.bounds.tails import FEWEST
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.display.progress import bar
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.inference.posterior import pieces
 from ltm_pyro.models.base import TextModel
@@ -169,7 +169,7 @@ def enclose(
     """
     parts, what = [], "enclosing" if exact is None else "looking for missed posteriors"
     starts = range(0, len(rows), setup.chunk)
-    for start in tqdm(starts, what, unit="chunk", disable=not setup.progress):
+    for start in bar(starts, what, unit="chunk", shown=setup.progress):
         here = slice(start, start + setup.chunk)
         z = None if exact is None else {site: value[:, here] for site, value in exact.items()}
         parts.append(_enclose(model, rows[here], setup, seed, z))

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from ltm_pyro.bounds.estimate import BOUNDS, WITH_SHARED, Estimate, Estimator, Task
 from ltm_pyro.bounds.figures import Figure
@@ -23,6 +22,7 @@ from ltm_pyro.data.given import rows_of
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.data.tokenizer import Tokenizer
+from ltm_pyro.display.progress import bar as progress_bar
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.checks import check_model, with_gradients
@@ -118,7 +118,7 @@ def evaluate(
     again = list(rows[chosen].to(device).split(chunk)) if times else []
     said: dict[str, str] = {}
     steps = (len(parts) + times * len(again)) * len(wanted)
-    with tqdm(total=steps, desc="scoring", disable=not progress) as bar:
+    with progress_bar(None, "scoring", total=steps, unit="part", shown=progress) as bar:
 
         def score(labels: Iterable[str], parts: list[Rows], seed: int) -> Scored:
             found: Scored = {label: [] for label in labels}

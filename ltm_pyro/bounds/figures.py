@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from ltm_pyro.bounds.in_html import figure_table
 from ltm_pyro.bounds.weights import Array, in_words, median
 
 Interval = tuple[float, float]
@@ -203,6 +204,11 @@ class Figure:
                 f"{', '.join(self.observed)} ({self.protocol})"
             )
         return f"{self.nats_per_token:.4f} ± {self.standard_error:.4f} nats/token ({self.protocol})"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return figure_table(self.name, [self])
 
 
 def interval(value: float, error: float, freedom: float, among: int = 1) -> Interval:

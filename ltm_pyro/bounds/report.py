@@ -10,6 +10,7 @@ import pandas as pd
 
 from ltm_pyro.bounds.by_site import table_by_site
 from ltm_pyro.bounds.figures import Figure, finite, interval, ratio_error
+from ltm_pyro.bounds.in_html import figure_table
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ class Report:
             )
         return "\n".join(lines)
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
-        return str(self.to_frame().to_html(float_format="{:.4f}".format))
+        return figure_table("-log p(x)", list(self.figures.values()))
 
 
 def unfitted(figures: Mapping[str, Figure]) -> str:

@@ -124,6 +124,8 @@ class Sandwich:
             )
         return "\n".join(lines)
 
+    __repr__ = __str__
+
 
 @checked
 @with_gradients

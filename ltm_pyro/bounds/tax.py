@@ -50,6 +50,8 @@ class Tax:
             f"{of} (less the decoder without latents, paired over {self.documents} documents)"
         )
 
+    __repr__ = __str__
+
 
 def taxes(report: Report) -> dict[str, Tax]:
     """The tax of each bound of a report that has a control (`evaluate(..., baseline=...)`).

@@ -64,7 +64,8 @@ def _run(arguments: list[str]) -> int:
         return 2
     except KeyboardInterrupt as error:
         _tell("ltm: interrupted")
-        return 128 + int(error.args[0] if error.args else signal.SIGINT)
+        number = error.args[0] if error.args and isinstance(error.args[0], int) else signal.SIGINT
+        return 128 + int(number)
 
 
 def _done(arguments: list[str]) -> int:

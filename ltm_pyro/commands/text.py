@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import tyro
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from tyro.conf import UseAppendAction
 
 from ltm_pyro.config import (

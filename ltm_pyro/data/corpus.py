@@ -15,6 +15,7 @@ from ltm_pyro.data import cache
 from ltm_pyro.data.building import SPLITS, Survey, lay_out, survey, training_texts
 from ltm_pyro.data.columns import coder, values_of
 from ltm_pyro.data.documents import Source, find, nothing_in, several
+from ltm_pyro.data.in_html import corpus_table
 from ltm_pyro.data.laying import Laying, lay_end_to_end, smallest
 from ltm_pyro.data.sources import python_docs
 from ltm_pyro.data.sources.base import Wanted
@@ -81,6 +82,11 @@ class Corpus:
             f"{self.name}: {tokens:,} tokens of {self.vocabulary:,} kinds, {size:,} bytes; "
             f"rows ({self.layout}, up to {self.length} tokens): {counts}{columns}"
         )
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return corpus_table(self)
 
     def rows(self, split: str) -> StoredRows:
         """The rows of `train`, `valid` or `test`, or of `all` three."""

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from ltm_pyro import guides
 from ltm_pyro.bounds import Figure, evaluate, paired_difference
 from ltm_pyro.config import Architecture, Config, Data, Fast, Named, Objective, Slow, Thoughts
 from ltm_pyro.data import Corpus, Rows, load_corpus
+from ltm_pyro.display.progress import bar
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.files import write
 from ltm_pyro.guides import Guide
@@ -149,13 +149,14 @@ def zoo(
         )
     ]  # fmt: skip
     work = functools.partial(_cell, corpus, steps, documents, seed)
+    told: Any = {"unit": "pair", "shown": progress}
     if processes > 1:
         with ProcessPoolExecutor(
             processes, initializer=torch.set_num_threads, initargs=(1,)
         ) as pool:
-            found = list(tqdm(pool.map(work, pairs), total=len(pairs), disable=not progress))
+            found = list(bar(pool.map(work, pairs), "the zoo", total=len(pairs), **told))
     else:
-        found = [work(pair) for pair in tqdm(pairs, disable=not progress)]
+        found = [work(pair) for pair in bar(pairs, "the zoo", **told)]
     config = _config(corpus, pairs[0])
     protocol = (
         f"{corpus.name}, rows of at most {corpus.length} tokens; {config.architecture.layers} "

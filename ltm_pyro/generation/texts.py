@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.tokenizer import Tokenizer
-from ltm_pyro.errors import InputError, first_line
+from ltm_pyro.errors import InputError, first_line, printable
 from ltm_pyro.generation.choosing import Sampling
 from ltm_pyro.generation.continuation import Continuation, Why
 from ltm_pyro.generation.thoughts import Beginnings, name_of
@@ -59,6 +59,9 @@ class Generation:
 
     def __str__(self) -> str:
         return ("\n" + "-" * 72 + "\n").join(self.texts)
+
+    def __repr__(self) -> str:
+        return printable(str(self))
 
 
 @checked

@@ -1,28 +1,26 @@
 """Dual-rate stochastic variational inference: local guides fast, global weights slowly."""
 
 import dataclasses
-import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stderr
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ltm_pyro.config import Fast, Objective, Slow, Warm
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
-from ltm_pyro.files import Steady
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.mean_field import MeanField
 from ltm_pyro.inference.checks import check_importance, check_model, check_step, with_gradients
 from ltm_pyro.inference.covering import Covering
-from ltm_pyro.inference.history import Fit, StepReport, StopTraining
+from ltm_pyro.inference.fitting import Callback, iterate
+from ltm_pyro.inference.history import Fit, StepReport
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, step_along
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizer_state import check_optimizer_state
@@ -38,8 +36,6 @@ from ltm_pyro.programs.proper import check_prior_proper
 from ltm_pyro.programs.reading import warn_of_cut_documents
 from ltm_pyro.seeds import Noise, Stream, derive
 
-Callback = Callable[["DualRateSVI", StepReport], Any]
-"""Called after every iteration of `DualRateSVI.fit`; may raise `StopTraining`."""
 SITE = "site "
 """What the names of observed sites begin with among numbers of documents."""
 
@@ -68,6 +64,7 @@ class DualRateSVI:
         done: iterations so far.
         memory: local parameters of documents, for a warm start; see `remember`.
         documents: how many there are; `fit` sets it. Sites that all share are counted by it.
+        fitted: what the last call of `fit` has left, also where it was interrupted.
     """
 
     @checked
@@ -90,6 +87,7 @@ class DualRateSVI:
         self.objective = objective or Objective()
         check_importance(self.slow, self.objective, warm)
         self.done, self._looked = 0, False
+        self.fitted = Fit()
         self._covers: Covering | None = None
         self.shared: nn.Module | None = getattr(guide, "keywords", {}).get("shared")
         self.documents: int | None = None
@@ -261,41 +259,17 @@ class DualRateSVI:
 
         Each callback is called with (svi, report) after every iteration. Returns the history;
         `fit(...).history` is a DataFrame with one row an iteration.
+
+        Ctrl-C ends it with a KeyboardInterrupt after the iteration in hand, and a call for those
+        that are left goes on as if there had been none; a second Ctrl-C does not wait.
         """
         if self.warm is not None and self.memory is None:
             self.remember(rows)
         self.documents, self.batch_size = len(rows), batch_size
-        done = Fit()
-        total = self.done + steps
-        device, quiet = next(self.model.parameters()).device, not (progress and self.world.first)
-
-        def batch(step: int) -> tuple[int, Rows]:
-            part = rows.batch(step, batch_size, self.seed)
-            part = self.world.share(part, owned=self.warm is not None)
-            return step, part.to(device, wait=False)
-
-        upcoming = None
-        with (
-            redirect_stderr(cast(Any, Steady(sys.stderr))),  # whoever reads it may leave
-            tqdm(None, "training", total, unit="step", disable=quiet, initial=self.done) as bar,
-        ):
-            while self.done < total:
-                # A callback may have set `done` to another step.
-                if upcoming is None or upcoming[0] != self.done:
-                    upcoming = batch(self.done)
-                now = upcoming[1]
-                if self.done + 1 < total:
-                    upcoming = batch(self.done + 1)  # it travels while this one is used
-                report = self.step(now, total)
-                done.records.append(report.record())
-                bar.set_postfix_str(f"{report.nats_per_token:.3f} nats/token", refresh=False)
-                bar.update()
-                try:
-                    for callback in callbacks:
-                        callback(self, report)
-                except StopTraining:
-                    break
-        return done
+        self.fitted = Fit()
+        shown = progress and self.world.first
+        iterate(self, rows, self.done + steps, callbacks, shown, self.fitted)
+        return self.fitted
 
     @checked
     def infer(

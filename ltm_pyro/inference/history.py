@@ -82,6 +82,17 @@ class Fit:
 
     records: list[dict[str, float]] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        if not self.records:
+            return "Fit: no iteration"
+        first, last = self.records[0], self.records[-1]
+        spent = sum(record["seconds"] for record in self.records)
+        return (
+            f"Fit: {len(self.records):,} iterations in {spent:.0f} s; bound on a training batch "
+            f"{first['nats_per_token']:.3f} at first, {last['nats_per_token']:.3f} nats/token at "
+            "last (.history is a table)"
+        )
+
     @property
     def history(self) -> pd.DataFrame:
         """One row an iteration."""

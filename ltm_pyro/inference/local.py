@@ -15,6 +15,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.guides.sampled import Sampler
 from ltm_pyro.inference.covering import Covering, MakeGuide
+from ltm_pyro.inference.interrupts import whole
 from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.optimizers import draws_nothing, local_optimizer, take_step
 from ltm_pyro.inference.schedule import cosine, set_lr
@@ -155,24 +156,26 @@ def _ascend(
         optimizer = local_optimizer(fast, guide, local, kl_weight)
     trace = _Trace(len(batch))
     for step in range(steps):
-        lr = cosine(step, steps, fast.lr, fast.final)
-        set_lr(optimizer, lr)
-        seen: Any = model
-        if fast.tokens < 1:
-            with noise.tensors(dim=0):
-                positions = draw_positions(batch.mask, fast.tokens)
-            seen = functools.partial(seen, positions=positions)
-        with noise.draw():
-            terms = elbo_terms(seen, guide, batch, fast.particles)
-        finite.add(terms, f"a fast step ({step + 1} of {steps})")
-        optimizer.zero_grad()
-        (-terms.objective(kl_weight, free_bits).mean(0).sum()).backward()
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in local]
-        norm = _norm_by_document(gradients, len(batch))
-        before = [p.detach().clone() for p in local]
-        _step(optimizer, fast, noise)
-        moved = [p.detach() - old for p, old in zip(local, before, strict=True)]
-        trace.add(terms.log_likelihood, terms.kl, norm, _norm_by_document(moved, len(batch)), lr)
+        with whole():
+            lr = cosine(step, steps, fast.lr, fast.final)
+            set_lr(optimizer, lr)
+            seen: Any = model
+            if fast.tokens < 1:
+                with noise.tensors(dim=0):
+                    positions = draw_positions(batch.mask, fast.tokens)
+                seen = functools.partial(seen, positions=positions)
+            with noise.draw():
+                terms = elbo_terms(seen, guide, batch, fast.particles)
+            finite.add(terms, f"a fast step ({step + 1} of {steps})")
+            optimizer.zero_grad()
+            (-terms.objective(kl_weight, free_bits).mean(0).sum()).backward()
+            gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in local]
+            norm = _norm_by_document(gradients, len(batch))
+            before = [p.detach().clone() for p in local]
+            _step(optimizer, fast, noise)
+            moved = [p.detach() - old for p, old in zip(local, before, strict=True)]
+            length = _norm_by_document(moved, len(batch))
+            trace.add(terms.log_likelihood, terms.kl, norm, length, lr)
     return trace.loop()
 
 
@@ -189,15 +192,16 @@ def _sample(
         return prior + likelihood
 
     for step in range(fast.steps):
-        lr = cosine(step, fast.steps, fast.lr, fast.final)
-        seen: list[tuple[Tensor, Tensor]] = []
-        before = guide.particles.clone()
-        guide.advance(log_joint_of, lr, noise)
-        likelihood, kl = seen[0]
-        terms = ElboTerms(likelihood, {"z": kl}, None)
-        finite.add(terms, f"a fast step ({step + 1} of {fast.steps})")
-        moved = (guide.particles - before).square().mean(0).flatten(1).sum(1).sqrt()
-        trace.add(likelihood, kl, torch.full_like(moved, torch.nan), moved, lr)
+        with whole():
+            lr = cosine(step, fast.steps, fast.lr, fast.final)
+            seen: list[tuple[Tensor, Tensor]] = []
+            before = guide.particles.clone()
+            guide.advance(log_joint_of, lr, noise)
+            likelihood, kl = seen[0]
+            terms = ElboTerms(likelihood, {"z": kl}, None)
+            finite.add(terms, f"a fast step ({step + 1} of {fast.steps})")
+            moved = (guide.particles - before).square().mean(0).flatten(1).sum(1).sqrt()
+            trace.add(likelihood, kl, torch.full_like(moved, torch.nan), moved, lr)
     return trace.loop()
 
 

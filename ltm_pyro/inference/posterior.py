@@ -12,6 +12,7 @@ from ltm_pyro.data.given import rows_of
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.data.tokenizer import Tokenizer
+from ltm_pyro.display.tables import facts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import Guide
 from ltm_pyro.inference.checks import check_model, with_gradients
@@ -68,6 +69,33 @@ class Posterior:
     chunks: list[tuple[Guide, Rows]]
     inner: InnerLoop
     seed: int
+
+    def __repr__(self) -> str:
+        return "Posterior: " + ", ".join(f"{k} {v}" for k, v in self._facts().items())
+
+    def _repr_html_(self) -> str:
+        return facts("Posterior q(z | x)", self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        guide = self.chunks[0][0]
+        found = {
+            "rows": f"{len(self.rows):,} ({self.rows.token_count:,} tokens)",
+            "model": type(self.model).__name__,
+            "guide": type(guide).__name__,
+        }
+        thoughts = getattr(self.model, "thoughts", None)
+        if thoughts is not None:
+            found["thoughts of a row"] = "layers {}, slots {}, dim {}".format(*thoughts.shape)
+        steps = len(self.inner.lr)
+        found["fast steps"] = str(steps)
+        if steps:
+            bound = -self.inner.elbo.sum(1) / self.rows.token_count
+            kl = self.inner.kl.sum(1) / self.rows.token_count
+            found["what the loop saw"] = (
+                f"{bound[0]:.4f} before the first step, {bound[-1]:.4f} nats/token before the "
+                f"last, {kl[-1]:.4f} of them KL; one draw each, no figure: see elbo() or evaluate"
+            )
+        return found
 
     @torch.no_grad()
     @checked

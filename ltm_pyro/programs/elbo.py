@@ -261,9 +261,9 @@ def assert_finite(terms: ElboTerms, where: str) -> None:
 def frozen(module: nn.Module) -> Iterator[None]:
     """A block in which the module's parameters require no gradient."""
     trained = [p for p in module.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
     try:
+        for parameter in trained:
+            parameter.requires_grad_(False)
         yield
     finally:
         for parameter in trained:

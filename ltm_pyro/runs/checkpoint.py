@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from ltm_pyro.config import Config
 from ltm_pyro.data import Tokenizer
+from ltm_pyro.display.tables import facts
 from ltm_pyro.errors import Damaged, InputError, NotFinite, Notice, first_line, unknown
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
@@ -38,6 +40,7 @@ from ltm_pyro.runs.folder import (
     read_log,
     resume_command,
 )
+from ltm_pyro.runs.looks import BOUND, in_words
 from ltm_pyro.runs.record import CONFIG, read_config
 from ltm_pyro.runs.state import load_trainer
 from ltm_pyro.runs.trust import check_code, explain
@@ -74,6 +77,30 @@ class Run:
     def log(self) -> list[dict[str, Any]]:
         """The lines of its log."""
         return read_log(self.path)
+
+    def __repr__(self) -> str:
+        known = self._facts()
+        return f"Run {self.path}: " + ", ".join(f"{name} {value}" for name, value in known.items())
+
+    def _repr_html_(self) -> str:
+        return facts(f"Run {self.path}", self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        config, stopped = self.config, f", stopped by signal {self.stopped}" if self.stopped else ""
+        parameters = sum(p.numel() for p in self.model.parameters())
+        known = {
+            "iterations": f"{self.step:,} of {config.training.steps:,}{stopped}",
+            "text": str(self.record["data"]["source"]),
+            "model": f"{parameters:,} parameters, thoughts of shape {config.thoughts.shape}",
+        }
+        for part in ("decoder", "prior", "guide"):
+            known[part] = getattr(config, part).name
+        looks = []
+        with suppress(InputError):  # its folder may be gone, or damaged by now
+            looks = [line for line in self.log() if BOUND in line and line["step"] <= self.step]
+        if looks:
+            known["held-out bound"] = in_words(looks[-1])
+        return known
 
 
 def weights(modules: Mapping[str, nn.Module | None], metadata: Mapping[str, Any]) -> bytes:

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 
 import pytest
 import torch
@@ -238,8 +239,9 @@ def test_the_best_checkpoint_is_scored(run, capsys):
 
 
 def test_the_progress_bar_tells_nats_and_time_left_and_notes_keep_off_it(
-    text_file, tmp_path, capsys
+    text_file, tmp_path, capsys, monkeypatch
 ):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # in a terminal
     settings = [*SMALL[:-1], "--check-every", "1"]
     assert ltm("train", "--data", text_file, "--out", tmp_path / "run", *settings) == 0
     told = capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""How things show themselves: progress, tables in a notebook, pictures."""
