@@ -9,7 +9,7 @@ from ltm_pyro.diagnostics.inner_loop import (
     plot_inner_loop,
 )
 from ltm_pyro.diagnostics.nuts import NutsComparison, compare_with_nuts, plot_nuts
-from ltm_pyro.diagnostics.outer_loop import Plateau, plot_training, smoothed
+from ltm_pyro.diagnostics.outer_loop import Plateau, plot_gains, plot_training, smoothed
 from ltm_pyro.diagnostics.quality import (
     GuideQuality,
     guide_quality,
@@ -37,6 +37,7 @@ __all__ = [
     "plot_ablation",
     "plot_calibration",
     "plot_compute_curve",
+    "plot_gains",
     "plot_guide_quality",
     "plot_inner_loop",
     "plot_kl",

@@ -21,6 +21,7 @@ from ltm_pyro.diagnostics.functionals import (
     evaluate_functional,
 )
 from ltm_pyro.diagnostics.ranks import Shape, UniformRanks, rank_shape
+from ltm_pyro.display.pictures import GREY, SERIES, axis_or_new, dress, write_on, zero
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.checks import with_gradients
@@ -132,6 +133,8 @@ class Calibration:
     def __str__(self) -> str:
         return self.verdict
 
+    __repr__ = __str__
+
 
 @checked
 @with_gradients
@@ -209,20 +212,37 @@ def calibrate(
     return Calibration.from_ranks(ranks, draws, level, derive(seed, Stream.BANDS), protocol)
 
 
-def plot_calibration(calibration: Calibration, ax: Axes) -> Axes:
-    """ECDF of the ranks minus the uniform one, for each functional, in the envelope."""
-    points = calibration.points
+def plot_calibration(calibration: Calibration, ax: Axes | None = None) -> Axes:
+    """ECDF of the ranks minus the uniform one, for each functional, in the envelope.
+
+    Those that stay inside are grey; those that leave it are named, the worst seven of them, where
+    they are the farthest from zero.
+    """
+    ax, points = axis_or_new(ax), calibration.points
     ax.fill_between(
-        points, calibration.lower, calibration.upper, color="0.9", step="post",
-        label=f"{calibration.level:.0%} envelope",
+        points, calibration.lower, calibration.upper, color="0.9", step="post", linewidth=0
+    )
+    zero(ax)
+    differences = calibration.difference
+    farthest = {name: int(np.abs(found).argmax()) for name, found in differences.items()}
+    worst = sorted(
+        (name for name, outside in calibration.outside.items() if outside),
+        key=lambda name: -float(np.abs(differences[name]).max()),
+    )
+    like = dict(zip(worst, SERIES, strict=False))
+    ax.set_xlim(0, 1)
+    for name, difference in differences.items():
+        color, marker = like.get(name, (GREY, ""))
+        ax.step(points, difference, where="post", color=color, linewidth=1.2)
+        if name in like:
+            place = farthest[name]
+            x, y = float(points[place]), float(difference[place])
+            ax.plot(x, y, marker, color=color, markersize=5)
+            write_on(ax, name, x, y, color)
+    inside = len(differences) - len(worst)
+    return dress(
+        ax, "Calibration of the guide", "rank of the truth among the guide's draws, a fraction",
+        "ECDF less uniform, a fraction",
+        f"grey: {inside} of {len(differences)} functionals inside; shaded: all inside with "
+        f"{calibration.level:.0%} if calibrated",
     )  # fmt: skip
-    for name, difference in calibration.difference.items():
-        style = "-" if calibration.outside[name] else ":"
-        ax.step(points, difference, style, where="post", linewidth=1.2, label=name)
-    ax.axhline(0, color="0.6", linewidth=0.8)
-    ax.set(
-        xlabel="rank of the true value among the guide's draws, as a fraction",
-        ylabel="ECDF - uniform", title="Calibration of the guide",
-    )  # fmt: skip
-    ax.legend(frameon=False)
-    return ax

@@ -6,9 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
+from torch import Tensor
 
 from ltm_pyro.bounds.weights import Array
+from ltm_pyro.display.pictures import (
+    MEANING,
+    Named,
+    axis_or_new,
+    band,
+    dress,
+    name_lines,
+    zero,
+)
 from ltm_pyro.inference.local import InnerLoop
 
 QUANTILES = (0.1, 0.5, 0.9)
@@ -129,16 +140,31 @@ def _swing(elbo: Array) -> float:
     return math.sqrt(2 * (varied - noise))
 
 
-def plot_inner_loop(inner: InnerLoop, ax: Axes) -> Axes:
-    """What each fast step gained over the first, in nats per document (median, 10-90 %)."""
-    gain = (inner.elbo - inner.elbo[:1]).cpu().numpy()
-    kl = inner.kl.cpu().numpy()
-    steps = np.arange(len(gain))
-    for values, label, color in ((gain, "ELBO gained", "C0"), (kl, "KL", "C3")):
+def plot_inner_loop(inner: InnerLoop, ax: Axes | None = None, tokens: Tensor | None = None) -> Axes:
+    """What each fast step has gained over the first, and the KL: medians over rows, and 10-90 %.
+
+    Args:
+        inner: the loop (`posterior.inner`).
+        ax: where to draw.
+        tokens: of each row (`posterior.rows.lengths`); then all is in nats/token, as figures are.
+            Without them it is in nats per row.
+    """
+    ax = axis_or_new(ax)
+    scale = 1.0 if tokens is None else tokens.cpu().numpy()
+    gain = (inner.elbo - inner.elbo[:1]).cpu().numpy() / scale
+    kl = inner.kl.cpu().numpy() / scale
+    steps, names = np.arange(len(gain)), []
+    zero(ax)
+    for values, label, kind in ((gain, "ELBO gained", "elbo"), (kl, "KL", "kl")):
         low, middle, high = np.quantile(values, QUANTILES, axis=1)
-        ax.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
-        ax.plot(steps, middle, color=color, label=label)
-    ax.axhline(0, color="0.6", linewidth=0.8)
-    ax.set(xlabel="fast step", ylabel="nats per document", title="The fast loop")
-    ax.legend(frameon=False)
+        color = MEANING[kind][0]
+        band(ax, steps, low, high, color)
+        ax.plot(steps, middle, color=color)
+        names.append(Named(label, steps[-1], middle[-1], color))
+    dress(
+        ax, "The fast loop", "fast steps taken", "nats/token" if tokens is not None else "nats/row",
+        "medians over rows, bands: 10-90 % of them; one draw a step",
+    )  # fmt: skip
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    name_lines(ax, names)
     return ax

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from annotated_types import Ge
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
@@ -20,6 +21,7 @@ from ltm_pyro.bounds.estimate import how
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.display.pictures import ERRORS, GREY, SERIES, TOLD, axis_or_new, dress, zero
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.checks import with_gradients
@@ -135,6 +137,8 @@ class NutsComparison:
     def __str__(self) -> str:
         return self.verdict
 
+    __repr__ = __str__
+
 
 Draws = Annotated[int, Ge(4)]
 
@@ -207,22 +211,28 @@ def compare_with_nuts(
     )
 
 
-def plot_nuts(comparison: NutsComparison, ax: Axes) -> Axes:
-    """Each marginal's mean difference and log sd ratio with Monte Carlo errors; (0, 0) agrees."""
-    frame = comparison.to_frame()
-    for site, part in frame.groupby("site"):
+def plot_nuts(comparison: NutsComparison, ax: Axes | None = None) -> Axes:
+    """Each marginal's mean difference and log sd ratio with Monte Carlo errors; (0, 0) agrees.
+
+    Of more than seven sites the rest are grey.
+    """
+    frame, ax = comparison.to_frame(), axis_or_new(ax)
+    zero(ax)
+    ax.axvline(0, color="0.45", linewidth=0.8, zorder=1)
+    groups = list(frame.groupby("site"))
+    for number, (site, part) in enumerate(groups):
+        color, marker = SERIES[number] if number < len(SERIES) else (GREY, ".")
         ax.errorbar(
-            part["mean_difference"], part["log_sd_ratio"], part["log_sd_error"], part["mean_error"],
-            fmt="o", markersize=3, elinewidth=0.5, alpha=0.7, label=str(site),
+            part["mean_difference"], part["log_sd_ratio"], ERRORS * part["log_sd_error"],
+            ERRORS * part["mean_error"], fmt=marker, color=color, markersize=4,
+            elinewidth=0.6, ecolor=(*to_rgb(color), 0.35), label=str(site),
         )  # fmt: skip
-    ax.axhline(0, color="0.6", linewidth=0.8)
-    ax.axvline(0, color="0.6", linewidth=0.8)
-    ax.set(
-        xlabel="mean: guide - NUTS, in NUTS sd", ylabel="log(guide sd / NUTS sd)",
-        title="Guide and NUTS, one marginal a point",
+    if len(groups) > 1:
+        ax.legend(frameon=False, fontsize="small", title="site")
+    return dress(
+        ax, "The guide beside NUTS", "mean: guide less NUTS, in standard deviations of NUTS",
+        "log of (sd of guide / sd of NUTS)", f"a marginal a point, bars: Monte Carlo {TOLD}",
     )  # fmt: skip
-    ax.legend(frameon=False)
-    return ax
 
 
 @torch.enable_grad()

@@ -11,30 +11,58 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from ltm_pyro.bounds.weights import Array
+from ltm_pyro.display.pictures import (
+    GREY,
+    MEANING,
+    TOLD,
+    Named,
+    axis_or_new,
+    band,
+    dress,
+    name_lines,
+    with_errors,
+    zero,
+)
+from ltm_pyro.errors import InputError
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.options import Positive, Share, checked
 
-HELD_OUT = {
-    "held_out_elbo": ("held-out bound", "C0"),
-    "held_out_prior": ("held-out, z from the prior", "C1"),
-    "held_out_baseline": ("held-out, without latents", "C2"),
-}
-
 
 def smoothed(log: pd.DataFrame | Iterable[Mapping[str, Any]], window: int = 25) -> pd.DataFrame:
-    """The bound on training batches, averaged over the last `window` iterations.
+    """The bound on training batches: the mean over `window` iterations around each.
 
-    Columns `step`, `nats_per_token` and `standard_error`: batches are drawn afresh, so the error
-    of a window is its spread over the root of its size (a trend within it adds to the spread).
+    Near the ends, where there are fewer on one side, a line: through the first `window` iterations,
+    and through the last two windows of them. So it neither lags nor leads.
+
+    Columns `step`, `nats_per_token`, `standard_error` and `spread`, the standard deviation of a
+    batch about the curve: batches are drawn afresh, so the error is the spread over the root of the
+    iterations that count (of a line, with its slope's).
     """
     frame = log if isinstance(log, pd.DataFrame) else pd.DataFrame(list(log))
-    rolling = frame["nats_per_token"].rolling(window, min_periods=2)
-    count = np.minimum(np.arange(1, len(frame) + 1), window)
+    values = frame["nats_per_token"].to_numpy(float)
+    n = len(values)
+    if n < 3:
+        unknown = np.full(n, np.nan)
+        return pd.DataFrame({"step": frame["step"], "nats_per_token": values,
+                             "standard_error": unknown, "spread": unknown})  # fmt: skip
+    width = max(3, min(window - 1 + window % 2, n - 1 + n % 2))  # odd, so that it has a middle
+    half, places, share = width // 2, np.arange(n, dtype=float), np.ones(n) / width
+    curve = np.convolve(values, np.ones(width) / width, "same")
+    for here, seen in (
+        (slice(0, half), slice(0, width)),
+        (slice(n - half, n), slice(max(0, n - 2 * width), n)),
+    ):
+        x = places[seen]
+        curve[here] = np.polynomial.Polynomial.fit(x, values[seen], 1)(places[here])
+        away = places[here] - x.mean()
+        share[here] = 1 / len(x) + away**2 / ((x - x.mean()) ** 2).sum()
+    spread = pd.Series(values - curve).rolling(width, center=True, min_periods=2).std().to_numpy()
     return pd.DataFrame(
         {
             "step": frame["step"],
-            "nats_per_token": rolling.mean(),
-            "standard_error": rolling.std() / np.sqrt(count),
+            "nats_per_token": curve,
+            "standard_error": spread * np.sqrt(share),
+            "spread": spread,
         }
     )
 
@@ -149,25 +177,79 @@ def _mean_error(values: Array) -> tuple[float, float]:
     return float(max(np.var(parts, ddof=2) / BATCHES, total / (n - 2) / free)), free
 
 
-def plot_training(
-    log: pd.DataFrame | Iterable[Mapping[str, Any]], ax: Axes, window: int = 25
-) -> Axes:
-    """The bound on training batches, smoothed with its error, and on held-out text where known.
+HELD_OUT = {
+    "held_out_elbo": ("held-out bound", "elbo"),
+    "held_out_prior": ("z from the prior", "prior"),
+    "held_out_baseline": ("no latents", "baseline"),
+}
+GAINS = {
+    "held_out_earned": ("over z from the prior", "prior", 1),
+    "held_out_tax": ("over no latents", "baseline", -1),
+}
+EIGHTY = 1.2816
+"""Standard deviations on either side of the mean that hold 80 % of a normal."""
 
-    Takes a history (`svi.fit(...).history`) or the lines of a run's log (`run.log()`).
+
+def plot_training(
+    log: pd.DataFrame | Iterable[Mapping[str, Any]], ax: Axes | None = None, window: int = 25
+) -> Axes:
+    """The bound on training batches, and on held-out text where it was looked at, in nats/token.
+
+    Takes a history (`svi.fit(...).history`) or the lines of a run's log (`run.log()`). How two held
+    out figures differ, and how surely, is drawn by `plot_gains`.
     """
     frame = log if isinstance(log, pd.DataFrame) else pd.DataFrame(list(log))
-    ax.plot(frame["step"], frame["nats_per_token"], color="0.85", linewidth=0.8)
+    ax = axis_or_new(ax)
+    ax.plot(frame["step"], frame["nats_per_token"], ".", color="0.78", markersize=2)
+    names, note = [], "grey: training batches"
     if len(frame) > 2:
         smooth = smoothed(frame, window)
-        low = smooth["nats_per_token"] - 2 * smooth["standard_error"]
-        high = smooth["nats_per_token"] + 2 * smooth["standard_error"]
-        ax.fill_between(smooth["step"], low, high, color="0.6", alpha=0.5, linewidth=0)
-        ax.plot(smooth["step"], smooth["nats_per_token"], color="0.4", label="training batches")
-    for column, (label, color) in HELD_OUT.items():
-        if column in frame:
-            seen = frame.dropna(subset=[column])
-            ax.plot(seen["step"], seen[column], "o-", color=color, markersize=3, label=label)
-    ax.set(xlabel="iteration", ylabel="nats/token", title="Training")
-    ax.legend(frameon=False)
+        middle, reach = smooth["nats_per_token"], EIGHTY * smooth["spread"]
+        band(ax, smooth["step"], middle - reach, middle + reach, GREY)
+        ax.plot(smooth["step"], middle, color="0.35", linewidth=1.4)
+        names.append(Named("training", smooth["step"].iloc[-1], middle.iloc[-1], "0.35"))
+        note += ", their local mean and where 80 % of them lie"
+    looked = False
+    for column, (label, kind) in HELD_OUT.items():
+        if column not in frame:
+            continue
+        seen, (color, _) = frame.dropna(subset=[column]), MEANING[kind]
+        own = kind == "elbo" and "held_out_standard_error" in seen
+        error = seen["held_out_standard_error"] if own else None
+        with_errors(ax, seen["step"], seen[column], error, MEANING[kind])
+        names.append(Named(label, seen["step"].iloc[-1], seen[column].iloc[-1], color))
+        looked = True
+    note += f"; bars: {TOLD} over documents" if looked else ""
+    dress(ax, "Training", "iteration", "nats/token", note)
+    name_lines(ax, names)
+    return ax
+
+
+def plot_gains(log: pd.DataFrame | Iterable[Mapping[str, Any]], ax: Axes | None = None) -> Axes:
+    """By how much the held-out bound is below the prior's score and the control's, nats/token.
+
+    Differences are paired by document, with their errors. Takes the lines of a run's log.
+
+    Raises:
+        InputError: if nothing of the log is such a difference.
+    """
+    frame = log if isinstance(log, pd.DataFrame) else pd.DataFrame(list(log))
+    known = {name: told for name, told in GAINS.items() if name in frame}
+    if not known:
+        raise InputError(
+            "the log has no looks at held-out text with paired differences: give run.log() of a "
+            "run with --check-every and held-out documents"
+        )
+    ax, names = axis_or_new(ax), []
+    zero(ax)
+    for column, (label, kind, sign) in known.items():
+        seen = frame.dropna(subset=[column])
+        gain = sign * seen[column]
+        with_errors(ax, seen["step"], gain, seen.get(f"{column}_standard_error"), MEANING[kind])
+        names.append(Named(label, seen["step"].iloc[-1], gain.iloc[-1], MEANING[kind][0]))
+    dress(
+        ax, "What thoughts gain on held-out text", "iteration",
+        "nats/token by which the bound is lower", f"paired by document; bars: {TOLD}",
+    )  # fmt: skip
+    name_lines(ax, names)
     return ax

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
 from ltm_pyro.bounds.tails import FEWEST, khat_threshold, pareto_khat
 from ltm_pyro.bounds.weights import Array, effective_sample_size
+from ltm_pyro.display.pictures import BLUE, ERRORS, RED, TOLD, Named, axis_or_new, dress, name_lines
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.posterior import Posterior, with_density
 from ltm_pyro.options import Count, Whole, checked
@@ -64,6 +66,11 @@ class GuideQuality:
         return khat_threshold(self.draws)
 
     @property
+    def tail(self) -> int:
+        """How many of the largest weights the Pareto is fitted to."""
+        return min(self.draws // 5, int(3 * math.sqrt(self.draws)))
+
+    @property
     def unreliable(self) -> NDArray[np.bool_]:
         """Rows whose k-hat lies above the threshold, or could not be computed, (rows,)."""
         return ~(self.khat <= self.threshold)
@@ -75,9 +82,8 @@ class GuideQuality:
         The error is that of a Pareto shape from a tail of so many draws, (1 + k) / sqrt(tail), and
         as many errors are allowed as one of the rows reaches by chance once in twenty times.
         """
-        tail = min(self.draws // 5, int(3 * math.sqrt(self.draws)))
         chance = float(stats.norm.isf(0.05 / len(self.khat)))
-        margin = chance * (1 + self.threshold) / math.sqrt(tail)
+        margin = chance * (1 + self.threshold) / math.sqrt(self.tail)
         return ~(self.khat <= self.threshold + margin)
 
     @property
@@ -139,6 +145,8 @@ class GuideQuality:
     def __str__(self) -> str:
         return self.verdict
 
+    __repr__ = __str__
+
 
 @checked
 def guide_quality(
@@ -182,17 +190,24 @@ def guide_quality(
     )
 
 
-def plot_guide_quality(quality: GuideQuality, ax: Axes) -> Axes:
-    """k-hat of each row, with the threshold for the number of draws."""
-    place, bad = np.arange(len(quality.khat)), quality.unreliable
-    ax.plot(place[~bad], quality.khat[~bad], "o", color="C0", markersize=4, label="reliable")
-    ax.plot(place[bad], quality.khat[bad], "x", color="C3", markersize=5, label="unreliable")
-    ax.axhline(
-        quality.threshold, color="0.4", linewidth=0.8, linestyle="--",
-        label=f"threshold for {quality.draws} draws",
+def plot_guide_quality(quality: GuideQuality, ax: Axes | None = None) -> Axes:
+    """k-hat of each row, the rows sorted by it, with its error and the threshold for the draws."""
+    ax = axis_or_new(ax)
+    order = np.argsort(np.where(np.isnan(quality.khat), np.inf, quality.khat), kind="stable")
+    khat, bad = quality.khat[order], quality.unreliable[order]
+    error = (1 + khat.clip(0)) / math.sqrt(quality.tail)
+    place = np.arange(len(khat))
+    for some, color, marker in ((~bad, BLUE, "o"), (bad, RED, "X")):
+        ax.errorbar(
+            place[some], khat[some], ERRORS * error[some], fmt=marker, color=color, markersize=4,
+            elinewidth=0.6, ecolor=(*to_rgb(color), 0.35),
+        )  # fmt: skip
+    ax.axhline(quality.threshold, color="0.35", linewidth=0.9, linestyle="--")
+    dress(
+        ax, "Importance weights of the guide", "rows, sorted by k-hat", r"Pareto k-hat",
+        f"bars: {TOLD}; {int(bad.sum())} of {len(bad)} rows above what {quality.draws} draws allow",
     )  # fmt: skip
-    ax.set(xlabel="row", ylabel=r"Pareto $\hat k$", title="Importance weights of the guide")
-    ax.legend(frameon=False)
+    name_lines(ax, [Named("threshold", place[-1], quality.threshold, "0.35")])
     return ax
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.data.tokenizer import Tokenizer
+from ltm_pyro.display.pictures import BLUE, RED, axis_or_new, dress, write_on
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.options import checked, shown
 
@@ -99,6 +100,8 @@ class TextChecks:
             f"{draws} draws; above: the share of draws with at least as much"
         )
 
+    __repr__ = __str__
+
 
 @checked
 def text_checks(
@@ -166,16 +169,20 @@ def plot_text_checks(
     checks: TextChecks, statistic: str = "distinct", ax: Axes | None = None
 ) -> Axes:
     """The means over documents of all draws, and where the observed one lies."""
-    import matplotlib.pyplot as plt
-
     if statistic not in checks.observed:
         raise unknown("statistic", statistic, checks.observed)
     observed, draws, documents = checks.means(statistic)
     if not documents:
         raise InputError(f"statistic {statistic!r} is nan for every document: nothing to draw")
-    ax = ax or plt.subplots()[1]
-    ax.hist(draws, bins="auto", color="C0", alpha=0.6, label="written")
-    ax.axvline(observed, color="C3", label="observed")
-    ax.set(xlabel=f"{statistic}, mean over {documents} documents", ylabel="draws")
-    ax.legend(frameon=False)
-    return ax
+    ax = axis_or_new(ax)
+    ax.hist(draws, bins="auto", color=BLUE, alpha=0.45)
+    ax.axvline(observed, color=RED, linewidth=1.6)
+    top = ax.get_ylim()[1]
+    ax.set_ylim(0, 1.12 * top)
+    write_on(ax, "observed", observed, 1.03 * top, RED)
+    above = float(checks.to_frame().loc[statistic, "above"])
+    return dress(
+        ax, f"Written texts beside those read: {statistic}",
+        f"{statistic}, mean over {documents} documents", "draws (each a text for every document)",
+        f"blue: {len(draws)} draws of written texts; {above:.0%} have at least the observed",
+    )  # fmt: skip

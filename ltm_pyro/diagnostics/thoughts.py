@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.diagnostics.units import active_units, information, part_of
+from ltm_pyro.display.pictures import MEANING, TOLD, axis_or_new, dress, with_errors, zero
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference.posterior import Posterior, infer
@@ -20,6 +22,8 @@ from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.reading import Sites, is_plain
 
+MOST_ROWS = 24
+"""Latent vectors that are each named in a picture."""
 LEAST = 0.1
 """An effect in nats per row below which nothing is said to be earned, or to be paid."""
 
@@ -115,10 +119,10 @@ class ThoughtUse:
         return f"Whether the thoughts earn anything cannot be told from these rows: {evidence}."
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each layer: KL, active units, what thoughts up to it earn, in nats per row."""
+        """A row for each layer, from 0: KL, active units, what thoughts up to it earn, nats/row."""
         return pd.DataFrame(
             {
-                "layer": np.arange(1, len(self.kl) + 1),
+                "layer": np.arange(len(self.kl)),
                 "kl": self.kl.sum((1, 2)),
                 "active_units": self.active.sum((1, 2)),
                 "earned_up_to_here": self.ablation[1:, 0],
@@ -199,30 +203,34 @@ def thought_use(
     )
 
 
-def plot_kl(use: ThoughtUse, ax: Axes) -> Axes:
-    """KL of each dimension, a row for each latent vector, layers from the top down."""
+def plot_kl(use: ThoughtUse, ax: Axes | None = None) -> Axes:
+    """KL of each dimension, a row for each latent vector; layers, slots and dimensions from 0."""
+    ax = axis_or_new(ax)
     layers, slots, dim = use.kl.shape
-    image = ax.imshow(use.kl.reshape(layers * slots, dim), aspect="auto", cmap="viridis", vmin=0)
-    ax.set_yticks(
-        range(layers * slots), [f"{la + 1}.{s + 1}" for la in range(layers) for s in range(slots)]
-    )
-    ax.set(xlabel="dimension", ylabel="layer.slot", title="KL, nats per row")
-    ax.figure.colorbar(image, ax=ax)
+    image = ax.imshow(use.kl.reshape(layers * slots, dim), aspect="auto", cmap="cividis", vmin=0)
+    names = [f"{layer}.{slot}" for layer in range(layers) for slot in range(slots)]
+    every = -(-len(names) // MOST_ROWS)
+    dress(ax, "What each dimension carries", "dimension", "layer.slot", "mean over rows")
+    ax.grid(False)
+    ax.set_yticks(range(0, len(names), every), names[::every])
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bar = ax.figure.colorbar(image, ax=ax)
+    bar.set_label("KL, nats/row", fontsize=9)
+    bar.ax.tick_params(labelsize=8.5)
     return ax
 
 
-def plot_ablation(use: ThoughtUse, ax: Axes) -> Axes:
-    """What the bound gains with posterior thoughts up to a layer and prior thoughts above it."""
+def plot_ablation(use: ThoughtUse, ax: Axes | None = None) -> Axes:
+    """What the bound gains with posterior thoughts in the first layers and prior ones above."""
+    ax = axis_or_new(ax)
     layers = np.arange(len(use.ablation))
-    ax.errorbar(layers, use.ablation[:, 0], use.ablation[:, 1], fmt="o-", capsize=3, markersize=4)
-    ax.set_xticks(layers, ["none", *(f"1..{la}" for la in layers[1:])])
-    ax.axhline(0, color="0.6", linewidth=0.8)
-    ax.set(
-        xlabel="layers with inferred thoughts",
-        ylabel="nats per row over prior thoughts",
-        title="What the thoughts of each layer earn",
-    )
-    return ax
+    zero(ax)
+    with_errors(ax, layers, use.ablation[:, 0], use.ablation[:, 1], MEANING["elbo"])
+    ax.set_xticks(layers, ["none", "0", *(f"0-{last}" for last in layers[1:-1])])
+    return dress(
+        ax, "What the thoughts of each layer earn", "layers with inferred thoughts",
+        "nats/row over prior thoughts", f"paired by row, bars: {TOLD}",
+    )  # fmt: skip
 
 
 def _nats(value: float, sign: str = "") -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-SECONDS = 5.0
+SECONDS = 10.0
 """Between two lines of a log file."""
 IN_WORDS = "{desc}: {n_fmt}/{total_fmt} {unit}s, {elapsed} so far, {remaining} left{postfix}"
 

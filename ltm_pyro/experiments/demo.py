@@ -1,18 +1,14 @@
 """The whole job on the embedded corpus: train, score, sample, plot."""
 
 import dataclasses
-import io
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ltm_pyro.bounds import Report, evaluate
 from ltm_pyro.data import Rows, load_corpus
-from ltm_pyro.diagnostics import plot_inner_loop, plot_training
+from ltm_pyro.diagnostics import plot_gains, plot_inner_loop, plot_training
+from ltm_pyro.display.pictures import new_figure, png
 from ltm_pyro.errors import InputError
 from ltm_pyro.files import write
 from ltm_pyro.generation import Sampling, generate
@@ -96,13 +92,15 @@ def check_is_demo(out: Path) -> None:
 
 
 def draw(run: Run, rows: Rows, seed: int) -> Path:
-    """Training and fast loop side by side, in one picture in the run's folder."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    plot_training(run.log(), left)
+    """Training, what thoughts gain, and the fast loop, in one picture in the run's folder."""
+    log = run.log()
+    figure = new_figure(16, 4)
+    training, gains, loop = figure.subplots(1, 3)
+    plot_training(log, training)
+    plot_gains(log, gains)
     fast = dataclasses.replace(run.config.fast, steps=THINKING * run.config.fast.steps)
-    plot_inner_loop(infer(run.model, rows, run.guide, fast, seed).inner, right)
-    path, held = run.path / "training.png", io.BytesIO()
-    figure.savefig(held, dpi=120)
-    plt.close(figure)
-    write(path, held.getbuffer())
+    posterior = infer(run.model, rows, run.guide, fast, seed)
+    plot_inner_loop(posterior.inner, loop, posterior.rows.lengths)
+    path = run.path / "training.png"
+    write(path, png(figure))
     return path

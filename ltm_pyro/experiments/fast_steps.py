@@ -8,20 +8,32 @@ thoughts can tell a document's topic (`data.synthetic`): the decoder's window is
 import argparse
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from ltm_pyro.config import Config, Fast, Slow, Thoughts
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.synthetic import topic_rows
+from ltm_pyro.display.pictures import (
+    SERIES,
+    TOLD,
+    Named,
+    axis_or_new,
+    dress,
+    name_lines,
+    new_figure,
+    png,
+    with_errors,
+    zero,
+)
 from ltm_pyro.experiments.base import RACE
-from ltm_pyro.files import write_json
+from ltm_pyro.files import write, write_json
 from ltm_pyro.guides import Guide, MeanField
 from ltm_pyro.inference import DualRateSVI, fit_guide
 from ltm_pyro.inference.local import new_guide
@@ -29,8 +41,6 @@ from ltm_pyro.inference.memory import Memory
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.seeds import Noise, seeded
-
-matplotlib.use("Agg")
 
 ADAM = Fast(lr=0.3)
 REFERENCE = "Adam 0.3"
@@ -175,24 +185,53 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plot(found: dict[str, Any], path: Any) -> None:
-    """Bound against steps."""
-    import matplotlib.pyplot as plt
+PANELS = {
+    "Optimizers and rates": (
+        "Adam 0.1", "SGD 0.01, momentum", "SGD 0.03, momentum", "natural gradient 0.1",
+        "natural gradient 0.3", "natural gradient 1", "natural gradient 0.1, momentum",
+    ),
+    "Fewer tokens, lower precision": (
+        "Adam 0.3, half of the tokens", "Adam 0.3, a quarter", "Adam 0.3, an eighth",
+        "Adam 0.3, bf16", "natural gradient 1, bf16", "natural gradient 1, a quarter",
+        "natural gradient 0.3, a quarter",
+    ),
+    "Other starts": (
+        "Adam 0.3, from all posteriors", "natural gradient 0.3, from all posteriors",
+        f"Adam 0.3, seen before ({VISIT} steps)",
+        f"natural gradient 0.3, seen before ({VISIT} steps)",
+    ),
+}  # fmt: skip
+"""Ways that are drawn together, each less the reference."""
 
-    figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
-    for i, (name, row) in enumerate(found["ways"].items()):
-        nats = [cell["nats_per_token"] for cell in row.values()]
-        axis.plot(
-            [int(s) for s in row], nats, marker="o", ms=3, ls=("-", "--")[i // 10], label=name
-        )
-    axis.axhline(found["prior"], color="gray", lw=0.8, label="no step: the prior")
+
+def plot_fast_steps(found: Mapping[str, Any], panel: str, ax: Axes | None = None) -> Axes:
+    """The bound after so many steps less that of the reference, for the ways of a panel."""
+    ax, names = axis_or_new(ax), []
+    zero(ax)
     steps = [int(s) for s in found["ways"][REFERENCE]]
-    axis.set(xscale="log", xlabel="fast steps", ylabel="valid bound, nats / token")
-    axis.set_xticks(steps, [str(s) for s in steps])
-    axis.minorticks_off()
-    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    for way, like in zip(PANELS[panel], SERIES, strict=False):
+        cells = list(found["ways"][way].values())
+        behind = [cell["behind"] for cell in cells]
+        with_errors(ax, steps, behind, [cell["behind_error"] for cell in cells], like)
+        names.append(Named(way, steps[-1], behind[-1], like[0]))
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(steps, [str(s) for s in steps])
+    ax.minorticks_off()
+    dress(
+        ax, panel, "fast steps", f"nats/token: bound less that of {REFERENCE}",
+        f"held-out documents, paired, bars: {TOLD}; lower is better",
+    )  # fmt: skip
+    name_lines(ax, names)
+    return ax
+
+
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """The picture, a panel for each comparison."""
+    figure = new_figure(8.0, 3.6 * len(PANELS))
+    axes = figure.subplots(len(PANELS), 1, sharex=True, sharey=True)
+    for panel, ax in zip(PANELS, axes, strict=True):
+        plot_fast_steps(found, panel, ax).tick_params(labelbottom=True)
+    write(path, png(figure))
 
 
 def main(arguments: list[str] | None = None, setup: Study | None = None) -> None:
@@ -207,7 +246,7 @@ def main(arguments: list[str] | None = None, setup: Study | None = None) -> None
     found = study(setup or Study(iterations=given.iterations))
     if given.out is not None:
         write_json(given.out / "fast-steps.json", found)
-        plot(found, given.out / "fast-steps.png")
+        draw(found, given.out / "fast-steps.png")
     print(table(found))
 
 

@@ -21,7 +21,7 @@ from ltm_pyro.bounds.report import Report
 from ltm_pyro.config import Config, Fast, Named
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.tax_plot import plot
+from ltm_pyro.experiments.tax_plot import draw
 from ltm_pyro.experiments.tax_tables import summary
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI
@@ -212,5 +212,5 @@ def study(
             note(f"{name}: tax by {bound} {tax['nats_per_token']:+.4f} ± {error:.4f}")
         found.append(known)
         files.write_json(out / TABLE, summary(found))
-        plot(found, out / PLOT)
+        draw(found, out / PLOT)
     return found

@@ -1,30 +1,67 @@
 """A picture of what thoughts cost while a study trains."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+import numpy as np
+from matplotlib.axes import Axes
 
 from ltm_pyro import files
+from ltm_pyro.display.pictures import (
+    MOST,
+    SERIES,
+    TOLD,
+    Named,
+    axis_or_new,
+    dress,
+    name_lines,
+    new_figure,
+    png,
+    with_errors,
+    zero,
+)
+
+Cells = Sequence[Mapping[str, Any]]
 
 
-def plot(found: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The tax of the ELBO at each look of training, a line for each cell."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axis = figure.subplots()
-    names = list(dict.fromkeys(cell["recipe"] for cell in found))
-    for cell in found:
-        looks = [look for look in cell["looks"] if "tax" in look]
-        axis.plot(
-            [look["step"] for look in looks], [look["tax"] for look in looks], lw=1,
-            color=f"C{names.index(cell['recipe']) % 10}",
-            label=cell["recipe"] if cell["seed"] == 0 else None,
-        )  # fmt: skip
-    axis.axhline(0, color="gray", lw=0.8)
-    axis.set(xlabel="iteration", ylabel="bound less control, nats / token")
-    axis.legend(fontsize=7, frameon=False)
-    held = io.BytesIO()
-    figure.savefig(held, dpi=120)
-    files.write(path, held.getbuffer())
+def plot_tax(found: Cells, ax: Axes | None = None) -> Axes:
+    """The tax of the ELBO at each look of training: a line for each cell, a colour for each recipe.
+
+    Of the first seven recipes.
+    """
+    ax, names = axis_or_new(ax), []
+    zero(ax)
+    recipes = list(dict.fromkeys(cell["recipe"] for cell in found))[:MOST]
+    for recipe, like in zip(recipes, SERIES, strict=False):
+        ends = []
+        for cell in found:
+            looks = [look for look in cell["looks"] if "tax" in look]
+            if cell["recipe"] != recipe or not looks:
+                continue
+            taxes = [look["tax"] for look in looks]
+            errors = [look.get("tax_standard_error", np.nan) for look in looks]
+            with_errors(ax, [look["step"] for look in looks], taxes, errors, like)
+            ends.append((looks[-1]["step"], taxes[-1]))
+        if ends:
+            x, y = np.mean(ends, 0)
+            names.append(Named(recipe, float(x), float(y), like[0]))
+    seeds = len({cell["seed"] for cell in found})
+    each = f"a line for each of {seeds} seeds" if seeds > 1 else "one seed"
+    dress(
+        ax, "What thoughts cost", "iteration", "nats/token: bound less control",
+        f"held-out text, paired by document; {each}; bars: {TOLD} over documents",
+    )  # fmt: skip
+    name_lines(ax, names)
+    return ax
+
+
+def draw(found: Cells, path: Path) -> None:
+    """The picture of a study, with a panel for every seven recipes."""
+    recipes = list(dict.fromkeys(cell["recipe"] for cell in found))
+    panels = [recipes[i : i + MOST] for i in range(0, len(recipes), MOST)]
+    figure = new_figure(7.5, 4.2 * len(panels))
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    for some, ax in zip(panels, axes, strict=True):
+        plot_tax([cell for cell in found if cell["recipe"] in some], ax)
+    files.write(path, png(figure))

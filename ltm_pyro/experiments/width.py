@@ -9,16 +9,19 @@ chains, the gate's run and the two that make the ends.
 
 import argparse
 import dataclasses
+import itertools
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds.enclosed import Setup, Weights, ends_of
@@ -27,8 +30,19 @@ from ltm_pyro.bounds.tails import FEWEST
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.display.pictures import (
+    ERRORS,
+    SERIES,
+    TOLD,
+    Named,
+    axis_or_new,
+    dress,
+    name_lines,
+    new_figure,
+    png,
+)
 from ltm_pyro.experiments.base import now
-from ltm_pyro.files import write_json
+from ltm_pyro.files import write, write_json
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.seeds import Stream
@@ -115,33 +129,53 @@ def line(one: dict[str, Any]) -> str:
     )
 
 
-def plot(studies: list[dict[str, Any]], path: Path) -> None:
-    """Width against seconds, a panel for each run."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(
-        1, len(studies), figsize=(5.5 * len(studies), 4.5), layout="constrained", squeeze=False
-    )
-    for axis, one in zip(axes[0], studies, strict=True):
-        for kind in dict.fromkeys(way["kind"] for way in one["ways"]):
-            points = [way for way in one["ways"] if way["kind"] == kind]
-            x = [way["seconds_per_document"] for way in points]
-            y = [max(way["width"], 1e-5) for way in points]
-            axis.plot(x, y, "o-", ms=4, label=kind)
-            for way, a, b in zip(points, x, y, strict=True):
-                label = way["chains"] if way["temperatures"] == 1 else f"T={way['temperatures']}"
-                axis.annotate(str(label), (a, b), (4, 4), textcoords="offset points", fontsize=7)
-        title = (
-            f"{one['run']}: {one['parameters'] / 1e6:.1f} M parameters, {one['documents']} "
-            f"documents,\n{one['tokens']} tokens, {one['latent_dimensions']:,} latent dimensions"
-        )
-        axis.set(
-            xscale="log", yscale="log", xlabel="CPU seconds a document",
-            ylabel="upper end less lower end, nats a document", title=title,
+def plot_width(study: Mapping[str, Any], ax: Axes | None = None) -> Axes:
+    """Width of the enclosure against seconds, for one run: a line for each kind of way."""
+    ax, names = axis_or_new(ax), []
+    kinds = dict.fromkeys(way["kind"] for way in study["ways"])
+    for kind, like, above in zip(kinds, SERIES, itertools.cycle((True, False)), strict=False):
+        points = [way for way in study["ways"] if way["kind"] == kind]
+        x = [way["seconds_per_document"] for way in points]
+        y = [max(way["width"], 1e-5) for way in points]
+        reach = [ERRORS * way["width_error"] for way in points]
+        low = [min(0.999 * value, r) for value, r in zip(y, reach, strict=True)]
+        ax.errorbar(
+            x, y, (low, reach), color=like[0], marker=like[1], markersize=4, capsize=2,
+            elinewidth=0.8, linewidth=1.4,
         )  # fmt: skip
-        axis.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+        for way, a, b in zip(points, x, y, strict=True):
+            many = f"{way['chains']}" if way["temperatures"] == 1 else f"T={way['temperatures']}"
+            ax.annotate(
+                many, (a, b), (4, 4 if above else -4), textcoords="offset points",
+                fontsize="x-small", color=like[0], va="bottom" if above else "top",
+            )  # fmt: skip
+        names.append(Named(kind, x[-1], y[-1], like[0]))
+    least = min(max(way["width"], 1e-5) for way in study["ways"])
+    ax.margins(x=0.12)
+    ax.set(xscale="log", yscale="log", ylim=(least / 4, None))  # a bar may reach to zero
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_locator(NullLocator())
+    dress(
+        ax,
+        f"{study['run']}: {study['parameters'] / 1e6:.1f} M parameters, "
+        f"{study['latent_dimensions']:,} latent dimensions",
+        "CPU seconds/document", "nats/document: upper end less lower end",
+        f"{study['documents']} documents of {study['tokens']} tokens; beside points: weights, or "
+        f"temperatures T; bars: {TOLD}",
+    )  # fmt: skip
+    name_lines(ax, names)
+    return ax
+
+
+def draw(studies: list[dict[str, Any]], path: Path) -> None:
+    """The picture of several runs, a panel for each."""
+    figure = new_figure(6.4 * len(studies), 4.2)
+    axes = figure.subplots(1, len(studies), squeeze=False)[0]
+    for one, ax in zip(studies, axes, strict=True):
+        plot_width(one, ax)
+    write(path, png(figure))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -171,7 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
             write_json(place, {**found, "command": command})
     if given.out is not None:
         saved = sorted(given.out.glob("width-*.json"))
-        plot([json.loads(path.read_text()) for path in saved], given.out / "width.png")
+        draw([json.loads(path.read_text()) for path in saved], given.out / "width.png")
 
 
 if __name__ == "__main__":

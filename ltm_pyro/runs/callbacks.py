@@ -203,7 +203,8 @@ class TimeLeft(Callback):
         if left > 0:
             what = "until thoughts begin" if svi.speaking else "to the end"
             trainer.note(
-                f"about {duration(left * each)} {what}: {left:,} iterations of {duration(each)}"
+                f"about {duration(left * each)} {what}, looks aside: {left:,} iterations of "
+                f"{duration(each)}"
             )
 
 

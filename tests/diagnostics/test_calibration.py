@@ -14,6 +14,7 @@ from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.models import AutoregressiveModel
 
+from ..display.dressed import dressed
 from ..exact import exact_guide, linear_gaussian, no_fit, tiny_decoder
 from .remembered import remembered
 
@@ -166,8 +167,11 @@ def test_the_frame_and_the_plot():
     assert frame.loc["|z|^2", "p_value"] == found.p_value["|z|^2"]
     assert {"outside", "bias", "bias_error", "spread", "spread_error", "shape"} <= set(frame)
     ax = Figure().subplots()
-    assert plot_calibration(found, ax) is ax
-    assert len(ax.lines) == len(found.ranks) + 1
+    assert dressed(plot_calibration(found, ax)) is ax
+    assert len(ax.texts) == 1
+    skewed = Calibration.from_ranks({"low": np.zeros(60, int), "fair": np.arange(60) % 10}, 9)
+    ax = dressed(plot_calibration(skewed, Figure().subplots()))
+    assert [text.get_text() for text in ax.texts[:-1]] == ["low"]
 
 
 @pytest.mark.parametrize(

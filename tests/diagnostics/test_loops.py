@@ -1,4 +1,5 @@
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from ltm_pyro.inference import InnerLoop
 from ltm_pyro.inference.posterior import infer
 
 from ..conftest import some_rows
+from ..display.dressed import dressed
 from ..exact import linear_gaussian
 from .curves import FAST, verdicts
 
@@ -94,9 +96,13 @@ def test_the_compute_curve_tells_bound_from_no_bound(config, model):
     assert table.same_noise[16] < table.elbo[16]
     assert table.prior[1] == table.prior[16]
     figure, ax = plt.subplots()
-    assert plot_compute_curve(curve, ax) is ax
-    styles = {line.get_label(): line.get_linestyle() for line in ax.get_lines()}
-    assert styles["released protocol (not a bound)"] == "--"
+    assert dressed(plot_compute_curve(curve, ax)) is ax
+    colors = {text.get_text(): text.get_color() for text in ax.texts}
+    lines = {bar.lines[0].get_color(): bar.lines[0] for bar in ax.containers}
+    assert lines[colors["released: no bound"]].get_linestyle() == "--"
+    bound = lines[colors["bound, fresh draws"]]
+    assert bound.get_linestyle() == "-"
+    assert list(bound.get_ydata()) == pytest.approx(list(table.elbo - table.prior))
     plt.close(figure)
 
 
@@ -104,6 +110,12 @@ def test_plots_of_both_loops(model, rows):
     svi = ltm.DualRateSVI(model, fast=Fast(steps=3))
     fit = svi.fit(rows, 4, 4, progress=False)
     figure, axes = plt.subplots(1, 2)
-    assert plot_training(fit.history, axes[0]) is axes[0]
-    assert plot_inner_loop(svi.infer(rows).inner, axes[1]) is axes[1]
+    assert dressed(plot_training(fit.history, axes[0])) is axes[0]
+    inner = svi.infer(rows).inner
+    assert dressed(plot_inner_loop(inner, axes[1])) is axes[1]
+    per_row = [line.get_ydata() for line in axes[1].get_lines()]
+    axes[1].clear()
+    dressed(plot_inner_loop(inner, axes[1], torch.full((len(rows),), 10)))
+    for a, b in zip(per_row, [line.get_ydata() for line in axes[1].get_lines()], strict=True):
+        np.testing.assert_allclose(np.asarray(a, float), 10 * np.asarray(b, float), rtol=1e-6)
     plt.close(figure)

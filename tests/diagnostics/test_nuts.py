@@ -23,6 +23,7 @@ from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.programs.densities import draw_latents
 from ltm_pyro.seeds import seeded
 
+from ..display.dressed import dressed
 from ..exact import FAST, exact_guide, linear_gaussian, no_fit, tiny_decoder
 from .remembered import remembered
 
@@ -168,7 +169,7 @@ def test_the_frame_and_the_plot(case):
     assert frame["index"].tolist()[:4] == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 0)]
     assert set(frame["site"]) == {"z"}
     ax = Figure().subplots()
-    assert plot_nuts(case[2], ax) is ax
+    assert dressed(plot_nuts(case[2], ax)) is ax
 
 
 @pytest.mark.parametrize(

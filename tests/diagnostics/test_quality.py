@@ -30,6 +30,7 @@ from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import AutoregressiveModel, LinearGaussianModel
 from ltm_pyro.programs.densities import simulate
 
+from ..display.dressed import dressed
 from ..exact import exact_guide, linear_gaussian, no_fit, z_score
 from .remembered import remembered
 
@@ -185,7 +186,7 @@ def test_a_decoder(model, rows):
 def test_the_plot():
     quality = guide_quality(posterior(0.7), 64)
     ax = Figure().subplots()
-    assert plot_guide_quality(quality, ax) is ax
+    assert dressed(plot_guide_quality(quality, ax)) is ax
     assert len(ax.lines[1].get_xdata()) == quality.unreliable.sum()
 
 

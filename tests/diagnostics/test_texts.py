@@ -13,6 +13,8 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.posterior import infer
 
+from ..display.dressed import dressed
+
 
 def tree_of(observed, written):
     """As `to_datatree` makes it: (documents, positions) and (draws, documents, positions)."""
@@ -87,7 +89,7 @@ def test_of_a_posterior_with_a_statistic_of_ones_own(corpus, run_config, tmp_pat
     assert list(checks.observed["words"]) == [len(text.split()) for text in texts]
     assert checks.written["words"].shape == (9, 6)
     assert "above" in str(checks)
-    ax = plot_text_checks(checks, "words")
+    ax = dressed(plot_text_checks(checks, "words"))
     assert ax.get_xlabel() == "words, mean over 6 documents"
     plt.close("all")
     ids = text_checks(tree, {"first": lambda ids: ids[0]})

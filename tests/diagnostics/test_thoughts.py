@@ -18,6 +18,7 @@ from ltm_pyro.models import LinearGaussianModel, priors
 from ltm_pyro.programs.densities import simulate
 
 from ..conftest import some_rows
+from ..display.dressed import dressed
 from ..exact import exact_guide, linear_gaussian, no_fit
 
 
@@ -98,8 +99,9 @@ def test_plots_take_an_axis_and_return_it(half_used):
     model, rows = half_used
     use = thought_use(infer(model, rows[:20], MeanField, Fast(steps=5)), 4)
     figure, axes = plt.subplots(1, 2)
-    assert plot_kl(use, axes[0]) is axes[0]
-    assert plot_ablation(use, axes[1]) is axes[1]
+    assert dressed(plot_kl(use, axes[0])) is axes[0]
+    assert [tick.get_text() for tick in axes[0].get_yticklabels()] == ["0.0", "1.0"]
+    assert dressed(plot_ablation(use, axes[1])) is axes[1]
     plt.close(figure)
 
 

@@ -37,7 +37,7 @@ def test_a_file_gets_a_line_every_few_seconds(clock, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     run(clock, 1024, 1 / 64)
     lines = sys.stderr.getvalue().splitlines()
-    assert 4 <= len(lines) <= 5  # of 16 seconds
+    assert 2 <= len(lines) <= 3  # of 16 seconds
     assert all(line.startswith("training: ") and "\r" not in line for line in lines)
     assert lines[-1] == "training: 1024/1024 steps, 00:16 so far, 00:00 left, 1.234 nats/token"
 
@@ -46,7 +46,7 @@ def test_a_file_gets_nothing_of_what_is_soon_done_and_nothing_that_was_not_asked
     clock, monkeypatch
 ):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    run(clock, 100, 0.02)
+    run(clock, 100, 0.05)
     run(clock, 1000, 1.0, shown=False)
     assert sys.stderr.getvalue() == ""
 
@@ -55,7 +55,7 @@ def test_bars_within_bars_do_not_move_a_file_s_cursor(clock, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with progress.bar(None, "outer", total=2) as outer:
         for _ in range(2):
-            run(clock, 10, 1.0, leave=False)
+            run(clock, 30, 1.0, leave=False)
             outer.update()
     assert "\x1b" not in sys.stderr.getvalue()
     assert "\n\n" not in sys.stderr.getvalue()
@@ -87,6 +87,6 @@ def test_a_notebook_shows_one_line_in_one_place(clock, monkeypatch, leave):
     monkeypatch.setitem(sys.modules, "IPython", ipython)
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
     run(clock, 128, 1 / 8, leave=leave)
-    assert 20 <= len(shown) <= 40  # of 16 seconds, twice a second
+    assert (20 if leave else 4) <= len(shown) <= 40  # of 16 seconds, twice a second; of the last 6
     last = "training: 128/128 steps, 00:16 so far, 00:00 left, 1.234 nats/token"
     assert shown[-1] == (last if leave else "")

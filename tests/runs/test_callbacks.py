@@ -79,8 +79,8 @@ def test_the_time_left_is_told_once_and_again_where_thoughts_begin(monkeypatch):
         svi.done, svi.speaking = step, step <= 100
         left.after(trainer, None, {})
     assert said == [
-        "about 48 s until thoughts begin: 95 iterations of 0.5 s",
-        "about 4 min 40 s to the end: 95 iterations of 3 s",
+        "about 48 s until thoughts begin, looks aside: 95 iterations of 0.5 s",
+        "about 4 min 40 s to the end, looks aside: 95 iterations of 3 s",
     ]
 
 
