@@ -1,24 +1,28 @@
 """Figures as a table in a notebook."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ltm_pyro.display.tables import table
 
 
-def figure_table(title: str, figures: Sequence[Any]) -> str:
-    """Figures of the same documents, a row each, their parts below them."""
+def figure_table(title: str, figures: Sequence[Any], remark: str = "") -> str:
+    """Figures of the same documents, a row each, their parts below them, and what to know of them.
+
+    Where any of them is of more than tokens, all are in nats per document, as when printed.
+    """
     one = figures[0]
-    rows = [row for figure in figures for row in (_row(figure), *_parts(figure))]
+    text = all(figure.observed == ("tokens",) for figure in figures)
+    rows = [row for figure in figures for row in _rows(figure, text)]
     over = f" (errors over {one.units} blocks of windows)" if one.block is not None else ""
     size = f"{one.documents:,} documents{over}, {int(one.tokens.sum()):,} tokens; lower is better"
-    return table(
-        title, rows, [remark for figure in figures for remark in _remarks(figure)] + [size]
-    )
+    remarks = [said for figure in figures for said in _remarks(figure)]
+    return table(title, rows, [*remarks, *([remark] if remark else []), size])
 
 
-def _row(figure: Any) -> dict[str, Any]:
-    if figure.observed == ("tokens",):
+def _rows(figure: Any, text: bool) -> Iterator[dict[str, Any]]:
+    if text:
         of_what = {
             "nats/token": figure.nats_per_token,
             "± s.e.": figure.standard_error,
@@ -28,26 +32,30 @@ def _row(figure: Any) -> dict[str, Any]:
         }
     else:
         of_what = {"nats/document": figure.nats_per_document, "± s.e.": figure.document_error}
-    return {"figure": figure.name, **of_what, "a bound": figure.is_bound,
-            "protocol": figure.protocol}  # fmt: skip
+    seen = "" if text else f"; of {', '.join(figure.observed)}"
+    protocol = figure.protocol + seen
+    yield {"figure": figure.name, **of_what, "a bound": figure.is_bound, "protocol": protocol}
+    for name, part in figure.parts.items():
+        size = figure.tokens.sum() if text else figure.documents
+        yield {"figure": f"— {name}", "nats/token" if text else "nats/document":
+               float(part.sum() / size), "protocol": _of_few(figure, name)}  # fmt: skip
+    if figure.observed != ("tokens",) and not math.isnan(figure.nats_per_token):
+        yield {"figure": "— tokens alone", "nats/document": figure.of_tokens.mean(),
+               "protocol": f"{figure.nats_per_token:.4f} ± {figure.standard_error:.4f} nats/token, "
+                           f"the KL included; perplexity {figure.perplexity:.2f}"}  # fmt: skip
 
 
-def _parts(figure: Any) -> list[dict[str, Any]]:
-    text = figure.observed == ("tokens",)
-    unit, total = (
-        ("nats/token", figure.tokens.sum()) if text else ("nats/document", figure.documents)
-    )
-    return [
-        {"figure": f"— {name}", unit: float(part.sum() / total)}
-        for name, part in figure.parts.items()
-    ]
+def _of_few(figure: Any, site: str) -> str:
+    """In words, how many documents have a value of a site, where not all have."""
+    known = figure.known.get(site, figure.documents)
+    return "" if known == figure.documents else f"known of {known:,} of {figure.documents:,}"
 
 
-def _remarks(figure: Any) -> list[str]:
-    found = [f"{figure.name}: {figure.weights}"] if figure.weights else []
+def _remarks(figure: Any) -> Iterator[str]:
+    if figure.weights:
+        yield f"{figure.name}: {figure.weights}"
     if figure.mean_perplexity is not None:
-        found.append(
+        yield (
             f"{figure.name}: mean over rows of exp(nats/token), which this protocol calls "
             f"perplexity: {figure.mean_perplexity:.2f}"
         )
-    return found

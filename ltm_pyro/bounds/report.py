@@ -76,7 +76,7 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return figure_table("-log p(x)", list(self.figures.values()))
+        return figure_table("-log p(x)", list(self.figures.values()), unfitted(self.figures))
 
 
 def unfitted(figures: Mapping[str, Figure]) -> str:

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 import ltm_pyro as ltm
+from ltm_pyro.bounds import Report
 from ltm_pyro.display.tables import table
 from ltm_pyro.inference import Fit
 
@@ -89,11 +90,28 @@ def test_a_figure_shows_itself(shown):
     assert repr(figure) == str(figure)
 
 
-def test_a_figure_of_several_sites_has_the_unit_of_the_whole(shown):
-    figure = dataclasses.replace(shown[0]["elbo"], observed=("tokens", "label"))
-    head, first, *_ = cells(figure._repr_html_())
+def test_figures_of_several_sites_have_the_unit_of_the_whole_and_say_what_is_known(shown):
+    elbo = shown[0]["elbo"]
+    parts = {"tokens": elbo.parts["reconstruction"], "label": elbo.nats, "kl": elbo.parts["kl"]}
+    more = dataclasses.replace(
+        elbo, observed=("tokens", "label"), parts=parts, known={"label": 3}
+    )  # fmt: skip
+    head, first, *rest = cells(more._repr_html_())
     assert head[1] == "nats/document"
-    assert first[1] == f"{figure.nats_per_document:.4f}"
+    assert first[1] == f"{elbo.nats_per_document:.4f}"
+    known = {row[0]: row for row in rest}
+    assert known["— label"][-1] == f"known of 3 of {elbo.documents}"
+    assert known["— tokens"][-1] == ""
+    alone = f"{elbo.nats_per_token:.4f} ± {elbo.standard_error:.4f} nats/token"
+    assert known["— tokens alone"][-1].startswith(alone)
+    both = cells(Report({"other": elbo, "more": more})._repr_html_())
+    assert "nats/token" not in both[0]
+
+
+def test_a_report_warns_in_a_notebook_too_of_a_guide_that_is_worse_than_none(shown):
+    elbo = shown[0]["elbo"]
+    prior = dataclasses.replace(elbo, name="prior", nats=elbo.nats - 1 - 0.01 * elbo.nats)
+    assert "worse than none" in Report({"elbo": elbo, "prior": prior})._repr_html_()
 
 
 def test_a_posterior_says_what_it_is_without_its_tensors(shown):
