@@ -45,10 +45,10 @@ class ThoughtUse:
         marginal_kl: KL of the aggregated posterior to the prior: the rest of the KL, which is the
             sum of the two (Hoffman & Johnson 2016). From above, since the other is from below.
         ceiling: log(rows), the most the mutual information estimate can be.
-        ablation: what the bound gains over prior thoughts with posterior ones in layers 1..l and
-            prior ones above, for l = 0..L: mean over rows and paired error, (layers + 1, 2), the
-            last the same as `earned`. NaN between the ends where guide or prior is no product over
-            dimensions.
+        ablation: what the bound gains over prior thoughts with posterior ones in the first l layers
+            and prior ones above, for l = 0..L: mean over rows and paired error, (layers + 1, 2),
+            the last the same as `earned`. NaN between the ends where guide or prior is no product
+            over dimensions.
         earned: prior score minus bound, mean over rows and standard error.
         ahead: exact score of a baseline without latents minus bound, likewise; None without one.
         leftover: how much the bound improves when the fast loop runs four times as long, mean and

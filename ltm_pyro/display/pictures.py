@@ -36,6 +36,8 @@ ERRORS = 2.0
 TOLD = "± 2 s.e."
 NOTE = 7.5
 """Size of the words that tell what bands and bars are, in points."""
+NOTED = "note"
+"""The id of those words."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,18 @@ def dress(ax: Axes, title: str, x: str, y: str, note: str = "") -> Axes:
     if lines:
         told = ax.annotate(
             "\n".join(lines), (0, 1), (0, 5), "axes fraction", textcoords="offset points",
-            fontsize=NOTE, color="0.35",
+            fontsize=NOTE, color="0.35", gid=NOTED,
         )  # fmt: skip
         told.set_in_layout(False)
     return ax
+
+
+def undress(ax: Axes) -> None:
+    """Take title and note off an axis, where words beside the picture say what they say."""
+    ax.set_title("", loc="left")
+    for text in list(ax.texts):
+        if text.get_gid() == NOTED:
+            text.remove()
 
 
 def write_on(ax: Axes, text: str, x: float, y: float, color: str) -> None:

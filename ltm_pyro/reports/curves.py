@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ltm_pyro.diagnostics import plot_training
+from ltm_pyro.diagnostics import plot_gains, plot_training
+from ltm_pyro.display.pictures import MEANING
 from ltm_pyro.reports import pictures
 from ltm_pyro.reports.page import Group, Picture, Text
 from ltm_pyro.reports.pictures import curve, over_iterations, picture
@@ -42,8 +43,9 @@ def training(log: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list
             batches,
             f"Nats per token over {len(log):,} iterations, ending at "
             f"{log[-1]['nats_per_token']:.3f}",
-            "Training batches, averaged over 25 iterations with two standard errors, and looks at "
-            f"held-out text.{released}",
+            "Training batches (grey), their mean over 25 iterations about each and where 80 % of "
+            "them lie; and looks at held-out text, with two standard errors of the bound over "
+            f"documents.{released}",
         )
     ]
     if looks:
@@ -53,10 +55,12 @@ def training(log: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list
 
 def _held_out(looks: Looks) -> Picture:
     def draw(ax: Any) -> None:
-        curve(ax, looks, "held_out_baseline", "without latents", "C2", line="s--")
-        curve(ax, looks, "held_out_prior", "z from the prior", "C1", line="^--")
-        curve(ax, looks, BOUND, "bound", "C0", BOUND_ERROR)
-        over_iterations(ax, "nats/token")
+        names = [
+            *curve(ax, looks, "held_out_baseline", "no latents", MEANING["baseline"]),
+            *curve(ax, looks, "held_out_prior", "z from the prior", MEANING["prior"]),
+            *curve(ax, looks, BOUND, "bound", MEANING["elbo"], BOUND_ERROR),
+        ]
+        over_iterations(ax, "nats/token", names)
 
     last = looks[-1]
     return picture(
@@ -64,7 +68,7 @@ def _held_out(looks: Looks) -> Picture:
         draw,
         f"{len(looks)} looks; the last bound is {last[BOUND]:.4f} nats per token at iteration "
         f"{last['step']:,}",
-        "Looks at the same held-out rows, which are few: the band is two standard errors of the "
+        "Looks at the same held-out rows, which are few: bars are two standard errors of the "
         "bound over documents, most of which the curves share.",
     )
 
@@ -72,11 +76,6 @@ def _held_out(looks: Looks) -> Picture:
 def _over_time(looks: Looks) -> list[Picture]:
     if not any(TAX in look or EARNED in look for look in looks):
         return []
-
-    def draw(ax: Any) -> None:
-        curve(ax, looks, EARNED, "over the prior", "C1", EARNED + ERROR, line="^-")
-        curve(ax, looks, TAX, "over the control", "C2", TAX + ERROR, sign=-1, line="s-")
-        over_iterations(ax, "nats/token earned", zero=True)
 
     last = looks[-1]
     said = [
@@ -87,7 +86,7 @@ def _over_time(looks: Looks) -> list[Picture]:
     return [
         picture(
             "earned",
-            draw,
+            lambda ax: plot_gains(looks, ax),
             f"What thoughts earn at the last look, nats per token: {', '.join(said)}",
             "What inferred thoughts earn on held-out text over thoughts from the prior and, where "
             "there is one, over the control: paired by document, with two standard errors. Below "

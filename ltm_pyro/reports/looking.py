@@ -69,15 +69,15 @@ def _loop(look: Inspected) -> Section:
 
     def draw(ax: Any) -> None:
         plot_inner_loop(longer, ax)
-        ax.axvline(steps, color="0.6", linestyle="--", linewidth=0.8, label="steps scored here")
+        ax.axvline(steps, color="0.45", linestyle="--", linewidth=0.8)
 
     drawn = picture(
         "fast-loop",
         draw,
         f"What the bound gains and what the KL is at each of {len(longer.lr)} fast steps; the "
         "verdict above has the numbers",
-        f"The longer loop, whose rate falls over all of its steps: median and 10 to 90 % of rows. "
-        f"The figures above are of {steps} steps.",
+        "The longer loop, whose rate falls over all of its steps: median and 10 to 90 % of rows. "
+        f"The dashed line stands at the {steps} steps that figures above are of.",
     )
     return Section("The fast loop", [*loops(look), drawn])
 
@@ -89,7 +89,7 @@ def _use(use: ThoughtUse) -> Section:
         ["layer", "KL", "active units", "earned up to here"],
         [
             [
-                str(i + 1),
+                str(i),
                 f"{slots[i].sum():.3f}",
                 str(use.active[i].sum()),
                 within(gain[0], gain[1], "+"),
@@ -100,7 +100,7 @@ def _use(use: ThoughtUse) -> Section:
     by_slot = Table(
         "KL of each slot of each layer, nats per row",
         ["layer", *(f"slot {slot + 1}" for slot in range(slots.shape[1]))],
-        [[str(i + 1), *(f"{value:.3f}" for value in row)] for i, row in enumerate(slots)],
+        [[str(i), *(f"{value:.3f}" for value in row)] for i, row in enumerate(slots)],
     )
     kl = picture(
         "kl",
@@ -115,7 +115,7 @@ def _use(use: ThoughtUse) -> Section:
         lambda ax: plot_ablation(use, ax),
         "What posterior thoughts earn up to each layer; the numbers stand in the table by layer",
         "What the bound gains with inferred thoughts up to a layer, and thoughts from the prior "
-        "above it, ± standard error.",
+        "above it, with two standard errors.",
     )
     verdict = Verdict("Thought use", use.verdict)
     return Section("What thoughts carry", [verdict, layers, by_slot, Group([kl, ablation])])
@@ -131,6 +131,6 @@ def _guide(quality: GuideQuality) -> Section:
         draw,
         f"k-hat of {len(quality.khat)} rows, {int(quality.unreliable.sum())} of them above "
         f"{quality.threshold:.2f}",
-        f"k-hat of each row from {quality.draws} draws.",
+        f"k-hat of each row from {quality.draws} draws, with two standard errors.",
     )
     return Section("The guide", [Verdict("Guide quality", quality.verdict), drawn])

@@ -8,6 +8,7 @@ from typing import Any
 
 from ltm_pyro.bounds import differences
 from ltm_pyro.bounds.figures import Interval
+from ltm_pyro.display.pictures import SERIES, zero
 from ltm_pyro.reports.curves import BOUND_ERROR, EARNED, ERROR, TAX
 from ltm_pyro.reports.looking import verdicts, what
 from ltm_pyro.reports.measuring import Measured
@@ -30,7 +31,7 @@ from ltm_pyro.runs.looks import BOUND
 from ltm_pyro.runs.scored import Scored
 
 LETTERS = ("A", "B")
-DRAWN = (("A", "C0", "o"), ("B", "C1", "s"))
+DRAWN = tuple(zip(LETTERS, SERIES, strict=False))
 """The colour and mark of each run's curves."""
 Facts = Sequence[Mapping[str, Any]]
 
@@ -132,17 +133,20 @@ def curves(facts: Facts) -> list[Any]:
         return [Text("Neither has looked at held-out text while it was trained.")]
 
     def bounds(ax: Any) -> None:
-        for (letter, colour, mark), each in zip(DRAWN, looks, strict=True):
-            curve(ax, each, BOUND, f"{letter}, bound", colour, BOUND_ERROR, line=mark + "-")
-            curve(ax, each, "held_out_baseline", f"{letter}, control", colour, line=mark + ":")
-        over_iterations(ax, "nats/token")
+        names = []
+        for (letter, like), each in zip(DRAWN, looks, strict=True):
+            names += curve(ax, each, BOUND, f"{letter}, bound", like, BOUND_ERROR)
+            names += curve(ax, each, "held_out_baseline", f"{letter}, control", like, dashed=True)
+        over_iterations(ax, "nats/token", names)
 
     def earned(ax: Any) -> None:
-        for (letter, colour, mark), each in zip(DRAWN, looks, strict=True):
+        zero(ax)
+        names = []
+        for (letter, like), each in zip(DRAWN, looks, strict=True):
             prior, control = f"{letter}, over the prior", f"{letter}, over its control"
-            curve(ax, each, EARNED, prior, colour, EARNED + ERROR, line=mark + "-")
-            curve(ax, each, TAX, control, colour, TAX + ERROR, sign=-1, line=mark + ":")
-        over_iterations(ax, "nats/token earned", zero=True)
+            names += curve(ax, each, EARNED, prior, like, EARNED + ERROR)
+            names += curve(ax, each, TAX, control, like, TAX + ERROR, sign=-1, dashed=True)
+        over_iterations(ax, "nats/token earned", names)
 
     last = [
         f"{letter} ends at {each[-1][BOUND]:.4f}"

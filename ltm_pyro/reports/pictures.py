@@ -16,25 +16,30 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ltm_pyro.bounds.weights import Array
+from ltm_pyro.display.pictures import (
+    GREY,
+    SERIES,
+    Named,
+    dress,
+    name_lines,
+    undress,
+    with_errors,
+)
 from ltm_pyro.reports.page import Picture
 
 INK = "#010203"
 """Stands for the page's own colour of letters while a picture is drawn."""
-TAB = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
-       "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")  # fmt: skip
 COLOURS = {
     INK: "currentColor",
-    "#d9d9d9": "var(--faint)",
-    **dict.fromkeys(("#999999", "#666666", "#808080"), "var(--grey)"),
-    **{colour: f"var(--c{i})" for i, colour in enumerate(TAB)},
+    **dict.fromkeys(("#c7c7c7", "#ebebeb"), "var(--faint)"),
+    **dict.fromkeys(("#595959", "#737373", GREY.lower()), "var(--grey)"),
+    **{colour.lower(): f"var(--c{i})" for i, (colour, _) in enumerate(SERIES)},
 }
 """What the page's style sheet calls the colours that are drawn with."""
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ltm_pyro",
     "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
     **dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
     ),
@@ -43,9 +48,8 @@ SIZE = (4.0, 2.9)
 """Inches: small, so that letters can be read on a telephone too."""
 MOST = 2000
 """Iterations beyond which a training curve is drawn in points of the screen."""
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
-SIGNS = ("●", "■", "▲", "◆", "▼", "✚", "✖", "★")
-"""Marks of groups, and the letters that look like them."""
+SIGNS = ("●", "■", "▲", "◆", "▼", "✚", "✖")
+"""Letters that look like the marks of `SERIES`."""
 
 
 def picture(
@@ -68,12 +72,7 @@ def picture(
         figure = Figure(figsize=size, layout="constrained")
         ax = figure.subplots()
         draw(ax)
-        ax.set_title("")  # the caption is one
-        handles, labels = ax.get_legend_handles_labels()
-        if (legend := ax.get_legend()) is not None:
-            legend.remove()
-        if labels:
-            figure.legend(handles, labels, loc="outside lower center", frameon=False, ncols=2)
+        undress(ax)  # the caption is its title
         held = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(held, format="svg", transparent=True, metadata=nothing)
@@ -103,30 +102,26 @@ def curve(
     looks: Sequence[Mapping[str, Any]],
     figure: str,
     label: str,
-    colour: str,
+    like: tuple[str, str],
     error: str | None = None,
     sign: int = 1,
-    line: str = "o-",
-) -> None:
-    """A figure of looks at held-out text over iterations, with two standard errors about it."""
+    dashed: bool = False,
+) -> list[Named]:
+    """A figure of looks at held-out text over iterations, with its errors; the curve's name."""
     found = [look for look in looks if figure in look]
     if not found:
-        return
+        return []
     steps, values = ([one[name] for one in found] for name in ("step", figure))
     middle = sign * np.array(values)
-    ax.plot(steps, middle, line, color=colour, markersize=3, label=label)
-    if error is not None:
-        reach = 2 * np.array([one.get(error, np.nan) for one in found])
-        ax.fill_between(
-            steps, middle - reach, middle + reach, color=colour, alpha=0.18, linewidth=0
-        )
+    reach = None if error is None else [one.get(error, np.nan) for one in found]
+    with_errors(ax, steps, middle, reach, like, dashed)
+    return [Named(label, steps[-1], middle[-1], like[0])]
 
 
-def over_iterations(ax: Axes, what: str, zero: bool = False) -> None:
-    """Name the axes of curves over training."""
-    if zero:
-        ax.axhline(0, color="0.6", linewidth=0.8)
-    ax.set(xlabel="iteration", ylabel=what)
+def over_iterations(ax: Axes, what: str, names: Sequence[Named]) -> None:
+    """Name the axes of curves over training, and the curves."""
+    dress(ax, "", "iteration", what)
+    name_lines(ax, names)
 
 
 def sparse_ticks(ax: Axes, most: int = 16) -> None:

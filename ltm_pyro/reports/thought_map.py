@@ -10,16 +10,16 @@ from matplotlib.axes import Axes
 
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.data import Rows, Tokenizer
+from ltm_pyro.display.pictures import GREY, MOST, SERIES
 from ltm_pyro.inference.posterior import AT_ONCE, Posterior
 from ltm_pyro.reports.page import Legend, Section, Table, Text
-from ltm_pyro.reports.pictures import MARKS, SIGNS, TAB, picture, points
+from ltm_pyro.reports.pictures import SIGNS, picture, points
 from ltm_pyro.seeds import derive
 
 DRAWS = 64
 """Draws whose mean is taken for a posterior's."""
 ENDS, LETTERS = 3, 160
 """Texts told at either end of an axis, and letters of each."""
-OTHERS = "#808080"
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ def map_section(
         return Section("A map of thoughts", [Text(f"{len(rows)} rows are too few for a map.")])
     plane = principal(means(posterior))
     names, groups = _groups(rows, column, known)
-    marks = [(TAB[i % len(TAB)], MARKS[i % len(MARKS)]) for i in range(len(names))]
-    signs = [(f"c{i}", SIGNS[i % len(SIGNS)], name) for i, name in enumerate(names)]
+    marks = list(SERIES[: len(names)])
+    signs = [(f"c{i}", SIGNS[i], name) for i, name in enumerate(names)]
     if names and names[-1].startswith("all else"):
-        marks[-1], signs[-1] = (OTHERS, "."), ("grey", "·", names[-1])
+        marks[-1], signs[-1] = (GREY, "."), ("grey", "·", names[-1])
     first, second = (f"{share:.0%}" for share in plane.shares)
 
     def draw(ax: Axes) -> None:
-        points(ax, plane.places, groups, marks or [(TAB[0], MARKS[0])])
+        points(ax, plane.places, groups, marks or SERIES[:1])
         ax.set_xlabel(f"first principal component ({first} of the variance)")
         ax.set_ylabel(f"second principal component ({second})")
 
@@ -111,7 +111,7 @@ def _groups(
     if column is None or column not in rows.columns:
         return [], [0] * len(rows)
     codes = rows.columns[column].tolist()
-    common = [code for code, _ in Counter(c for c in codes if c >= 0).most_common(len(MARKS) - 1)]
+    common = [code for code, _ in Counter(c for c in codes if c >= 0).most_common(MOST - 1)]
     places = {code: i for i, code in enumerate(common)}
     groups = [places.get(code, len(common)) for code in codes]
     names = [f"{known[code]} ({groups.count(i)})" for code, i in places.items()]

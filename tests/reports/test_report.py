@@ -77,6 +77,15 @@ def test_it_has_all_its_parts_and_their_pictures(made):
 
 
 @pytest.mark.parametrize("which", [0, 1])
+def test_pictures_are_in_the_page_s_colours_by_day_and_by_night(made, which):
+    pictures = re.findall("<svg.*?</svg>", Page(made[which]).source, re.DOTALL)
+    assert pictures
+    for svg in pictures:
+        assert not re.findall(r"(?:fill|stroke): #\w+", svg)
+        assert "currentColor" in svg
+
+
+@pytest.mark.parametrize("which", [0, 1])
 def test_it_loads_and_runs_nothing(made, which):
     page = Page(made[which])
     assert not {tag for tag, _ in page.tags} & {
