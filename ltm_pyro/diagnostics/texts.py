@@ -180,7 +180,7 @@ def plot_text_checks(
     top = ax.get_ylim()[1]
     ax.set_ylim(0, 1.12 * top)
     write_on(ax, "observed", observed, 1.03 * top, RED)
-    above = float(checks.to_frame().loc[statistic, "above"])
+    above = float(checks.to_frame()["above"].to_dict()[statistic])
     return dress(
         ax, f"Written texts beside those read: {statistic}",
         f"{statistic}, mean over {documents} documents", "draws (each a text for every document)",
