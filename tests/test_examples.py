@@ -9,9 +9,11 @@ from pathlib import Path
 import jupytext
 import matplotlib
 import matplotlib.pyplot as plt
+import nbformat
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SCRIPTS = [
     pytest.param(path, marks=[] if path.stem == "reading_an_elbo" else pytest.mark.slow)
     for path in EXAMPLES
@@ -46,5 +48,30 @@ def test_it_is_a_notebook(path):
     assert cells[0].source.startswith("# ")
 
 
-def test_there_are_examples():
-    assert EXAMPLES
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_each_cell_runs_twice_in_jupyter(path, tmp_path):
+    """As people do; with nbclient and ipykernel, which the group `docs` brings."""
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    book = jupytext.read(path)
+    smoke = nbformat.v4.new_code_cell("import sys\nsys.argv = ['notebook', '--smoke']")
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    again = [nbformat.v4.new_code_cell(cell.source) for cell in code for _ in range(2)]
+    book = nbformat.v4.new_notebook(cells=[smoke, *again])
+    done = nbclient.NotebookClient(
+        book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
+    outputs = [one for cell in done.cells for one in cell.get("outputs", [])]
+    assert any("image/png" in one.get("data", {}) for one in outputs)
+    told = "".join(one["text"] for one in outputs if one.get("name") == "stderr")
+    assert "it/s" not in told  # no bars
+    assert "\r" not in told
+
+
+def test_every_example_is_a_tutorial():
+    page = (ROOT / "docs" / "tutorials" / "index.md").read_text()
+    listed = page.split("```{toctree}")[1].split("```")[0].split("\n\n")[1].split()
+    assert len(listed) == 10
+    assert sorted(listed) == [path.stem for path in EXAMPLES]
+    assert all(page.count(f"`{name}`") == 1 for name in listed)
