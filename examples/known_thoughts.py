@@ -136,4 +136,4 @@ axes[0].spines[["top", "right"]].set_visible(False)
 axes[0].legend(frameon=False)
 for ax, (name, one) in zip(axes[1:], found.items(), strict=True):
     plot_calibration(one, ax)
-    ax.text(0.98, 0.03, name, transform=ax.transAxes, ha="right", fontsize=9)
+    ax.text(0.02, 0.03, name, transform=ax.transAxes, fontsize=9)
