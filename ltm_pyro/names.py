@@ -184,8 +184,8 @@ def new_optimizer(
                 f"optimizer {_said(optimizer)} makes {shown(made)}: expected an optimizer of "
                 "torch.optim"
             )
-        cls: Any = type(made)
-        if _needs_closure(cls):
+        closure = inspect.signature(made.step).parameters.get("closure")
+        if closure is not None and closure.default is inspect.Parameter.empty:
             raise InputError(
                 f"optimizer {_said(optimizer)} evaluates the loss itself, several times a step; "
                 "with fresh noise that is another loss each time: choose one that takes one "
@@ -209,12 +209,6 @@ def _of_torch() -> dict[str, type[torch.optim.Optimizer]]:
         and issubclass(cls, torch.optim.Optimizer)
         and cls is not torch.optim.Optimizer
     }
-
-
-@functools.cache
-def _needs_closure(optimizer: type[torch.optim.Optimizer]) -> bool:
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 def _said(optimizer: Any) -> str:

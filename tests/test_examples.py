@@ -72,6 +72,6 @@ def test_each_cell_runs_twice_in_jupyter(path, tmp_path):
 def test_every_example_is_a_tutorial():
     page = (ROOT / "docs" / "tutorials" / "index.md").read_text()
     listed = page.split("```{toctree}")[1].split("```")[0].split("\n\n")[1].split()
-    assert len(listed) == 10
+    assert len(listed) == 12
     assert sorted(listed) == [path.stem for path in EXAMPLES]
     assert all(page.count(f"`{name}`") == 1 for name in listed)

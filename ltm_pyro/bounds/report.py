@@ -11,6 +11,7 @@ import pandas as pd
 from ltm_pyro.bounds.by_site import table_by_site
 from ltm_pyro.bounds.figures import Figure, finite, interval, ratio_error
 from ltm_pyro.bounds.in_html import figure_table
+from ltm_pyro.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,13 @@ class Report:
     figures: Mapping[str, Figure]
 
     def __getitem__(self, name: str) -> Figure:
+        """A figure by its name, as `elbo`, without its draws.
+
+        Raises:
+            InputError: for one that is not there.
+        """
+        if name not in self.figures:
+            raise unknown("figure", name, self.figures)
         return self.figures[name]
 
     def to_dict(self) -> dict[str, Any]:

@@ -101,8 +101,9 @@ class Langevin(torch.optim.Optimizer):
 
 def draws_nothing(optimizer: torch.optim.Optimizer) -> bool:
     """Whether its steps are known to need no randomness; streams cost time at every operation."""
-    cls = type(optimizer)
-    return cls is NaturalGradient or cls.__module__.startswith("torch.optim.")
+    if type(optimizer) is NaturalGradient:  # its guide takes part
+        return type(optimizer.guide.innermost).__module__.startswith("ltm_pyro.")
+    return type(optimizer).__module__.startswith("torch.optim.")
 
 
 def take_step(optimizer: torch.optim.Optimizer, named: Any) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -25,6 +26,8 @@ def test_figures_of_one_model(config, model, rows):
     np.testing.assert_allclose(
         elbo.nats, elbo.parts["reconstruction"] + elbo.parts["kl"], rtol=1e-6
     )
+    with pytest.raises(InputError, match=r"figure 'elbo:8': did you mean 'elbo'"):
+        report["elbo:8"]
     assert elbo.documents == 5
     assert elbo.tokens.sum() == rows.token_count
     assert elbo.draws == 8
@@ -137,6 +140,25 @@ def test_protocols_name_guide_and_loop(config, model, rows):
     told = report["baseline"].protocol
     assert f"({sizes[0]:,} beside {sizes[1]:,} parameters, " in told
     assert "million FLOPs a token in training" in told
+
+
+def test_another_guide_or_decoder_is_counted_anew(config, model, rows):
+    """Functions of one name and parts of one kind are told apart, as what they are."""
+    baseline = AutoregressiveModel(config)
+    wider = config.replace(architecture=dataclasses.replace(config.architecture, feedforward=200))
+
+    def spent(kind):
+        report = ltm.evaluate(
+            model, rows, ["prior:1"], guide=lambda *of: kind(*of), fast=Fast(steps=2),
+            baseline=baseline, repeat=0, progress=False,
+        )  # fmt: skip
+        return report["baseline"].protocol
+
+    kinds = ltm.guides.MeanField, ltm.guides.Flow
+    assert len({spent(kind) for kind in kinds}) == 2
+    before = spent(kinds[0])
+    model.decoder = ltm.models.LatentThoughtModel(wider).decoder
+    assert spent(kinds[0]).split("parameters")[1] != before.split("parameters")[1]
 
 
 def test_the_arithmetic_of_both_sides_is_counted_once(model, rows, config, monkeypatch):

@@ -8,6 +8,7 @@ import torch
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.guides import Covariance, MeanField
 from ltm_pyro.inference.optimizers import NaturalGradient, local_optimizer
+from ltm_pyro.inference.posterior import infer
 from ltm_pyro.inference.schedule import cosine, set_lr
 
 INFORMATION, PULL = 3.0, 2.0
@@ -96,3 +97,18 @@ def test_the_fast_loop_tells_it_the_weight():
     assert local_optimizer(fast, guide, list(guide.parameters()), 0.0).kl_weight == 0.01
     adam = local_optimizer(Fast(), guide, list(guide.parameters()), 0.3)
     assert isinstance(adam, torch.optim.Adam)
+
+
+class Drawing(MeanField):
+    """A guide whose Fisher information is found by draws."""
+
+    def natural_gradient(self):
+        super().natural_gradient()
+        for p in self.parameters():
+            p.grad += 0.01 * torch.randn_like(p)
+
+
+def test_what_a_guide_draws_for_its_gradient_is_the_documents_own(model, rows):
+    ones, fours = (infer(model, rows, Drawing, Fast.quick(2), chunk=k) for k in (1, 4))
+    one, four = (torch.cat([g.loc.detach() for g, _ in p.chunks]) for p in (ones, fours))
+    torch.testing.assert_close(one, four, atol=1e-5, rtol=1e-4)
