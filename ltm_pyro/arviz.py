@@ -165,7 +165,9 @@ def to_datatree(
     unit = "document" if len(np.unique(source)) == len(source) else "row"
     dims = {name: [unit if d == "document" else d for d in named] for name, named in dims.items()}
     tree = arviz_base.from_dict(groups, dims=dims, index_origin=0, attrs=attrs)
-    columns = {name: (unit, values) for name, values in _columns(model, rows).items()}
+    columns: dict[Any, Any] = {
+        name: (unit, values) for name, values in _columns(model, rows).items()
+    }
     for node in tree.children.values():
         held = node.to_dataset()
         named = {name: one for name, one in columns.items() if name not in held.data_vars}
