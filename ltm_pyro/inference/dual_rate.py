@@ -241,8 +241,11 @@ class DualRateSVI:
 
     def _nothing(self, like: Rows) -> dict[str, Tensor]:
         """What `_backward` returns in a process that has none of a batch's documents."""
-        sites = {} if self.slow.importance > 1 else self._covering(like).sites.of_kind("observed")
-        names = ("log_likelihood", "kl", "objective", *(SITE + site for site in sites))
+        sites = self._covering(like).sites
+        latent = sites.of_kind("local") or sites.of_kind("shared")
+        # Weighted draws have no likelihood by site; without latents there are none, see bound_terms
+        seen = {} if latent and self.slow.importance > 1 else sites.of_kind("observed")
+        names = ("log_likelihood", "kl", "objective", *(SITE + site for site in seen))
         return {name: torch.zeros(0) for name in names}
 
     @checked

@@ -33,6 +33,12 @@ PROTOCOLS = {
     "speak": {"speak": 0.5, "warm": Warm(1, lr=0.1)},
     "some-tokens": {"fast": Fast(steps=2, tokens=0.5)},
     "weighted": {"slow": dataclasses.replace(SLOW, importance=3), "warm": Warm(1)},
+    "speak-weighted": {
+        "speak": 0.5,
+        "slow": dataclasses.replace(SLOW, importance=2),
+        "warm": Warm(1),
+        "batch": 2,
+    },
     "accumulate": {"slow": dataclasses.replace(SLOW, accumulate=2, steps=2)},
     "free-bits": {"objective": Objective(free_bits=0.5)},
     "moved": {"guide": Langevin},
@@ -42,7 +48,7 @@ PROTOCOLS = {
     "shared-sites": {},
 }
 """What differs of `DualRateSVI`, for each way in which a run can be trained."""
-QUICK = ["fresh", "joint", "shared-sites"]
+QUICK = ["fresh", "joint", "speak-weighted", "shared-sites"]
 COLLECTIVES = ("all_reduce", "all_gather", "all_gather_object", "all_to_all", "barrier",
                "broadcast", "gather", "gather_object", "reduce", "reduce_scatter", "send", "recv",
                "isend", "irecv")  # fmt: skip
@@ -51,6 +57,7 @@ COLLECTIVES = ("all_reduce", "all_gather", "all_gather_object", "all_to_all", "b
 def fitted(config, name, steps=6, batch=3, world=ALONE):
     """Weights, the histories' figures, and the SVI after some iterations of a protocol, in fp64."""
     options = {"fast": Fast(steps=2), "slow": SLOW, **PROTOCOLS[name]}
+    batch = options.pop("batch", batch)  # of two, one process may have none
     torch.manual_seed(0)
     if name == "shared-sites":
         model, rows = grouped()
