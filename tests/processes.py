@@ -13,19 +13,23 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["ltm_pyro.commands.train", "torch._dynamo", "typeguard"])
 
 
-def together(function, *arguments, size=2, seconds=120):
+def together(function, *arguments, size=2, seconds=120, store=None):
     """What a function returns in each of several processes, whose world is `world.here()`."""
-    found = each(begin(function, *arguments, size=size), seconds)
+    found = each(begin(function, *arguments, size=size, store=store), seconds)
     for end in found:
         if isinstance(end, str):
             raise AssertionError(end)
     return [value for (value,) in found]
 
 
-def begin(function, *arguments, size=2):
+def meeting_place():
+    """A store that outlives processes, as torchrun's does."""
+    return torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
+def begin(function, *arguments, size=2, store=None):
     """Start the processes; of each its object, and where its end comes from."""
-    # As torchrun does: where they meet outlives them.
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = meeting_place() if store is None else store
     started = []
     for rank in range(size):
         here, there = FORKS.Pipe(duplex=False)

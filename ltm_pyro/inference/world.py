@@ -10,7 +10,6 @@ import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 
@@ -20,38 +19,12 @@ from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, Lost, first_line
+from ltm_pyro.inference.part import Part, part_of
 
 WAIT = timedelta(hours=2)
 """So long processes wait for one that reads its text, or saves."""
 Seen = Mapping[str, Tensor]
 """Numbers of documents, by name, each of shape (documents,)."""
-
-
-@dataclass(frozen=True)
-class Part(Rows):
-    """A process's rows of a batch, and what it has to know of the whole.
-
-    Attributes:
-        places: where its rows stand in the batch, shape (R,).
-        all_lengths: tokens of each row of the batch, shape (B,).
-        like: a row of the batch, of whichever process.
-    """
-
-    places: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    all_lengths: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    like: Rows | None = None
-
-    @staticmethod
-    def of(batch: Rows, places: Tensor) -> "Part":
-        """The rows of a batch that stand at these places."""
-        own, all_lengths = _values(batch[places]), batch.lengths.cpu()
-        return Part(**own, places=places, all_lengths=all_lengths, like=batch[:1])
-
-    def to(self, device: torch.device | str, wait: bool = True) -> "Part":
-        """The same rows on another device; see `Rows.to`."""
-        there, like = _values(super().to(device, wait)), self.like
-        like = None if like is None else like.to(device, wait)
-        return Part(**there, places=self.places, all_lengths=self.all_lengths, like=like)
 
 
 class World:
@@ -108,6 +81,13 @@ class World:
         """Whether the flag is set in any process, as far as the last `gradients` told."""
         return flag
 
+    def keep(self, name: str, text: str) -> None:
+        """Keep a text for as long as torchrun lives, which may start its processes again."""
+
+    def kept(self, name: str) -> str:
+        """The text that was kept last under a name; none if it is empty."""
+        return ""
+
     def wait(self) -> None:
         """Wait until every process is here."""
 
@@ -151,6 +131,7 @@ class Processes(World):
         try:
             store, _, _ = next(dist.rendezvous("env://", self.rank, self.size, timeout=WAIT))
             # torchrun's store outlives its processes, and so does what they wrote there.
+            self._kept = dist.PrefixStore("kept", _innermost(store))
             self._store = dist.PrefixStore(f"attempt {attempt}", store)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if both else "gloo",
@@ -186,16 +167,16 @@ class Processes(World):
 
     def lengths(self, batch: Rows) -> Tensor:
         """Tokens of each row of the whole batch."""
-        return _part(batch).all_lengths
+        return part_of(batch).all_lengths
 
     def like(self, batch: Rows) -> Rows:
         """The batch, or another's row."""
-        return batch if len(batch) else _part(batch).like or batch
+        return batch if len(batch) else part_of(batch).like or batch
 
     def gradients(self, parameters: Iterable[nn.Parameter], seen: Seen, batch: Rows) -> Seen:
         """One collective: gradients, which are there at all, what was seen, and who is to stop."""
         trained = [p for p in parameters if p.requires_grad]
-        part, names = _part(batch), sorted(seen)
+        part, names = part_of(batch), sorted(seen)
         there = torch.tensor([float(p.grad is not None) for p in trained])
         numbers = torch.zeros(len(names), len(part.all_lengths))
         for row, name in zip(numbers, names, strict=True):
@@ -222,6 +203,16 @@ class Processes(World):
         """It travels with the next gradients, so that all stop after the same iteration."""
         self._asked = flag
         return self._told
+
+    def keep(self, name: str, text: str) -> None:
+        """Keep a text in the store."""
+        with _together():
+            self._kept.set(name, text)
+
+    def kept(self, name: str) -> str:
+        """The text of the store."""
+        with _together():
+            return self._kept.get(name).decode() if self._kept.check([name]) else ""
 
     def wait(self) -> None:
         """Wait until every process is here."""
@@ -313,17 +304,15 @@ def _together() -> Iterator[None]:
         raise Lost("another process of this training has ended") from None
 
 
+def _innermost(store: dist.Store) -> dist.Store:
+    """A store without the prefixes by which torch keeps attempts apart."""
+    while isinstance(store, dist.PrefixStore):
+        store = store.underlying_store
+    return store
+
+
 def _number(name: str, default: int) -> int:
     text = os.environ.get(name) or str(default)
     if not text.isdecimal():
         raise InputError(f"{name} is {text!r} in the environment: expected a whole number")
     return int(text)
-
-
-def _part(batch: Rows) -> Part:
-    assert isinstance(batch, Part), "a batch of several processes is shared first"
-    return batch
-
-
-def _values(rows: Rows) -> dict[str, Any]:
-    return {one.name: getattr(rows, one.name) for one in fields(Rows)}

@@ -145,6 +145,7 @@ class Trainer:
             world.wait()  # until all have read what is written anew now
             if world.first:
                 self._go_on(record, state)
+                self._begun()
         self.saved = None if state is None else self.svi.done
         self.resumed = True
 
@@ -156,6 +157,10 @@ class Trainer:
         folder.note_resume(self.manifest, record, self.config, self.svi.done, size)
         if state is not None:
             self.manifest.replace([*self._instead(state), *self._weights()])
+
+    def _begun(self) -> None:
+        """Let the processes that are started after these know whose run the folder holds."""
+        self.svi.world.keep(str(self.out.resolve()), self.manifest.run)
 
     def _instead(self, state: Mapping[str, Any]) -> Iterator[tuple[str, bytes | memoryview]]:
         """What takes the place of a damaged last checkpoint: the one before."""
@@ -224,9 +229,9 @@ class Trainer:
         if not self.resumed:
             if self.svi.world.first:
                 about = {**self.about, "processes": self.svi.world.size}
-                self.manifest = folder.start(
-                    self.out, self.config, self.corpus, about, sources_of(self.config)
-                )
+                sources = sources_of(self.config)
+                self.manifest = folder.start(self.out, self.config, self.corpus, about, sources)
+                self._begun()
             self._remember(None)
         begun: list[Callback] = []
 

@@ -16,7 +16,7 @@ from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.lock import alone, check_alone
-from ltm_pyro.runs.record import CONFIG, read_config
+from ltm_pyro.runs.record import CONFIG, read_config, read_json
 from ltm_pyro.runs.trainer import Trainer
 
 
@@ -85,8 +85,14 @@ def train(
 
 
 def is_restarted(out: Path, world: World) -> bool:
-    """Whether torchrun started this again after a failure, and a folder holds what was begun."""
-    return world.restarted and world.gather((out / CONFIG).exists())[0]
+    """Whether torchrun started this again after a failure, and a folder holds the run it began."""
+    return world.restarted and world.gather(world.first and _began(out, world))[0]
+
+
+def _began(out: Path, world: World) -> bool:
+    """Whether a folder's run is that which processes of this torchrun began or resumed there."""
+    run = world.kept(str(out.resolve()))
+    return bool(run) and (out / CONFIG).exists() and read_json(out / CONFIG).get("id") == run
 
 
 def grown_on(run: Run | None) -> dict[str, Any]:

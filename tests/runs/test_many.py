@@ -21,7 +21,7 @@ from ltm_pyro.inference.world import here
 from ltm_pyro.runs import record
 from ltm_pyro.runs.callbacks import Callback
 
-from ..processes import begin, each, together
+from ..processes import begin, each, meeting_place, together
 from .helpers import equal, train, weights, with_training
 
 GOES_ON = r"ltm train --resume --out"
@@ -142,7 +142,8 @@ def words_for(text_file, out):
 def test_where_one_is_killed_the_others_stop_with_one_line(text_file, tmp_path, rank):
     out = tmp_path / "run"
     kill = {"KILL": f"{rank} {signal.SIGKILL.value}"}
-    ends = each(begin(commanded, words_for(text_file, out), kill))
+    store = meeting_place()
+    ends = each(begin(commanded, words_for(text_file, out), kill, store=store))
     assert ends[rank] == -signal.SIGKILL
     ((code, _, told),) = ends[1 - rank]
     assert code == 1
@@ -154,9 +155,27 @@ def test_where_one_is_killed_the_others_stop_with_one_line(text_file, tmp_path, 
     assert ltm.load(out, trust=True).step == 4
     # What torchrun does then, where it is asked to: the same command, started again.
     again = kill | {"TORCHELASTIC_RESTART_COUNT": "1"}
-    for code, _, told in together(commanded, words_for(text_file, out), again):
+    for code, _, told in together(commanded, words_for(text_file, out), again, store=store):
         assert code == 0, told
     assert [line["step"] for line in ltm.load(out, trust=True).log()] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_a_run_that_torchrun_did_not_begin_is_not_resumed(text_file, tmp_path, capsys, more):
+    """Started again after a failure that came before the folder was anybody's."""
+    out, words = tmp_path / "run", words_for(text_file, tmp_path / "run")[:-2]
+    assert cli.main([*words, "--steps", "1"]) == 0
+    old = record.read_config(out)[1]["id"]
+    again = {"TORCHELASTIC_RESTART_COUNT": "1"}
+    (code, _, told), _ = together(commanded, [*words, "--steps", "2", *more], again)
+    if not more:
+        assert code == 2
+        assert "already holds a run" in told
+    else:
+        assert code == 0, told
+    now = record.read_config(out)[1]
+    assert (now["id"] == old) == (not more)
+    assert now["resumed"] == []
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_iteration(text_file, tmp_path):
