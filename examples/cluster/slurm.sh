@@ -21,7 +21,7 @@ if [ -e $run/config.json ]; then
 fi
 
 # What torchrun would set. srun passes the exit code on; torchrun's own is 1, whatever happened.
-srun bash -c "RANK=\$SLURM_PROCID LOCAL_RANK=\$SLURM_LOCALID WORLD_SIZE=\$SLURM_NTASKS exec $command"
+srun --kill-on-bad-exit=1 bash -c "RANK=\$SLURM_PROCID LOCAL_RANK=\$SLURM_LOCALID WORLD_SIZE=\$SLURM_NTASKS exec $command"
 
 # 128 + SIGTERM: saved before the time was up, and not done yet.
 [ $? -eq 143 ] && scontrol requeue "$SLURM_JOB_ID"

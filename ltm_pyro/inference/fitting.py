@@ -32,6 +32,7 @@ def iterate(
     Raises:
         KeyboardInterrupt: after a Ctrl-C, when the iteration in hand is done; at once after two.
     """
+    svi.world.begin()
     batches = _batches(svi, rows, total)
     with (
         redirect_stderr(cast(Any, Steady(sys.stderr))),  # whoever reads it may leave
@@ -78,10 +79,11 @@ def _batches(svi: "DualRateSVI", rows: AnyRows, total: int) -> Iterator[Rows]:
 
 
 def _stopped(svi: "DualRateSVI", callbacks: Sequence[Callback], report: StepReport) -> bool:
-    """Whether a callback asks for the end."""
+    """Whether a callback asks for the end: of several processes all go on for one iteration."""
+    asks = False
     try:
         for callback in callbacks:
             callback(svi, report)
     except StopTraining:
-        return True
-    return False
+        asks = True
+    return svi.world.any(asks)

@@ -8,6 +8,7 @@ to be kept equal: no wrapper of the model, no hook in its backward pass. Alone i
 
 import functools
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, Lost, first_line
-from ltm_pyro.inference.part import Part, part_of
+from ltm_pyro.inference.part import Part, check_marks, mark_of, part_of
 
 WAIT = timedelta(hours=2)
 """So long processes wait for one that reads its text, or saves."""
@@ -81,6 +82,9 @@ class World:
         """Whether the flag is set in any process, as far as the last `gradients` told."""
         return flag
 
+    def begin(self) -> None:
+        """Forget who asked for the end of another training."""
+
     def keep(self, name: str, text: str) -> None:
         """Keep a text for as long as torchrun lives, which may start its processes again."""
 
@@ -127,6 +131,7 @@ class Processes(World):
         attempt = _number("TORCHELASTIC_RESTART_COUNT", 0)
         self.restarted = attempt > 0
         self._asked = self._told = False
+        self._models: list[weakref.ref[nn.Parameter]] = []
         both = torch.cuda.is_available() and dist.is_nccl_available()
         try:
             store, _, _ = next(dist.rendezvous("env://", self.rank, self.size, timeout=WAIT))
@@ -181,7 +186,9 @@ class Processes(World):
         numbers = torch.zeros(len(names), len(part.all_lengths))
         for row, name in zip(numbers, names, strict=True):
             row[part.places] = seen[name].detach().float().cpu()
-        beside = torch.cat([there, numbers.flatten(), torch.tensor([float(self._asked)])])
+        marks, asked = torch.zeros(self.size), torch.tensor([float(self._asked)])
+        marks[self.rank] = mark_of(part, trained, self._models)
+        beside = torch.cat([there, numbers.flatten(), marks, asked])
         kind = functools.reduce(torch.promote_types, {p.dtype for p in trained}, torch.float32)
         flat = torch.cat(
             [
@@ -193,7 +200,8 @@ class Processes(World):
         with _together():
             dist.all_reduce(flat)
         *sums, beside = flat.split([*(p.numel() for p in trained), len(beside)])
-        there, found, stop = beside.cpu().split([len(trained), numbers.numel(), 1])
+        there, found, marks, stop = beside.cpu().split([len(there), numbers.numel(), self.size, 1])
+        check_marks(marks)
         for p, total, count in zip(trained, sums, there.tolist(), strict=True):
             p.grad = total.view_as(p).to(p.dtype) if count else None
         self._told = bool(stop > 0)
@@ -201,8 +209,12 @@ class Processes(World):
 
     def any(self, flag: bool) -> bool:
         """It travels with the next gradients, so that all stop after the same iteration."""
-        self._asked = flag
+        self._asked |= flag
         return self._told
+
+    def begin(self) -> None:
+        """Whoever asked for the end of another training is forgotten."""
+        self._asked = self._told = False
 
     def keep(self, name: str, text: str) -> None:
         """Keep a text in the store."""

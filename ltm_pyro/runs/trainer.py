@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from signal import SIGTERM
 from types import MappingProxyType
 from typing import Any
 
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, NotFinite, first_line
-from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
+from ltm_pyro.inference import DualRateSVI, StepReport
 from ltm_pyro.inference.memory import STAGED, Memory
 from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.inference.speaking import SpeakThenThink
@@ -19,7 +18,7 @@ from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model, covering_shared
-from ltm_pyro.runs.callbacks import Callback, Looks, standard
+from ltm_pyro.runs.callbacks import Callback, Looks, after_all, standard
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.checks import (
     check_callbacks,
@@ -236,11 +235,7 @@ class Trainer:
         begun: list[Callback] = []
 
         def after(svi: DualRateSVI, report: StepReport) -> None:
-            line = report.record()
-            for callback in self.callbacks:
-                callback.after(self, report, line)
-            if self.stopping:
-                raise StopTraining
+            after_all(self, report)
 
         many = self.svi.world.size > 1
         try:
@@ -259,7 +254,7 @@ class Trainer:
         finally:
             for callback in begun:
                 callback.end(self)
-        asked = self.asked or ([SIGTERM] if self.stopping else [])  # another process was
+        asked: list[int] = next(filter(None, self.svi.world.gather(list(self.asked))), [])
         run = checkpoint.load_own(self.out, device=str(self.place))
         early = asked and self.svi.done < training.steps
         return replace(run, stopped=int(asked[0])) if early else run

@@ -14,7 +14,7 @@ import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Named, Objective, Slow, Warm
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Amortized, Langevin, SemiAmortized
-from ltm_pyro.inference import Hierarchical, SpeakThenThink
+from ltm_pyro.inference import Hierarchical, SpeakThenThink, StopTraining
 from ltm_pyro.inference.part import Part
 from ltm_pyro.inference.released import Released
 from ltm_pyro.inference.world import ALONE, here
@@ -134,7 +134,14 @@ def in_halves(config, deaf=False):
     torch.manual_seed(0)
     model = strong(LatentThoughtModel(config))
     svi = ltm.DualRateSVI(model, fast=Fast(steps=2), slow=SLOW, world=here())
-    with mock.patch.object(dist, "all_reduce", (lambda x: x) if deaf else dist.all_reduce):
+    added, last = dist.all_reduce, here().size + 1
+
+    def but_for_gradients(flat):
+        whole = flat.clone()
+        added(whole)
+        flat[-last:] = whole[-last:]  # marks, by which others are known to be at the same step
+
+    with mock.patch.object(dist, "all_reduce", but_for_gradients if deaf else added):
         svi.fit(some_rows(9), 4, 6, progress=False)
     return [p.detach() for p in model.parameters()]
 
@@ -150,6 +157,33 @@ def test_it_is_bit_for_bit_where_the_order_of_sums_is_the_same(config):
         assert all(map(torch.equal, mine, alone))
     for deaf in together(in_halves, config, True):
         assert not any(map(torch.equal, deaf, alone)), "gradients that are not added would show"
+
+
+def apart(config, how):
+    """What a process is told that trains on rows, or from weights, of its own, or stops alone."""
+    world = here()
+    torch.manual_seed(world.rank if how == "weights" else 0)
+    svi = ltm.DualRateSVI(LatentThoughtModel(config), fast=Fast(steps=1), slow=SLOW, world=world)
+    rows = some_rows(9, seed=world.rank if how == "rows" else 0)
+    if how != "stop":
+        with pytest.raises(InputError, match="not at the same step of the same training"):
+            svi.fit(rows, 2, 6, progress=False)
+        return 0
+
+    def stop(svi, report):
+        if world.rank == 0 and svi.done == 2:
+            raise StopTraining
+
+    svi.fit(rows, 6, 6, [stop], progress=False)
+    first = svi.done
+    svi.fit(rows, 2, 6, progress=False)  # nobody asked this one to stop
+    return first, svi.done
+
+
+@pytest.mark.parametrize("how", ["weights", "rows", "stop"])
+def test_processes_that_differ_are_told_and_stop_together(config, how):
+    for found in together(apart, config, how):
+        assert found == ((3, 5) if how == "stop" else 0)
 
 
 def shared_parts(rows):
