@@ -25,7 +25,7 @@ from ltm_pyro.guides import MeanField
 from ltm_pyro.models import LatentThoughtModel
 
 SMOKE = "--smoke" in sys.argv
-STEPS, ROWS = (5, 8) if SMOKE else (300, 128)
+STEPS, ROWS = (5, 8) if SMOKE else (200, 64)
 
 # %% [markdown]
 # ## Text
