@@ -26,7 +26,7 @@ from ltm_pyro.programs.densities import log_weights
 
 from .exact import exact_guide, linear_gaussian, no_fit, tiny_decoder
 from .inference.test_shared_sites import grouped
-from .programs.models_of_many_sites import many_sites
+from .programs.models_of_many_sites import SHARES, many_sites
 from .runs.programs import Labelled
 
 DRAWS = 9  # more than are scored at once
@@ -306,6 +306,17 @@ def test_every_site_has_its_place():
     assert observed["label"].isnull().values.tolist() == [False, False, False, True]
     np.testing.assert_array_equal(observed["speed"], rows.columns["speed"])
     assert set(tree["prior"].data_vars) == {"z", "pace", "topic"}
+
+
+def test_discrete_sites_of_the_prior_know_nothing_of_the_text():
+    model, rows = many_sites(4)
+    posterior = infer(model, rows, MeanField, Fast(steps=2))
+    tree = ltm.to_datatree(posterior, draws=1000, posterior_predictive=False)
+    found = {g: np.bincount(tree[g]["topic"].values.ravel(), minlength=3) / 4000
+             for g in ("prior", "posterior")}  # fmt: skip
+    error = np.sqrt(SHARES * (1 - SHARES) / 4000)
+    assert (abs(found["prior"] - SHARES.numpy()) / error.numpy()).max() < 4
+    assert (abs(found["posterior"] - SHARES.numpy()) / error.numpy()).max() > 6
 
 
 def test_sites_that_documents_share_have_dimensions_of_their_own():

@@ -147,15 +147,15 @@ def test_another_guide_or_decoder_is_counted_anew(config, model, rows):
     baseline = AutoregressiveModel(config)
     wider = config.replace(architecture=dataclasses.replace(config.architecture, feedforward=200))
 
-    def spent(kind):
+    def spent(guide):
         report = ltm.evaluate(
-            model, rows, ["prior:1"], guide=lambda *of: kind(*of), fast=Fast(steps=2),
+            model, rows, ["prior:1"], guide=guide, fast=Fast(steps=2),
             baseline=baseline, repeat=0, progress=False,
         )  # fmt: skip
         return report["baseline"].protocol
 
     kinds = ltm.guides.MeanField, ltm.guides.Flow
-    assert len({spent(kind) for kind in kinds}) == 2
+    assert len({spent(lambda *of, kind=kind: kind(*of)) for kind in kinds}) == 2
     before = spent(kinds[0])
     model.decoder = ltm.models.LatentThoughtModel(wider).decoder
     assert spent(kinds[0]).split("parameters")[1] != before.split("parameters")[1]
