@@ -229,17 +229,17 @@ def _chunk(
             parts.append(draw_latents(guide, rows, n))
     latents = {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
     found: dict[Key, list[Tensor]] = {}
+    of_sites = posterior.noise(rows, seed, Stream.DATATREE_SITES)
     with posterior.noise(rows, seed, Stream.DATATREE_PRIOR).draw():
         if sites.beyond_thoughts:
             before = draw_latents(prior_of(model), rows, draws)
             values = draw_values(prior_of(model), before, rows)
-            found["prior", "z"] = [joined(model, before | values, rows)]
+            found["prior", "z"] = [joined(model, before | values, rows, of_sites)]
             own = _on_supports(sites, before) | with_known(model, values, rows)
             found |= {("prior", site): [value] for site, value in own.items()}
         else:
             found["prior", "z"] = [with_particles(prior_of(model), draws)(rows)]
     scored = model.having_read(rows)
-    of_sites = posterior.noise(rows, seed, Stream.DATATREE_SITES)
     for start in range(0, draws, AT_ONCE):  # bounds the memory
         some = {name: value[start : start + AT_ONCE] for name, value in latents.items()}
         scores = site_scores(scored, some, rows)
@@ -257,7 +257,7 @@ def _chunk(
             own = _on_supports(sites, some)
             named = own | with_known(model, values, rows)
             new |= {("posterior", site): value for site, value in named.items()}
-        new["posterior", "z"] = joined(model, some | values, rows)
+        new["posterior", "z"] = joined(model, some | values, rows, of_sites)
         if write:
             free = at(poutine.uncondition(model), {**some, **values})
             with seeded(seed, Stream.DATATREE_TEXT, i, start):

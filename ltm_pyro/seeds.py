@@ -28,7 +28,7 @@ class Stream:
     # Weights of a run's model come from its seed itself; beside them:
     SHARED_WEIGHTS = 1
     # `DualRateSVI`, and posteriors under the same seed.
-    FIT, DRAW, TRAIN, VALUES = 0, 1, 2, 3
+    FIT, DRAW, TRAIN, VALUES, TRUE_VALUES = 0, 1, 2, 3, 4
     DATATREE_PRIOR, DATATREE_TEXT, DATATREE_SITES = 20, 21, 23
     # What reads thoughts that are grown on a decoder.
     GROWN = 22

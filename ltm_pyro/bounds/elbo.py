@@ -87,7 +87,8 @@ _counted: deque[tuple[Any, Any, float]] = deque(maxlen=4)
 def _flops(model: TextModel, row: Rows, *loop: Any) -> float:
     """`training_flops`, not counted anew for the same parts, guide and loop, and an equal row."""
     shapes = tuple((p.shape, p.requires_grad) for p in model.parameters())
-    asked = (tuple(row.tokens.shape), row.token_count, shapes, tuple(model.children()), loop)
+    parts = [weakref.ref(one) for one in (*model.children(), *loop[:1])]  # none is kept alive
+    asked = (tuple(row.tokens.shape), row.token_count, shapes, parts, loop[1:])
     for of, known, flops in _counted:
         if of() is model and known == asked:
             return flops

@@ -31,7 +31,7 @@ from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Share, Whole, checked
 from ltm_pyro.programs.densities import blank, draw_latents, needs_thoughts, simulate
 from ltm_pyro.programs.proper import check_prior_proper
-from ltm_pyro.seeds import Stream, derive
+from ltm_pyro.seeds import Noise, Stream, derive
 
 
 @dataclass(frozen=True)
@@ -188,20 +188,24 @@ def calibrate(
     check_prior_proper(model, blank(lengths, columns))
     rows, latents = simulate(model, lengths, derive(seed, Stream.DOCUMENTS), columns)
     if functionals is None:
-        functionals = default_functionals(tuple(Draws(model, latents, rows).z.shape[2:]))
+        like = Draws(model, latents, rows, Noise(seed, rows.key))
+        functionals = default_functionals(tuple(like.z.shape[2:]))
     posterior = infer(model, rows, guide, fast, derive(seed, Stream.FITS), chunk)
     below = {name: np.zeros(len(rows), np.int64) for name in functionals}
     equal = {name: np.zeros(len(rows), np.int64) for name in functionals}
     for i, (fitted, part) in enumerate(posterior.chunks):
         here = slice(i * chunk, i * chunk + len(part))
-        true = Draws(model, {site: z[:, here] for site, z in latents.items()}, part)
+        of_truth = posterior.noise(part, seed, Stream.TRUE_VALUES)
+        true = Draws(model, {site: z[:, here] for site, z in latents.items()}, part, of_truth)
         targets = {name: evaluate_functional(name, f, true) for name, f in functionals.items()}
         noise = posterior.noise(part, seed, stream=2)
+        of_values = posterior.noise(part, seed, Stream.VALUES)
         for start in range(0, draws, AT_ONCE):
             with torch.no_grad(), noise.draw():
                 drawn = draw_latents(fitted, part, min(AT_ONCE, draws - start))
+            some = Draws(model, drawn, part, of_values)
             for name, f in functionals.items():
-                values = evaluate_functional(name, f, Draws(model, drawn, part))
+                values = evaluate_functional(name, f, some)
                 below[name][here] += (values < targets[name]).sum(0)
                 equal[name][here] += (values == targets[name]).sum(0)
     ties = np.random.default_rng(

@@ -11,6 +11,7 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.display.pictures import (
     ERRORS,
+    GREY,
     MEANING,
     SERIES,
     TOLD,
@@ -22,6 +23,7 @@ from ltm_pyro.display.pictures import (
     with_errors,
     zero,
 )
+from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
@@ -55,12 +57,20 @@ def compute_curve(
     Columns: `steps`, `figure`, `nats_per_token`, `standard_error`, `difference` (to `prior`, z
     drawn from the prior: paired by document) and `difference_error`, `seconds`, `is_bound`. Figures
     that need no fit (`prior`, `baseline`) are computed once and repeat.
+
+    Raises:
+        InputError: for a model that observes more than tokens.
     """
     fast = fast or Fast()
     records = []
     still = evaluate(
         model, rows, ["prior:8"], fast=fast, baseline=baseline, seed=seed, repeat=0, progress=False
     )
+    if still["prior"].observed != ("tokens",):
+        raise InputError(
+            f"the model observes {', '.join(still['prior'].observed)}, and this compares nats per "
+            "token: evaluate(model, rows, fast=Fast(steps=...)) has the parts of each site"
+        )
     for count in steps:
         report = evaluate(
             model,
@@ -98,11 +108,12 @@ def plot_compute_curve(curve: pd.DataFrame, ax: Axes | None = None) -> Axes:
     zero(ax)
     last = curve["steps"].max()
     names.append(Named(LABELS["prior"], last, 0.0, "0.35"))
-    others = iter(SERIES)
+    taken = [MEANING.get(str(name)) for name in curve["figure"]]
+    others = iter([like for like in SERIES if like not in taken])
     for name, part in curve.groupby("figure", sort=False):
         if name == "prior":
             continue
-        like = MEANING.get(str(name)) or next(s for s in others if s not in MEANING.values())
+        like = MEANING.get(str(name)) or next(others, (GREY, "."))
         bound = bool(part["is_bound"].iloc[0])
         gap, error = part["difference"], part["difference_error"]
         if gap.nunique() == 1 and len(gap) > 1:  # which needs no fit

@@ -14,6 +14,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.programs.densities import Latents, joined, log_joint
+from ltm_pyro.seeds import Noise
 
 COORDINATES = 3
 """How many single coordinates of z are ranked by default."""
@@ -21,16 +22,20 @@ COORDINATES = 3
 
 @dataclass(frozen=True)
 class Draws:
-    """What a functional sees: draws of some rows' thoughts, true ones or the guide's."""
+    """What a functional sees: draws of some rows' thoughts, true ones or the guide's.
+
+    `noise` is for the values of discrete sites, where thoughts follow from them.
+    """
 
     model: TextModel
     latents: Latents
     rows: Rows
+    noise: Noise
 
-    @property
+    @functools.cached_property
     def z(self) -> Tensor:
         """Shape (draws, documents, layers, slots, dim)."""
-        return joined(self.model, self.latents, self.rows)
+        return joined(self.model, self.latents, self.rows, self.noise)
 
     @property
     def log_likelihood(self) -> Tensor:

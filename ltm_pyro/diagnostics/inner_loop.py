@@ -146,8 +146,8 @@ def plot_inner_loop(inner: InnerLoop, ax: Axes | None = None, tokens: Tensor | N
     Args:
         inner: the loop (`posterior.inner`).
         ax: where to draw.
-        tokens: of each row (`posterior.rows.lengths`); then all is in nats/token, as figures are.
-            Without them it is in nats per row.
+        tokens: of each row (`posterior.rows.lengths`), of a model that observes tokens alone; then
+            all is in nats/token, as figures are. Without them it is in nats per row.
     """
     ax = axis_or_new(ax)
     scale = 1.0 if tokens is None else tokens.cpu().numpy()

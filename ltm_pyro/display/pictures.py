@@ -124,9 +124,11 @@ def with_errors(
     like: tuple[str, str],
     dashed: bool = False,
 ) -> None:
-    """Points on a line, with bars of two standard errors."""
+    """Points on a line, with bars of two standard errors; without one where it is not known."""
     color, marker = like
-    reach = None if error is None else ERRORS * np.nan_to_num(np.asarray(error, float))
+    reach = None if error is None else ERRORS * np.asarray(error, float)
+    if reach is not None:
+        reach = np.where(np.isfinite(reach), reach, np.nan)
     ax.errorbar(
         x, y, reach, color=color, marker=marker, markersize=4, capsize=2, elinewidth=1,
         linewidth=1.4, linestyle="--" if dashed else "-",

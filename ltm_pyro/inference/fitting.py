@@ -1,7 +1,7 @@
 """The loop around iterations: batches that travel ahead, callbacks, progress, Ctrl-C."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +11,7 @@ from ltm_pyro.display.progress import bar
 from ltm_pyro.files import Steady
 from ltm_pyro.inference.history import Fit, StepReport, StopTraining
 from ltm_pyro.inference.interrupts import whole
+from ltm_pyro.inference.world import World
 
 if TYPE_CHECKING:
     from ltm_pyro.inference.dual_rate import DualRateSVI
@@ -80,10 +81,20 @@ def _batches(svi: "DualRateSVI", rows: AnyRows, total: int) -> Iterator[Rows]:
 
 def _stopped(svi: "DualRateSVI", callbacks: Sequence[Callback], report: StepReport) -> bool:
     """Whether a callback asks for the end: of several processes all go on for one iteration."""
+    return svi.world.any(asks_to_stop(svi.world, callbacks, svi, report))
+
+
+def asks_to_stop(world: World, calls: Iterable[Callable[..., Any]], *given: Any) -> bool:
+    """Whether any of these calls raises StopTraining; those behind it are left out.
+
+    Of several processes each goes through all of them: no other waits for one that has left.
+    """
     asks = False
-    try:
-        for callback in callbacks:
-            callback(svi, report)
-    except StopTraining:
-        asks = True
-    return svi.world.any(asks)
+    for call in calls:
+        try:
+            call(*given)
+        except StopTraining:
+            asks = True
+            if world.size == 1:
+                break
+    return asks

@@ -16,7 +16,8 @@ def whole() -> Iterator[None]:
     and where they are handled otherwise than Python does, as within another such block.
 
     Raises:
-        KeyboardInterrupt: when the block has ended, if there was a Ctrl-C in it.
+        KeyboardInterrupt: when the block has ended, also in an error, if there was a Ctrl-C in it;
+            with a message where the block is not whole.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -27,12 +28,16 @@ def whole() -> Iterator[None]:
     def note(number: int, frame: Any) -> None:
         nonlocal asked
         if asked:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("at once, within a step: what it changes may be half changed")
         asked = True
 
     signal.signal(signal.SIGINT, note)
     try:
         yield
+    except Exception as error:
+        if asked:
+            raise KeyboardInterrupt("in a step that ended in an error") from error
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if asked:

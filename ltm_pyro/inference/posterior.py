@@ -89,10 +89,13 @@ class Posterior:
         steps = len(self.inner.lr)
         found["fast steps"] = str(steps)
         if steps:
-            bound = -self.inner.elbo.sum(1) / self.rows.token_count
-            kl = self.inner.kl.sum(1) / self.rows.token_count
+            observed = list(Sites.of(self.model, self.rows).of_kind("observed"))
+            plain = observed == ["tokens"]
+            unit = "nats/token" if plain else f"nats/row of {', '.join(observed)}"
+            over = self.rows.token_count if plain else len(self.rows)
+            bound, kl = -self.inner.elbo.sum(1) / over, self.inner.kl.sum(1) / over
             found["what the loop saw"] = (
-                f"{bound[0]:.4f} before the first step, {bound[-1]:.4f} nats/token before the "
+                f"{bound[0]:.4f} before the first step, {bound[-1]:.4f} {unit} before the "
                 f"last, {kl[-1]:.4f} of them KL; one draw each, no figure: see elbo() or evaluate"
             )
         return found

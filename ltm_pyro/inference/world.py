@@ -1,4 +1,4 @@
-"""The processes that train one model together; no other file knows that there may be several.
+"""The processes that train one model together: all that they send one another is sent here.
 
 Every process has the whole model and is given the same batches, of which it takes its part: it
 fits the guides of its own documents, and nothing of those ever travels. Once a slow step all add up

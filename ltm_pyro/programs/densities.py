@@ -183,15 +183,15 @@ def with_particles(program: Program, particles: int) -> Program:
     return call
 
 
-def joined(model: Any, latents: Latents, batch: Rows, noise: seeds.Noise | None = None) -> Tensor:
+def joined(model: Any, latents: Latents, batch: Rows, noise: seeds.Noise) -> Tensor:
     """z as the prior puts it together: (particles, documents, layers, slots, dim).
 
     Where it follows from a discrete site that the latents leave out, the site's value is drawn from
-    p(k | latents, x): with `noise`, or for each document the same each time.
+    p(k | latents, x) with `noise`.
     """
     z: Tensor = at(prior_of(model), latents)(batch)
     if z.dim() > THOUGHTS_DIM:  # along dimensions of their own, one z for each value
-        with (noise or seeds.Noise(0, batch.key)).tensors():
+        with noise.tensors():
             values = draw_values(model, latents, batch)
         z = at(prior_of(model), {**latents, **values})(batch)
     return z

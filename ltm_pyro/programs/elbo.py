@@ -19,10 +19,8 @@ from ltm_pyro.programs.densities import (
     at,
     draw_latents,
     drawing,
-    joined,
     log_density,
     log_joint,
-    needs_thoughts,
 )
 from ltm_pyro.programs.handlers import is_local, is_thoughts
 from ltm_pyro.programs.scores import BESIDES, latent_sites, log_prob, of_particles, scores, sites
@@ -203,19 +201,6 @@ def bound_terms(model: Program, guide: Program, batch: Rows, importance: int = 1
             log_p, log_likelihood = log_joint(model, latents, batch)
             return ImportanceTerms(log_likelihood, {"z": log_q - log_p}, None)
     return elbo_terms(model, guide, batch)
-
-
-def sample_thoughts(
-    model: Callable[[Rows], Tensor | None], guide: Callable[[Rows], Any], batch: Rows, draws: int
-) -> Tensor:
-    """Draws of z from a guide, shape (draws, documents, layers, slots, dim).
-
-    Raises:
-        InputError: if the model has no thoughts.
-    """
-    needs_thoughts(model, " to sample")
-
-    return joined(model, draw_latents(guide, batch, draws), batch)
 
 
 class Finite:

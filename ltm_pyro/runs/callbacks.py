@@ -12,7 +12,7 @@ from torch import nn
 
 from ltm_pyro.config import Config
 from ltm_pyro.guides import NoGuide
-from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
+from ltm_pyro.inference import DualRateSVI, StepReport
 from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
@@ -252,25 +252,6 @@ class Saving(Callback):
         due = step % training.save_every == 0 or step == training.steps
         if best or due or trainer.stopping:
             trainer.save()
-
-
-def after_all(trainer: "Trainer", report: StepReport) -> None:
-    """What callbacks do after an iteration.
-
-    Raises:
-        StopTraining: where one asks for the end. Of several processes it then goes through the
-            others too, so that none waits for this one.
-    """
-    line, asks = report.record(), False
-    for callback in trainer.callbacks:
-        try:
-            callback.after(trainer, report, line)
-        except StopTraining:
-            if trainer.svi.world.size == 1:
-                raise
-            asks = True
-    if asks or trainer.stopping:
-        raise StopTraining
 
 
 def standard(

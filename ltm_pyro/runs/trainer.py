@@ -10,7 +10,8 @@ from typing import Any
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, NotFinite, first_line
-from ltm_pyro.inference import DualRateSVI, StepReport
+from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
+from ltm_pyro.inference.fitting import asks_to_stop
 from ltm_pyro.inference.memory import STAGED, Memory
 from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.inference.speaking import SpeakThenThink
@@ -18,7 +19,7 @@ from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model, covering_shared
-from ltm_pyro.runs.callbacks import Callback, Looks, after_all, standard
+from ltm_pyro.runs.callbacks import Callback, Looks, standard
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.checks import (
     check_callbacks,
@@ -235,7 +236,10 @@ class Trainer:
         begun: list[Callback] = []
 
         def after(svi: DualRateSVI, report: StepReport) -> None:
-            after_all(self, report)
+            afters = [callback.after for callback in self.callbacks]
+            asks = asks_to_stop(svi.world, afters, self, report, report.record())
+            if asks or self.stopping:
+                raise StopTraining
 
         many = self.svi.world.size > 1
         try:

@@ -13,7 +13,7 @@ from ltm_pyro.inference.local import MakeGuide, new_guide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models import LinearGaussianModel
 from ltm_pyro.programs.densities import log_density
-from ltm_pyro.programs.elbo import elbo_terms, sample_thoughts
+from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.seeds import Noise, seeded
 from ltm_pyro.testing.solvable import (
     LINE,
@@ -160,9 +160,7 @@ def _guide_density(make: MakeGuide, thoughts: Thoughts, fast: Fast, seed: int) -
     def density(x: Tensor) -> Tensor:
         return log_density(guide, {"z": x[:, None]}, rows)[:, 0]
 
-    with posterior.noise(rows).draw():
-        z = sample_thoughts(model, guide, rows, 20_000)
-    agrees(density, z[:, 0].detach(), thoughts)
+    agrees(density, posterior.sample(20_000)[:, 0], thoughts)
 
 
 def _guide_bounds(make: MakeGuide, fast: Fast, slow_steps: int, seed: int) -> None:

@@ -77,9 +77,10 @@ def check_prior(make: Callable[[Thoughts], Prior], *, seed: int = 0) -> Checked:
 def _draw_prior(prior: Prior, particles: int, documents: int, seed: int) -> Tensor:
     """Draws of the prior's sites: real numbers, whatever the support of its thoughts."""
     model, rows = _holder(prior, documents)
-    with Noise(derive(seed, 5), rows.key).draw():
+    noise = Noise(derive(seed, 5), rows.key)
+    with noise.draw():
         latents = draw_latents(prior_of(model), rows, particles)
-    z = joined(model, latents, rows)
+    z = joined(model, latents, rows, noise)
     expected = (particles, documents, *prior.thoughts.shape)
     expect(z.shape == expected, f"a draw has shape {tuple(z.shape)}: expected {expected}")
     return as_one(latents)

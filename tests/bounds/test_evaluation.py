@@ -1,5 +1,7 @@
 import dataclasses
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -159,6 +161,18 @@ def test_another_guide_or_decoder_is_counted_anew(config, model, rows):
     before = spent(kinds[0])
     model.decoder = ltm.models.LatentThoughtModel(wider).decoder
     assert spent(kinds[0]).split("parameters")[1] != before.split("parameters")[1]
+
+
+def test_what_was_counted_keeps_no_model_alive(config, rows):
+    models = [ltm.models.LatentThoughtModel(config), AutoregressiveModel(config)]
+    kept = [weakref.ref(model.decoder) for model in models]
+    ltm.evaluate(
+        models[0], rows, ["prior:1"], fast=Fast(steps=1), baseline=models[1], repeat=0,
+        progress=False,
+    )  # fmt: skip
+    models.clear()
+    gc.collect()
+    assert [one() for one in kept] == [None, None]
 
 
 def test_the_arithmetic_of_both_sides_is_counted_once(model, rows, config, monkeypatch):

@@ -13,6 +13,8 @@ from ltm_pyro.diagnostics import (
     plot_inner_loop,
     plot_training,
 )
+from ltm_pyro.display.pictures import NOTED
+from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference import InnerLoop
 from ltm_pyro.inference.posterior import infer
@@ -20,6 +22,7 @@ from ltm_pyro.inference.posterior import infer
 from ..conftest import some_rows
 from ..display.dressed import dressed
 from ..exact import linear_gaussian
+from ..programs.models_of_many_sites import many_sites
 from .curves import FAST, verdicts
 
 
@@ -82,6 +85,21 @@ def test_a_real_loop_that_is_too_short_and_one_that_is_not():
         "lr",
     } <= set(frame.columns)
     assert frame.step_norm_50.iloc[-1] < frame.step_norm_50.iloc[0]
+
+
+def test_every_figure_of_a_compute_curve_is_drawn_in_a_style_of_its_own(model, rows):
+    bounds = ("elbo:2", "ais_prior:2", "upper:1", "predictive:2")
+    curve = compute_curve(model, rows, (1, 2), bounds, fast=Fast(), progress=False)
+    ax = dressed(plot_compute_curve(curve))
+    names = [text for text in ax.texts if text.get_gid() != NOTED]
+    assert len({text.get_color() for text in names}) == len(names) == len(bounds) + 1  # and prior
+    plt.close("all")
+
+
+def test_a_compute_curve_is_of_tokens():
+    model, rows = many_sites(4)
+    with pytest.raises(InputError, match=r"observes tokens, speed, label, and this compares nats"):
+        compute_curve(model, rows, (1,), progress=False)
 
 
 def test_the_compute_curve_tells_bound_from_no_bound(config, model):

@@ -13,7 +13,16 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ltm_pyro.diagnostics import plot_gains, plot_training, smoothed
-from ltm_pyro.display.pictures import MEANING, MOST, SERIES, Named, axis_or_new, dress, name_lines
+from ltm_pyro.display.pictures import (
+    MEANING,
+    MOST,
+    SERIES,
+    Named,
+    axis_or_new,
+    dress,
+    name_lines,
+    with_errors,
+)
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments import fast_steps, width
 from ltm_pyro.experiments.tax_plot import plot_tax
@@ -45,6 +54,15 @@ def test_seven_series_are_told_apart_by_colour_whoever_looks(eyes):
         assert np.linalg.norm(lab(one, eyes) - lab(other, eyes)) > 15  # a step that is just seen: 2
     assert len({marker for _, marker in SERIES}) == MOST  # and in a grey print
     assert len(set(MEANING.values())) == len(MEANING)
+
+
+def test_an_error_that_is_not_known_has_no_bar():
+    ax = Figure().subplots()
+    with_errors(ax, [1, 2, 3], [1.0, 2.0, 3.0], [0.1, np.nan, np.inf], SERIES[0])
+    bars = ax.containers[0].lines[2][0].get_segments()
+    lengths = [float(np.ptp(bar[:, 1])) if len(bar) else np.nan for bar in bars]
+    assert lengths[0] == pytest.approx(0.4)
+    assert np.isnan(lengths[1:]).all()
 
 
 def test_every_plot_takes_an_axis_and_is_looked_at_here():

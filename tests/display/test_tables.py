@@ -12,6 +12,7 @@ from ltm_pyro.display.tables import table
 from ltm_pyro.inference import Fit
 
 from ..conftest import some_rows
+from ..programs.models_of_many_sites import many_sites
 
 EVIL = "<script>alert('x')</script>"
 
@@ -122,6 +123,15 @@ def test_a_posterior_says_what_it_is_without_its_tensors(shown):
     first = float(-posterior.inner.elbo[0].sum() / posterior.rows.token_count)
     assert rows["what the loop saw"].startswith(f"{first:.4f} before the first step")
     assert "tensor" not in repr(posterior)
+
+
+def test_a_posterior_of_more_than_tokens_is_told_by_row():
+    model, rows = many_sites(4)
+    posterior = ltm.DualRateSVI(model, fast=ltm.Fast(steps=2)).infer(rows)
+    first = float(-posterior.inner.elbo[0].mean())
+    assert f"{first:.4f} before the first step" in repr(posterior)
+    assert "nats/row of tokens, speed, label" in repr(posterior)
+    assert "nats/token" not in repr(posterior)
 
 
 def test_a_corpus_is_a_table_of_its_splits(corpus):

@@ -9,6 +9,7 @@ from pyro.poutine.runtime import _PYRO_STACK
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Slow, Warm
+from ltm_pyro.inference import dual_rate
 from ltm_pyro.inference.interrupts import whole
 
 STEPS = 6
@@ -96,9 +97,37 @@ def test_a_second_one_does_not_wait():
                 ask()
                 done.append("asked")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="half changed"):
         twice()
     assert done == ["asked"]
+
+
+def test_an_iteration_broken_off_by_a_second_one_is_not_called_whole(model, rows, monkeypatch):
+    step = dual_rate.take_step
+
+    def broken_off(*given):
+        step(*given)
+        ask()
+        ask()
+
+    monkeypatch.setattr(dual_rate, "take_step", broken_off)
+    svi = ltm.DualRateSVI(model, fast=Fast(steps=1))
+    with pytest.raises(KeyboardInterrupt, match="half changed"):
+        svi.fit(rows, 3, 4, progress=False)
+    assert svi.done == 0
+
+
+def test_it_is_not_lost_in_an_error():
+    def fails(asked):
+        with whole():
+            ask() if asked else None
+            raise ValueError("x")
+
+    with pytest.raises(KeyboardInterrupt, match="error") as told:
+        fails(asked=True)
+    assert isinstance(told.value.__cause__, ValueError)
+    with pytest.raises(ValueError, match="x"):
+        fails(asked=False)
 
 
 def test_another_s_handler_is_left_in_place():

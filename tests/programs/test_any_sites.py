@@ -15,10 +15,13 @@ from pyro import poutine
 import ltm_pyro as ltm
 from ltm_pyro.bounds.certify import certify
 from ltm_pyro.bounds.estimate import constant_of
-from ltm_pyro.config import Fast, Slow, Warm
+from ltm_pyro.config import Architecture, Config, Fast, Slow, Thoughts, Warm
+from ltm_pyro.diagnostics import calibrate
+from ltm_pyro.diagnostics.functionals import Draws
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Covariance, Guide, Langevin, MeanField
 from ltm_pyro.inference.posterior import infer
+from ltm_pyro.inference.speaking import silence
 from ltm_pyro.models import LatentThoughtModel, LinearGaussianModel, TextModel
 from ltm_pyro.programs.densities import (
     draw_latents,
@@ -30,7 +33,7 @@ from ltm_pyro.programs.densities import (
 )
 from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.programs.reading import Sites
-from ltm_pyro.seeds import seeded
+from ltm_pyro.seeds import Noise, seeded
 
 from ..conftest import some_rows
 from .models_of_many_sites import (
@@ -527,6 +530,32 @@ def test_thoughts_that_follow_from_a_label_are_of_its_posterior(config):
         means = model.means.detach()[torch.as_tensor(tree[group]["label"].values[0])]
         left = torch.as_tensor(tree[group]["z"].values[0]) - means
         assert left.abs().max() < 6  # a mean that is not the label's would leave some 30 of it
+
+
+def test_labels_behind_thoughts_are_ranked_as_draws_of_their_own():
+    """A decoder that does not listen, a guide that is the prior: the posterior, so calibrated.
+
+    Labels of the truth that shared their stream with those of the guide would call it too wide.
+    """
+    config = Config(Architecture(20, 0, 12, 4, 1, 16, 1, 24), Thoughts(1, 1, 1))
+
+    class Moved(LatentThoughtModel):
+        def forward(self, batch, prelude=None, positions=None):
+            zero = self.decoder.head.new_zeros(config.thoughts.shape)
+            with pyro.plate("documents", len(batch), dim=-1):
+                label = pyro.sample("label", dist.Categorical(torch.ones(3) / 3))
+                z = pyro.sample("z", dist.Normal(zero, 1.0).to_event(3))
+                moved = z + 10.0 * (label - 1.0)[..., None, None, None]
+                return self.observe(batch, moved, prelude, positions)
+
+    model = Moved(config)
+    silence(model, 0)
+    found = calibrate(model, torch.full((600,), 3), draws=3, fast=Fast(steps=0))
+    assert found.verdict.startswith("No miscalibration"), str(found)
+    rows = some_rows(5)
+    several = Draws(model, {"z": torch.zeros(40, 5, 1, 1, 1)}, rows, Noise(0, rows.key))
+    assert several.z is several.z  # drawn once
+    assert several.z.unique().tolist() == [-10.0, 0.0, 10.0]
 
 
 def test_a_prediction_says_what_else_its_guides_have_seen(config):

@@ -8,9 +8,10 @@ import torch
 from pyro.infer import TraceMeanField_ELBO
 from torch import nn
 
-from ltm_pyro.config import Thoughts
+from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.guides import Guide, MeanField, NoGuide
+from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models import AutoregressiveModel, LinearGaussianModel
 from ltm_pyro.models.likelihood import TokenSequence
 from ltm_pyro.models.priors import StandardNormal
@@ -22,8 +23,8 @@ from ltm_pyro.programs.densities import (
     log_weights,
     prior_of,
 )
-from ltm_pyro.programs.elbo import Finite, assert_finite, elbo_terms, sample_thoughts
-from ltm_pyro.seeds import seeded
+from ltm_pyro.programs.elbo import Finite, assert_finite, elbo_terms
+from ltm_pyro.seeds import Noise, seeded
 
 from ..conftest import some_rows
 from ..exact import linear_gaussian
@@ -87,12 +88,12 @@ def test_a_model_without_thoughts_has_no_kl(config, rows):
     assert terms.kl_by_site == {}
     torch.testing.assert_close(terms.elbo, terms.log_likelihood)
     with pytest.raises(InputError, match="no thoughts"):
-        sample_thoughts(AutoregressiveModel(config), NoGuide(), rows, 2)
+        infer(AutoregressiveModel(config), rows, NoGuide, Fast(steps=0)).sample(2)
 
 
 def test_thoughts_sampled_follow_the_guide(model, guide, rows):
     with seeded(0):
-        z = sample_thoughts(model, guide, rows, 4000)
+        z = joined(model, draw_latents(guide, rows, 4000), rows, Noise(0, rows.key))
     error = guide.log_variance.mul(0.5).exp() / math.sqrt(4000)
     assert ((z.mean(0) - guide.loc) / error).abs().max() < 4.5
     assert len(pyro.get_param_store()) == 0
@@ -214,7 +215,7 @@ def test_sites_of_a_layer_each_and_one_site_are_the_same_thing():
             error = terms.kl.std(0) / len(terms.kl) ** 0.5 + 1e-5
             assert ((terms.kl.mean(0) - exact).abs() < 4.5 * error).all()
             assert terms.z.shape == (20_000, 5, *model.thoughts.shape)
-            z = joined(p, latents, rows)
+            z = joined(p, latents, rows, Noise(0, rows.key))
             torch.testing.assert_close(
                 log_density(prior_of(p), latents, rows),
                 StandardNormal(model.thoughts).distribution().log_prob(z),
