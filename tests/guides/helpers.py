@@ -74,7 +74,7 @@ def draws_of(model, guide, rows, draws: int, seed: int = 2):
     """z from a guide, flat: (draws, documents, D)."""
     with seeded(seed):
         latents = draw_latents(guide, rows, draws)
-    return densities.joined(model, latents, rows).flatten(2)
+    return densities.joined(model, latents, rows, Noise(0, rows.key)).flatten(2)
 
 
 def fixed_rows(tokens: torch.Tensor) -> Rows:
