@@ -19,7 +19,7 @@ def test_the_python_code_runs_block_after_block(capsys):
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(block, names)
-    assert list(names["run"].history.step) == list(range(1, 61))
+    assert list(names["run"].history.step) == list(range(1, 101))
     assert names["posterior"].sample(3).shape == (3, 8, 2, 2, 16)
     assert "NOT A BOUND" in capsys.readouterr().out
 
