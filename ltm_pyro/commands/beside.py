@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Collection
 
-from ltm_pyro.commands.text import Text, say
+from ltm_pyro.commands.text import say
+from ltm_pyro.data.asked import Text
 from ltm_pyro.errors import InputError
 
 BESIDE_CONFIG = {

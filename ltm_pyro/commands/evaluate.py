@@ -13,10 +13,11 @@ from tyro.conf import Positional
 import ltm_pyro as ltm
 from ltm_pyro.bounds import Report, certify, differences, sandwich, taxes
 from ltm_pyro.bounds.evaluation import usual
-from ltm_pyro.commands.text import FlatText, Text, as_json, say, show
+from ltm_pyro.commands.text import as_json, say, show
 from ltm_pyro.config import (
     Fast,
 )
+from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.options import Count, Whole

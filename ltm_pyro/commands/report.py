@@ -8,7 +8,8 @@ import tyro
 from tyro.conf import Positional, UseAppendAction
 
 import ltm_pyro as ltm
-from ltm_pyro.commands.text import FlatText, Text, say, show
+from ltm_pyro.commands.text import say, show
+from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError
 from ltm_pyro.options import Count, Whole
 from ltm_pyro.runs.trust import check_data

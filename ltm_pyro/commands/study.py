@@ -1,19 +1,25 @@
 """`ltm study`."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
 import ltm_pyro as ltm
 from ltm_pyro import files
-from ltm_pyro.commands.text import FlatText, Text, as_json, say, show
+from ltm_pyro.commands.parsing import read
+from ltm_pyro.commands.text import as_json, say, show
 from ltm_pyro.commands.train import Train
 from ltm_pyro.config import Config
+from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError, first_line, unknown
+from ltm_pyro.experiments.studies import Study as Reported
+from ltm_pyro.experiments.studies import redraw, studies, study_named
+from ltm_pyro.experiments.studies.running import REPORT
 from ltm_pyro.experiments.tax import Score, cells_of, study
 from ltm_pyro.experiments.tax_tables import controls, costs, in_words, summary, traced
 from ltm_pyro.options import Count, taken
@@ -26,10 +32,50 @@ PARTS = {"about": str, "train": tuple[str, ...], "recipes": dict, "score": dict}
 
 @dataclass(frozen=True)
 class Study:
-    """Train many models beside their controls, and tell what thoughts cost; can be resumed."""
+    """Experiments of the literature, each with its report; can be resumed."""
 
-    what: Positional[Literal["tax"]]
-    """What is studied."""
+    asked: Any
+
+    @classmethod
+    def parsed(cls, arguments: Sequence[str]) -> "Study":
+        """The study that is named, with its options filled in."""
+        if not arguments or arguments[0] in ("-h", "--help"):
+            show(usage())
+            raise SystemExit(0)
+        name, rest = arguments[0], arguments[1:]
+        if name in OTHERS:
+            return cls(read(OTHERS[name], f"study {name}", rest))
+        if name not in studies():
+            raise unknown("study", name, [*OTHERS, *studies()])
+        return cls(read(study_named(name), f"study {name}", rest))
+
+    def run(self) -> None:
+        """Compute what is not finished, and print the report."""
+        if not isinstance(self.asked, Reported):
+            self.asked.run()
+            return
+        results = self.asked.run(say)
+        told = as_json(results.summary) if self.asked.json else "\n\n".join(results.texts)
+        show(told)
+        say(f"report: {self.asked.out / REPORT}")
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """Write the report of a study anew from its finished parts."""
+
+    folder: Positional[Annotated[Path, tyro.conf.arg(metavar="FOLDER")]]
+    """Folder of a study."""
+
+    def run(self) -> None:
+        """Write and print it."""
+        show("\n\n".join(redraw(self.folder).texts))
+
+
+@dataclass(frozen=True)
+class Tax:
+    """Train many models beside their controls, and tell what thoughts cost."""
+
     grid: Annotated[Path, tyro.conf.arg(metavar="JSON")]
     """Options of ltm train that all cells have, and those of each recipe."""
     out: Path
@@ -67,6 +113,22 @@ class Study:
         table = summary(found)
         texts = (in_words(table), traced(table), controls(found), costs(found))
         show(as_json(table) if self.json else "\n\n".join(texts))
+
+
+OTHERS: dict[str, Any] = {"tax": Tax, "redraw": Redraw}
+"""Besides the studies in `experiments.studies`."""
+
+
+def usage() -> str:
+    """What `ltm study --help` prints."""
+    known = {**OTHERS, **studies()}
+    lines = [f"  ltm study {name:<10} {first_line_of(known[name])}" for name in sorted(known)]
+    return "\n".join([*lines, "  ltm study NAME --help for options"])
+
+
+def first_line_of(cls: type) -> str:
+    """What a class is for."""
+    return (cls.__doc__ or "").splitlines()[0]
 
 
 def same_text(one: Config, other: Config) -> bool:

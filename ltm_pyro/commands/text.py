@@ -1,22 +1,14 @@
-"""Options that several commands share, and how they speak."""
+"""How commands speak."""
 
-import dataclasses
 import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from tqdm import tqdm
-from tyro.conf import UseAppendAction
 
-from ltm_pyro.config import (
-    Data,
-)
 from ltm_pyro.errors import InputError, printable
-from ltm_pyro.options import Count, take_fields
 
 
 def say(text: str) -> None:
@@ -53,60 +45,3 @@ def as_json(found: Any) -> str:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(plain(found), indent=2, allow_nan=False)
-
-
-@dataclass(frozen=True)
-class Text:
-    """Which text, and how it becomes documents."""
-
-    data: UseAppendAction[tuple[str, ...]] = ()
-    """python-docs, a file (.txt .jsonl .json .csv .tsv .parquet, text also as .gz .bz2 .xz .zst), a
-    folder, or a Hugging Face data set; may be given several times."""
-    field: UseAppendAction[tuple[str, ...]] = ()
-    """A field of each record that is part of its text; may be given several times; a dotted name
-    goes into records (messages.content)."""
-    column: UseAppendAction[tuple[str, ...]] = ()
-    """A column of each document, for priors that read it: a field of a record, folder for files in
-    folders, module for python-docs; may be given several times."""
-    number: UseAppendAction[tuple[str, ...]] = ()
-    """A column of each document that is kept as a number (a rating, a time), for models that read
-    it; may be given several times."""
-    separator: str | None = None
-    """Between the documents of a .txt file: line (a text a line), blank-line (the default), or a
-    regular expression."""
-    delimiter: str | None = None
-    """Between the cells of a table (default: found out)."""
-    subset: str | None = None
-    """Configuration of a Hugging Face data set."""
-    streaming: bool = False
-    """Read a Hugging Face data set as a stream."""
-    limit: Count | None = None
-    """Read at most this many documents of each split."""
-    dedup: bool | None = None
-    """Keep near-duplicates in one split (default: of python-docs alone)."""
-
-    def typed(self) -> set[str]:
-        """Which of these were given."""
-        return {name for name, value in dataclasses.asdict(self).items() if value}
-
-    def __post_init__(self) -> None:
-        take_fields(self, "--")
-
-    def over(self, data: Data) -> Data:
-        """`data` with what was given here."""
-        given: dict[str, Any] = {
-            "source": (self.data[0] if len(self.data) == 1 else self.data) or None,
-            "fields": self.field or None,
-            "separator": self.separator,
-            "delimiter": self.delimiter,
-            "dedup": self.dedup,
-            "subset": self.subset,
-            "streaming": self.streaming or None,
-            "limit": self.limit,
-            "columns": {**dict.fromkeys(self.column, ()), **data.columns} or None,
-            "numbers": tuple(dict.fromkeys((*data.numbers, *self.number))) or None,
-        }
-        return dataclasses.replace(data, **{k: v for k, v in given.items() if v is not None})
-
-
-FlatText = Annotated[Text, tyro.conf.arg(name="")]

@@ -12,7 +12,7 @@ from tyro.conf import UseAppendAction
 import ltm_pyro as ltm
 from ltm_pyro.commands.beside import check_options
 from ltm_pyro.commands.parsing import given, named_options, read, value_of
-from ltm_pyro.commands.text import FlatText, Text, say
+from ltm_pyro.commands.text import say
 from ltm_pyro.config import (
     PLAIN,
     Architecture,
@@ -27,6 +27,7 @@ from ltm_pyro.config import (
     Vocabulary,
     Warm,
 )
+from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference.world import here
 from ltm_pyro.options import Count, NotNegative, Whole

@@ -1,0 +1,78 @@
+"""One table of bounds for text of other kinds."""
+
+import json
+
+import pytest
+
+from ltm_pyro.commands.cli import main
+from ltm_pyro.experiments.studies.rows import documents_by_lot, words_of
+from ltm_pyro.experiments.studies.zero_shot import USUAL, ZeroShot
+
+from ...runs.helpers import train, with_training
+
+
+@pytest.fixture
+def run(run_config, tmp_path):
+    return train(with_training(run_config, baseline=True, steps=2), tmp_path / "run")
+
+
+def test_a_table_of_corpora(run, text_file, tmp_path, capsys):
+    other = tmp_path / "other.txt"
+    other.write_text("a crow is a bird\n\nno fox is a bird, said the crow\n\n" * 2)
+    command = ["study", "zero-shot", str(run.path), "--out", str(tmp_path / "out"), "--documents",
+               "2", "--bounds", "elbo:2,iwae:2,same_noise", "--data"]  # fmt: skip
+    assert main([*command, str(other)]) == 0
+    assert main([*command, str(text_file)]) == 0
+    found = json.loads((tmp_path / "out/results.json").read_text())["corpora"]
+    first, second = found.values()
+    assert first["source"].endswith("other.txt")
+    assert first["documents"] == 2
+    assert first["left_out_as_trained_on"] == 0
+    # Of the text that it was trained on, what was trained on is left out.
+    assert second["left_out_as_trained_on"] > 0
+    table = capsys.readouterr().out
+    for one in found.values():
+        figures, price = one["figures"], one["less_control"]
+        assert set(figures) == {"elbo", "iwae", "same_noise", "baseline"}
+        assert set(price) == {"elbo", "iwae"}  # the released figure is compared with nothing
+        below = figures["elbo"]["nats_per_token"] - figures["baseline"]["nats_per_token"]
+        assert price["elbo"]["nats_per_token"] == pytest.approx(below)
+        assert f"{below:+.4f} ± {price['elbo']['standard_error']:.4f}" in table
+        per_word = figures["elbo"]["nats_per_token"] * figures["elbo"]["tokens"] / one["words"]
+        assert f"| {per_word:.4f} |" in table
+    assert "released protocol, **no bound**" in table
+    assert main([*command, str(tmp_path / "none.txt")]) == 2
+
+
+def test_words_are_counted_over_the_rows_of_a_document(run, corpus):
+    rows = corpus.rows("all")
+    assert len(rows) > len(rows.document.unique())  # some are cut
+    texts = {}
+    for i in range(len(rows)):
+        one = rows[i : i + 1]
+        ids = one.tokens[0, : int(one.lengths[0])].tolist()
+        texts.setdefault(int(one.document), []).extend(ids)
+    end = corpus.tokenizer.end
+    whole = [corpus.tokenizer.decode([t for t in ids if t != end]) for ids in texts.values()]
+    assert words_of(rows, corpus.tokenizer) == sum(len(text.split()) for text in whole)
+    some = documents_by_lot(rows, 3, 0)
+    chosen = set(some.document.tolist())
+    assert len(chosen) == 3
+    assert len(some) == sum(d in chosen for d in rows.document.tolist())
+    assert documents_by_lot(rows, 3, 1).document.tolist() != some.document.tolist()
+
+
+def test_what_is_asked_for_must_be_there(tmp_path, capsys):
+    start = ["study", "zero-shot", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main(start) == 2
+    assert "no text to score: give --data FILE" in capsys.readouterr().err
+    assert main([*start, "--usual", "brown"]) == 2
+    assert "--usual brown: expected one of ptb, wikitext" in capsys.readouterr().err
+
+
+def test_the_usual_corpora_are_read_from_the_hub(run, tmp_path):
+    study = ZeroShot(run_folder=str(run.path), out=tmp_path / "out", usual=tuple(USUAL))
+    sources = study.sources()
+    assert list(sources) == list(USUAL)
+    assert len(sources) == 7
+    assert all(split == "test" and data.fields for data, split in sources.values())
