@@ -9,24 +9,35 @@ from ltm_pyro.config import Fast
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.operations import count, training_flops
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
+from ltm_pyro.models.decoders.head import head_log_prob
 
 from ..conftest import some_rows
 
 
-def multiplications(config):
-    """Of a token's forward pass without thoughts and without attention itself."""
-    a = config.architecture
-    return a.layers * (4 * a.width**2 + 3 * a.width * a.feedforward) + a.width * a.vocabulary
-
-
 def test_a_decoder_alone_takes_three_forward_passes(config):
-    row = some_rows(1)
-    body = multiplications(config)
+    a, row = config.architecture, some_rows(1)
+    layers = a.layers * (4 * a.width**2 + 3 * a.width * a.feedforward)
+    head = a.width * a.vocabulary
     found = training_flops(AutoregressiveModel(config), row)
-    # 2 for a multiplication and addition, 3 for forward and both backward passes. Attention itself
-    # comes on top, and of the embedding and of weights in a window's first block not all is needed.
-    attention = config.architecture.layers * 2 * config.architecture.width * row.tokens.shape[1]
-    assert 0.9 * 6 * body <= found <= 6 * (body + attention)
+    # 2 for a multiplication and addition, 3 for forward and both backward passes; 4 for the head,
+    # whose logits are made again. Attention itself comes on top, and of the embedding and of
+    # weights in a window's first block not all is needed.
+    attention = a.layers * 2 * a.width * row.tokens.shape[1]
+    products = 6 * layers + 8 * head
+    assert 0.95 * products <= found <= products + 6 * attention
+
+
+def test_products_that_are_added_in_place_are_counted():
+    hidden, head = torch.randn(5, 8, requires_grad=True), torch.randn(30, 8, requires_grad=True)
+    targets = torch.arange(5)
+    one = 2 * 5 * 8 * 30
+
+    def run(frozen):
+        weights = head.detach() if frozen else head
+        head_log_prob(hidden, weights, targets).sum().backward()
+
+    assert count(lambda: run(True)) == 2 * one  # the logits, and their slope beside them
+    assert count(lambda: run(False)) == 4 * one  # the logits again, and the head's gradient
 
 
 def test_attention_is_counted_on_every_device():
