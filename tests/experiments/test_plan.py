@@ -1,0 +1,89 @@
+"""What training takes, against torch's counter and what was measured on a GPU."""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from ltm_pyro.commands.cli import main
+from ltm_pyro.config import Config, Named
+from ltm_pyro.errors import InputError
+from ltm_pyro.experiments.plan import GPUS, Cost, ends, plan
+from ltm_pyro.experiments.plan_check import SIZES, counted, on_gpu, rows_of, size
+from ltm_pyro.guides import MeanField
+from ltm_pyro.inference.operations import training_flops
+from ltm_pyro.presets import preset
+from ltm_pyro.runs.build import build_model
+
+THROUGHPUT = Path(__file__).parents[2] / "benchmarks/results/throughput.json"
+
+
+def test_operations_are_those_that_torch_counts():
+    for name, model, torch in counted():
+        assert model == pytest.approx(torch, rel=1e-6), name
+    # A window in the middle of a row, no fast step, one slot.
+    for config in (size(3, 32, 0, 1, 300, 100), size(1, 32, 2, 3, 300, 300)):
+        row = rows_of(config, 1)
+        told = training_flops(build_model(config), row, MeanField, config.fast)
+        assert Cost(config).flops == pytest.approx(told, rel=1e-6)
+
+
+def test_parameters_are_those_of_the_model():
+    config = SIZES["2 layers of 64"]
+    assert Cost(config).parameters == build_model(config).parameter_count()
+
+
+def test_what_a_gpu_did_is_predicted():
+    found = on_gpu(THROUGHPUT)
+    assert len(found) == 12
+    for label, tokens, predicted, memory, expected in found:
+        assert predicted == pytest.approx(tokens, rel=0.1), label
+        assert expected == pytest.approx(memory, rel=0.15), label
+
+
+def test_more_gpus_take_less_time_and_are_less_well_used():
+    config, machine = preset("large"), GPUS["h100"]
+    plans = [plan(config, 3e9, n, 512, machine) for n in (1, 8, 64, 512)]
+    assert plans[0].efficiency == pytest.approx(1)
+    assert plans[0].sent == 0
+    assert not plans[0].fits
+    assert plans[1].fits
+    for less, more in itertools.pairwise(plans):
+        assert more.seconds < less.seconds
+        assert more.efficiency < less.efficiency
+        assert more.memory < less.memory
+        assert more.sent > less.sent
+    # A ring sends nearly twice the gradients, once an iteration, whatever the fast steps.
+    sent = plans[2].sent * 8 * config.architecture.length
+    assert sent == pytest.approx(2 * 63 / 64 * 4 * Cost(config).parameters)
+    slower = config.replace(fast=dataclasses.replace(config.fast, steps=2))
+    assert plan(slower, 3e9, 64, 512, machine).sent == plans[2].sent
+    last = ends(config, 3e9, 512, machine)
+    assert plan(config, 3e9, last, 512, machine).efficiency >= 0.5
+    assert plan(config, 3e9, 2 * last, 512, machine).efficiency < 0.5
+    # With nothing to wait for, it scales as far as there are rows.
+    ideal = dataclasses.replace(machine, launch=0.0, link=1e30, network=1e30)
+    assert ends(config, 3e9, 512, ideal) == 512
+
+
+def test_what_cannot_be_planned_is_told(config: Config):
+    with pytest.raises(InputError, match=r"8 rows an iteration are too few for 64 processes"):
+        plan(config, 1e6, 64, 8, GPUS["h100"])
+    with pytest.raises(InputError, match=r"decoder lstm: costs are counted of the transformer"):
+        Cost(config.replace(decoder=Named("lstm")))
+
+
+def test_the_command(capsys):
+    command = ["plan", "--preset", "large", "--tokens", "3e9", "--gpus", "64", "--gpu", "h200"]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["plans"][0]["processes"] == 64
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "76.3 M parameters, 12 layers of width 512, 96 thoughts, 64 fast steps" in told
+    assert "an H200 is taken for an H100 with 141 GB" in told
+    assert main(["plan", "--gpu", "tpu"]) == 2
+    assert "unknown gpu 'tpu'" in capsys.readouterr().err
+    assert main(["plan", "--preset", "small", "--gpus", "600"]) == 2
