@@ -12,6 +12,8 @@ def figure_table(title: str, figures: Sequence[Any], remark: str = "") -> str:
 
     Where any of them is of more than tokens, all are in nats per document, as when printed.
     """
+    if not figures:
+        return table(title, [], ["no figures"])
     one = figures[0]
     text = all(figure.observed == ("tokens",) for figure in figures)
     rows = [row for figure in figures for row in _rows(figure, text)]
@@ -19,6 +21,16 @@ def figure_table(title: str, figures: Sequence[Any], remark: str = "") -> str:
     size = f"{one.documents:,} documents{over}, {int(one.tokens.sum()):,} tokens; lower is better"
     remarks = [said for figure in figures for said in _remarks(figure)]
     return table(title, rows, [*remarks, *([remark] if remark else []), size])
+
+
+def standing(figure: Any) -> str:
+    """Whether a figure may be called a likelihood."""
+    kind = figure.name.partition(":")[0]
+    if kind == "baseline":
+        return "exact"
+    if kind == "upper":
+        return "a bound from below"
+    return "a bound" if figure.is_bound else "NOT A BOUND"
 
 
 def _rows(figure: Any, text: bool) -> Iterator[dict[str, Any]]:
@@ -34,7 +46,8 @@ def _rows(figure: Any, text: bool) -> Iterator[dict[str, Any]]:
         of_what = {"nats/document": figure.nats_per_document, "± s.e.": figure.document_error}
     seen = "" if text else f"; of {', '.join(figure.observed)}"
     protocol = figure.protocol + seen
-    yield {"figure": figure.name, **of_what, "a bound": figure.is_bound, "protocol": protocol}
+    bound = {"is it a bound?": standing(figure)}
+    yield {"figure": figure.name, **of_what, **bound, "protocol": protocol}
     for name, part in figure.parts.items():
         size = figure.tokens.sum() if text else figure.documents
         yield {"figure": f"— {name}", "nats/token" if text else "nats/document":

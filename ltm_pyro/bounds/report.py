@@ -47,6 +47,8 @@ class Report:
         return self._table() + (f"\n{told}" if told else "")
 
     def _table(self) -> str:
+        if not self.figures:
+            return "no figures"
         one = next(iter(self.figures.values()))
         if any(figure.observed != ("tokens",) for figure in self.figures.values()):
             return table_by_site(self.figures.values())

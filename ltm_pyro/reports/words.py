@@ -7,6 +7,7 @@ import numpy as np
 
 from ltm_pyro.bounds import Figure, Report
 from ltm_pyro.bounds.figures import Interval, interval, ratio_error
+from ltm_pyro.bounds.in_html import standing
 from ltm_pyro.bounds.report import unfitted
 from ltm_pyro.bounds.tax import CONTROL
 from ltm_pyro.bounds.weights import Array
@@ -34,16 +35,6 @@ def between(ends: Interval, sign: str = "") -> str:
 def whole(value: float, digits: int = 4) -> str:
     """A number, or that it is not known."""
     return NOTHING if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def standing(figure: Figure) -> str:
-    """Whether a figure may be called a likelihood."""
-    kind = figure.name.partition(":")[0]
-    if kind == CONTROL:
-        return "exact"
-    if kind == "upper":
-        return "a bound from below"
-    return "a bound" if figure.is_bound else "NOT A BOUND"
 
 
 def figure_tables(reports: Iterable[tuple[str, Report]]) -> Iterator[Table]:

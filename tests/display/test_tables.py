@@ -77,11 +77,16 @@ def test_a_report_is_a_table_with_a_row_for_each_figure_and_part(shown):
                                             "same_noise", *of_noise]  # fmt: skip
     elbo = report["elbo"]
     assert rows[1][1:3] == [f"{elbo.nats_per_token:.4f}", f"{elbo.standard_error:.4f}"]
-    bound = rows[0].index("a bound")
-    assert [row[bound] for row in rows if row[0] in report.figures] == ["yes", "yes", "no"]
+    bound = rows[0].index("is it a bound?")
+    said = [row[bound] for row in rows if row[0] in report.figures]
+    assert said == ["a bound", "a bound", "NOT A BOUND"]
     assert report["iwae"].weights in html
     assert "lower is better" in html
     assert repr(report) == str(report)
+
+
+def test_a_report_of_nothing_says_so():
+    assert "no figures" in Report({})._repr_html_()
 
 
 def test_a_figure_shows_itself(shown):

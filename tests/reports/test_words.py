@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ltm_pyro.bounds.figures import Figure
+from ltm_pyro.bounds.in_html import standing
 from ltm_pyro.bounds.report import Report
 from ltm_pyro.reports.pair import flat
 from ltm_pyro.reports.words import (
@@ -16,7 +17,6 @@ from ltm_pyro.reports.words import (
     gains,
     in_short,
     lower,
-    standing,
 )
 
 NAN = (math.nan, math.nan)
