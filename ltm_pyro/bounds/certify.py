@@ -10,8 +10,8 @@ from annotated_types import Ge
 from ltm_pyro.bounds.certificate import Certificate
 from ltm_pyro.bounds.enclosed import Ends, Setup, enclose
 from ltm_pyro.bounds.estimate import constant_of
-from ltm_pyro.bounds.evaluation import by_document
 from ltm_pyro.bounds.gate import Misses
+from ltm_pyro.bounds.gathering import by_document
 from ltm_pyro.bounds.tails import FEWEST
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast

@@ -1,22 +1,18 @@
 """One call from a model and rows to a table of figures."""
 
 import dataclasses
-import hashlib
 import inspect
-import math
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ltm_pyro.bounds.estimate import BOUNDS, WITH_SHARED, Estimate, Estimator, Task
-from ltm_pyro.bounds.figures import Figure
-from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds, shared_error
+from ltm_pyro.bounds.gathering import by_document, figure_of, of_shared, text_of
+from ltm_pyro.bounds.kept import Kept, digest, named
+from ltm_pyro.bounds.repetition import repeated_rows, rounds
 from ltm_pyro.bounds.report import Report
-from ltm_pyro.bounds.tails import FEWEST, pareto_khat
-from ltm_pyro.bounds.weights import Array, effective_sample_size
 from ltm_pyro.config import Fast
 from ltm_pyro.data.given import rows_of
 from ltm_pyro.data.rows import Rows
@@ -54,6 +50,7 @@ def evaluate(
     repeat: Whole = 64,
     progress: bool = True,
     tokenizer: Tokenizer | None = None,
+    keep: str | Path | None = None,
 ) -> Report:
     """Score rows of text under a model, each figure with its protocol and its errors.
 
@@ -73,11 +70,14 @@ def evaluate(
             that error is of the draws alone, the fit given, and too small where a bound is loose.
         progress: whether to show a progress bar.
         tokenizer: the model's, for texts.
+        keep: a folder for what is found, as it is found: the same call goes on after a kill.
+            `parts/` has a Parquet file for each figure and chunk, `documents.parquet` in the end
+            the nats of each document.
 
     Raises:
         InputError: for an unknown figure or a bad number, if there are no rows, for a prior or a
-            guide without a density on the reals, or for a bound that says that text is more
-            probable than certain.
+            guide without a density on the reals, for a bound that says that text is more probable
+            than certain, or if `keep` holds another evaluation.
         NotFinite: for weights that are not, or a figure that becomes so.
 
     Example:
@@ -116,25 +116,37 @@ def evaluate(
     device = next(model.parameters()).device
     parts = list(rows.to(device).split(chunk))
     again = list(rows[chosen].to(device).split(chunk)) if times else []
+    kept = None if keep is None else Kept(keep, {
+        "model": digest(model), "baseline": None if baseline is None else digest(baseline),
+        "text": text_of(rows),
+        "figures": {name: [one.__name__, *number] for name, (one, number) in wanted.items()},
+        "guide": named(guide), "fast": repr(fast or Fast()), "seed": seed, "chunk": chunk,
+        "repeat": repeat,
+    })  # fmt: skip
     said: dict[str, str] = {}
     steps = (len(parts) + times * len(again)) * len(wanted)
     with progress_bar(None, "scoring", total=steps, unit="part", shown=progress) as bar:
 
-        def score(labels: Iterable[str], parts: list[Rows], seed: int) -> Scored:
+        def score(labels: Iterable[str], parts: list[Rows], seed: int, turn: int = 0) -> Scored:
             found: Scored = {label: [] for label in labels}
-            for part in parts:
+            for number, part in enumerate(parts):
                 task = Task(model, part, guide, fast or Fast(), seed, baseline, progress, said)
                 for label in found:
                     bar.set_postfix_str(label)
                     estimator, numbers = wanted[label]
-                    found[label].append(_timed(estimator, task, numbers))
+                    known = None if kept is None else kept.read(turn, number, label)
+                    scored = known or _timed(estimator, task, numbers)
+                    if kept is not None and known is None:
+                        kept.write(turn, number, label, part, scored)
+                    found[label].append(scored)
                     bar.update()
             return found
 
         first = score(wanted, parts, derive(seed, Stream.TASK))
         # What is exact, or no bound, has no error that repetitions would show.
         drawn = [n for n, ((one, _), *_) in first.items() if one.draws and one.is_bound]
-        repeated = [score(drawn, again, derive(seed, Stream.REPETITION, i)) for i in range(times)]
+        repeated = [score(drawn, again, derive(seed, Stream.REPETITION, i), i + 1)
+                    for i in range(times)]  # fmt: skip
     known: dict[str, int] = {}
     if observed != ("tokens",):
         seen = [known_of(model, part) for part in parts]
@@ -150,12 +162,19 @@ def evaluate(
         others = [[one for one, _ in each[label]] for each in repeated if label in each]
         seconds = sum(spent for _, spent in found)
         of = estimates[0].observed or observed
-        figure = _figure(label, estimates, others, chosen, rows, seconds, of)
+        figure = figure_of(label, estimates, others, chosen, rows, seconds, of)
         if estimates[0].holds_prior_density and constant:
             figure = dataclasses.replace(figure, constant_error=constant * len(rows))
         if shared and label != "baseline":
-            figure = _of_shared(figure, estimates, others, chosen, shared)
+            figure = of_shared(figure, estimates, others, chosen, shared)
         figures[label] = dataclasses.replace(figure, known=known)
+    if kept is not None:
+        one = next(iter(figures.values()))
+        nats = {label: figure.nats for label, figure in figures.items()}
+        kept.finish({
+            "document": rows.document.unique().cpu().numpy(), "tokens": one.tokens,
+            "bytes": one.bytes, **nats,
+        })  # fmt: skip
     return Report(figures)
 
 
@@ -166,52 +185,6 @@ def usual(model: TextModel, rows: AnyRows) -> tuple[str, ...]:
     """
     shared = Sites.of(model, rows).of_kind("shared")
     return tuple(name for name in ("elbo", "prior") if not shared or name in WITH_SHARED)
-
-
-def _of_shared(
-    figure: Figure,
-    estimates: Sequence[Estimate],
-    repetitions: list[list[Estimate]],
-    chosen: Tensor,
-    shared: list[str],
-) -> Figure:
-    """A figure that averages over the guide of shared sites, with the error that they add to it.
-
-    Documents are scored with the same draws of them, so their errors go together: what the sums of
-    repetitions vary by beyond the documents' own errors is one number for all.
-    """
-    told = f"{figure.protocol}; of new documents, averaged over q({', '.join(shared)})"
-    error = figure.constant_error
-    if repetitions and figure.monte_carlo_variance is not None:
-        first = torch.cat([e.nats for e in estimates]).cpu()[chosen]
-        again = [torch.cat([e.nats for e in one]).cpu() for one in repetitions]
-        sums = torch.stack([first, *again]).double().sum(1)
-        own = float(figure.monte_carlo_variance.mean()) * len(chosen)
-        common = math.sqrt(max(0.0, float(sums.var()) - own)) / len(chosen)
-        error = math.hypot(error, common * figure.documents)
-    return dataclasses.replace(figure, protocol=told, constant_error=error)
-
-
-def blocks_of(rows: Rows) -> Array | None:
-    """Which block each document counts in, (documents,), where rows are windows of one stream.
-
-    In the packed layout neighbouring windows share a document, and are alike. Blocks are of as many
-    neighbours as there are blocks (batch means, Flegal & Jones 2010), with ten of them or more
-    where there are windows enough, and of two at least.
-    """
-    number = len(rows.document.unique())
-    if not rows.packed or number < 4:
-        return None
-    size = max(2, min(round(math.sqrt(number)), number // 10))
-    return np.minimum(np.arange(number) // size, number // size - 1).astype(np.float64)
-
-
-def by_document(values: Tensor, rows: Rows) -> Array:
-    """Sum a value of each row over the rows of each document, shape (documents,)."""
-    _, place = torch.unique(rows.document.cpu(), return_inverse=True)
-    sums = np.zeros(int(place.max()) + 1)
-    np.add.at(sums, place.numpy(), values.detach().double().cpu().numpy())
-    return sums
 
 
 def _timed(estimator: Estimator, task: Task, numbers: tuple[int, ...]) -> tuple[Estimate, float]:
@@ -241,68 +214,3 @@ def _wanted(bounds: Iterable[str]) -> dict[str, tuple[Estimator, tuple[int, ...]
         label = name if names.count(name) == 1 else text
         wanted[label] = (BOUNDS[name], (int(number),) if colon else ())
     return wanted
-
-
-def _figure(
-    name: str,
-    estimates: Sequence[Estimate],
-    repetitions: list[list[Estimate]],
-    chosen: Tensor,
-    rows: Rows,
-    seconds: float,
-    observed: tuple[str, ...],
-) -> Figure:
-    """A figure from its estimate of each chunk, and from repetitions for the chosen rows."""
-    text = observed == ("tokens",)  # of other sites a density may be above one
-
-    def documents(values: Iterable[Tensor]) -> Array:
-        return by_document(torch.cat([value.cpu() for value in values]), rows)
-
-    first = estimates[0]
-    known = [e.variance for e in estimates if e.variance is not None]
-    variance = torch.cat(known).cpu() if len(known) == len(estimates) else None
-    freedom, khat, ess = math.inf, None, None
-    if repetitions:
-        again = torch.stack([torch.cat([e.nats for e in one]).cpu() for one in repetitions])
-        once = torch.cat([e.nats for e in estimates]).cpu()
-        variance, freedom = over_repetitions(once, again, chosen, variance)
-    weights = [e.log_weights for e in estimates if e.log_weights is not None]
-    if weights and len(weights[0]) > 1:
-        log_w = torch.cat(weights, 1).double().cpu().numpy()
-        ess = effective_sample_size(log_w)
-        khat = pareto_khat(log_w) if len(log_w) >= FEWEST else None
-    nats = documents(e.nats for e in estimates)
-    if first.is_bound and text and not rows.tokens.is_floating_point():
-        error = 0.0 if variance is None else math.sqrt(float(variance.sum()))
-        if nats.sum() < -5 * error - 1e-4 * rows.token_count:
-            raise InputError(
-                f"{name} gives {nats.sum():.1f} nats for {len(nats)} documents, but -log p(x) of "
-                "discrete text cannot be negative: what the prior or the guide calls a log density "
-                "is none (ltm_pyro.testing.check_prior and check_guide find out)"
-            )
-    shared = [e.shared_weights for e in estimates if e.shared_weights is not None]
-    mean_perplexity = None
-    if first.row_perplexities:
-        each = torch.cat([e.nats.cpu() for e in estimates]).double() / rows.lengths.cpu()
-        mean_perplexity = float(each.exp().mean())
-    return Figure(
-        name=name,
-        protocol=first.protocol,
-        nats=nats,
-        tokens=by_document(rows.lengths, rows),
-        bytes=by_document(rows.bytes, rows),
-        block=blocks_of(rows),
-        is_bound=first.is_bound,
-        parts={part: documents(e.parts[part] for e in estimates) for part in first.parts},
-        monte_carlo_variance=None if variance is None else by_document(variance, rows),
-        monte_carlo_freedom=freedom,
-        shared_error=shared_error(torch.cat(shared, 1)) if shared else 0.0,
-        repeated=len(chosen) if repetitions else 0,
-        draws=first.draws,
-        khat=khat,
-        ess=ess,
-        mean_perplexity=mean_perplexity,
-        seconds=seconds,
-        observed=observed,
-        text=hashlib.sha256(rows.key.cpu().numpy().tobytes()).hexdigest()[:16],
-    )

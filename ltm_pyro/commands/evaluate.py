@@ -57,6 +57,9 @@ class Evaluate:
     """Documents that the model writes, to tell whether the guide misses posteriors."""
     temperatures: Count | None = None
     """Annealing steps of the sandwich (100), the most of them of the certificate (16)."""
+    keep: Path | None = None
+    """A folder for what is found, as it is found: the same command goes on after a kill, and
+    documents.parquet holds the nats of each document in the end."""
     chunk: Count = 64
     """Rows handled at once; bounds the memory."""
     seed: Whole = 0
@@ -95,7 +98,7 @@ class Evaluate:
         for note in corpus.notes:
             say(f"data: {note}")
         fast = self.fast(run)
-        report = self.score(run, rows)
+        report = self.score(run, rows, self.keep)
         trained = sum(line.get("tokens", 0) for line in run.log() if line["step"] <= run.step)
         if run.baseline is not None:
             say(f"baseline: trained on the same {trained:,} tokens, in {run.step:,} iterations")
@@ -164,7 +167,7 @@ class Evaluate:
         """The names of the figures."""
         return usual(run.model, rows) if self.bounds is None else self.bounds.split(",")
 
-    def score(self, run: ltm.Run, rows: AnyRows) -> Report:
+    def score(self, run: ltm.Run, rows: AnyRows, keep: Path | None = None) -> Report:
         """The figures of one run."""
         return ltm.evaluate(
             run.model,
@@ -175,4 +178,5 @@ class Evaluate:
             baseline=run.baseline,
             seed=self.seed,
             chunk=self.chunk,
+            keep=keep,
         )

@@ -9,7 +9,8 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import paired_difference
-from ltm_pyro.bounds.evaluation import BOUNDS, by_document
+from ltm_pyro.bounds.estimate import BOUNDS
+from ltm_pyro.bounds.gathering import by_document
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
 from ltm_pyro.models import AutoregressiveModel

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltm_pyro.bounds.evaluation import blocks_of
 from ltm_pyro.bounds.figures import Figure, ratio_error
+from ltm_pyro.bounds.gathering import blocks_of
 from ltm_pyro.bounds.report import Report, differences, paired_difference
 from ltm_pyro.data.rows import Rows
 

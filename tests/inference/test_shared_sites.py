@@ -14,7 +14,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.bounds import Figure, sandwich
 from ltm_pyro.bounds.estimate import Estimate
-from ltm_pyro.bounds.evaluation import _of_shared
+from ltm_pyro.bounds.gathering import of_shared
 from ltm_pyro.config import Fast, Slow, Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Langevin, LaplaceApproximation, MeanField, Mixture, Point
@@ -183,7 +183,7 @@ def test_the_error_that_shared_draws_add_is_found_beside_the_documents_own():
     ones = np.ones(documents)
     figure = Figure("elbo", "bound: drawn", first.nats.double().numpy(), ones, ones,
                     monte_carlo_variance=ones, constant_error=3.0)  # fmt: skip
-    found = _of_shared(figure, [first], [[one] for one in again], torch.arange(documents), ["mu"])
+    found = of_shared(figure, [first], [[one] for one in again], torch.arange(documents), ["mu"])
     # Of 50 documents 5 nats, beside the 3 that were there; the variance of 400 sums has an error.
     low, high = (math.hypot(3, math.sqrt(25 + k * 75 * math.sqrt(2 / 400))) for k in (-3.5, 3.5))
     assert low < found.constant_error < high

@@ -1,0 +1,101 @@
+"""An evaluation that is killed goes on where it was, and gives what it would have given."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ltm_pyro as ltm
+from ltm_pyro.bounds import evaluation
+from ltm_pyro.config import Fast
+from ltm_pyro.errors import InputError
+from ltm_pyro.guides import Covariance
+from ltm_pyro.models import AutoregressiveModel
+
+from ..conftest import some_rows
+
+BOUNDS = ("elbo:4", "iwae:30", "predictive:4")
+
+
+@pytest.fixture
+def score(model, config, tmp_path):
+    rows = some_rows(7)
+    baseline = AutoregressiveModel(config)
+
+    def run(keep=tmp_path / "kept", bounds=BOUNDS, **changes):
+        settings = {"fast": Fast(steps=2), "chunk": 3, "repeat": 4, "progress": False} | changes
+        return ltm.evaluate(model, rows, bounds, baseline=baseline, keep=keep, **settings)
+
+    return run
+
+
+def same(one, other):
+    """Whether two reports agree in all but the time they took."""
+    for name, figure in one.figures.items():
+        for field in dataclasses.fields(figure):
+            if field.name != "seconds":
+                a, b = getattr(figure, field.name), getattr(other[name], field.name)
+                np.testing.assert_equal(a, b, err_msg=f"{name}: {field.name}")
+
+
+def test_it_goes_on_where_it_was_killed(score, tmp_path, monkeypatch):
+    whole = score(keep=None)
+    timed, done = evaluation._timed, []
+
+    def killed(estimator, *rest):
+        if len(done) == 9:
+            raise KeyboardInterrupt
+        done.append(estimator.__name__)
+        return timed(estimator, *rest)
+
+    monkeypatch.setattr(evaluation, "_timed", killed)
+    with pytest.raises(KeyboardInterrupt):
+        score()
+    assert len(list((tmp_path / "kept/parts").iterdir())) == 9
+    done.clear()
+
+    def counted(estimator, *rest):
+        done.append(estimator.__name__)
+        return timed(estimator, *rest)
+
+    monkeypatch.setattr(evaluation, "_timed", counted)
+    same(whole, score())
+    # Three chunks, and two of the four rows that are repeated, as often as `rounds` says.
+    every = 3 * 4 + 2 * 3 * 6
+    assert len(done) == every - 9
+    done.clear()
+    same(whole, score())
+    assert not done
+
+
+def test_nats_of_each_document_are_a_table(score, tmp_path):
+    report = score()
+    table = pd.read_parquet(tmp_path / "kept/documents.parquet")
+    assert list(table) == ["document", "tokens", "bytes", *report.figures]
+    assert table["iwae"].tolist() == report["iwae"].nats.tolist()
+    assert table["tokens"].sum() == report["elbo"].tokens.sum()
+    parts = pd.read_parquet(tmp_path / "kept/parts/elbo-0-000001.parquet")
+    assert parts["nats"].tolist() == pytest.approx(report["elbo"].nats[3:6].tolist())
+
+
+def test_another_evaluation_needs_another_folder(score, tmp_path):
+    score()
+    with pytest.raises(InputError, match=r"holds an evaluation with seed 0, and 1 is asked for"):
+        score(seed=1)
+    with pytest.raises(InputError, match=r"with guide .*MeanField.*Covariance.* is asked for"):
+        score(guide=Covariance)
+    with pytest.raises(InputError, match=r"holds an evaluation with figures"):
+        score(bounds=("elbo:5",))
+    place = tmp_path / "kept/parts/elbo-0-000000.parquet"
+    place.write_bytes(place.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"elbo-0-000000.parquet is damaged .*: remove it"):
+        score()
+    place.unlink()
+    score()
+    made = tmp_path / "kept/evaluation.json"
+    assert json.loads(made.read_text())["chunk"] == 3
+    made.write_text("{")
+    with pytest.raises(InputError, match=r"evaluation.json is damaged"):
+        score()
