@@ -4,10 +4,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 MARKER = "####"
 """What stands before the answer in GSM8K (Cobbe et al. 2021)."""
@@ -80,7 +80,7 @@ def vote(answers: Sequence[str | None], reference: str) -> float:
 Interval = tuple[float, float]
 LEVEL = 0.95
 """Of intervals."""
-WIDE = float(stats.norm.ppf((1 + LEVEL) / 2))
+WIDE = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 def mean_interval(values: ArrayLike) -> Interval:

@@ -62,14 +62,14 @@ class Exam:
         of: how many there were to choose from.
         left_out: questions of the split that the run was trained on, and copies of others.
         near_training: questions that are asked, and have a near-duplicate in the training split.
-        commonest: the most common answer of the training split.
+        commonest: answers of the training split, the most common one first.
     """
 
     asked: list[Asked]
     of: int
     left_out: int
     near_training: int
-    commonest: str
+    commonest: list[str]
 
 
 def read(data: Data, question: str, answer: str) -> list[Record]:
@@ -164,11 +164,11 @@ def ask(
         )
         drawn = [pool[i] for i in lot[:shots].tolist()]
         asked.append(_fitting(one, drawn, between, tokenizer, most))
-    answers = Counter(one.reference for one in training).most_common(1)
+    answers = Counter(one.reference for one in training).most_common()
     near = {*group[: len(training)]}
     return Exam(
         asked, len(fresh), len(there) - len(fresh), sum(one in near for one in own),
-        answers[0][0] if answers else "",
+        [answer for answer, _ in answers],
     )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ltm_pyro.display.pictures import BLUE, GREEN, ORANGE, dress
+from ltm_pyro.display.pictures import BLUE, GREEN, GREY, ORANGE, dress
 from ltm_pyro.experiments.answers import (
     LEVEL,
     MARKER,
@@ -25,7 +26,16 @@ ARMS = {
     "control": "no thoughts: the control, trained beside the model",
 }
 """What prompts are continued with."""
-LIKE = {"posterior": (BLUE, "o"), "prior": (ORANGE, "v"), "control": (GREEN, "^")}
+GUESS = "guess"
+WORDS = ARMS | {GUESS: "no model: the commonest answers of the training split, for k samples k of "
+                       "them, for a vote the first"}  # fmt: skip
+"""What figures are of."""
+LIKE = {
+    "posterior": (BLUE, "o"),
+    "prior": (ORANGE, "v"),
+    "control": (GREEN, "^"),
+    GUESS: (GREY, ""),
+}
 VOTE = "vote"
 
 
@@ -47,29 +57,27 @@ def report(
         arm: {name: scores_of(one, samples) for name, one in some.items()}
         for arm, some in by_arm.items()
     }
+    every = {name: one for some in by_arm.values() for name, one in some.items()}
+    known = next(iter(found.values()))["facts"]
+    scores[GUESS] = {name: guessed(one, known["commonest"], samples) for name, one in every.items()}
     arms = {
         arm: {
             "questions": len(own),
             "right": {what: _mean([one[what] for one in own.values()]) for what in names(samples)},
-            "texts": texts_of([*by_arm[arm].values()]),
+            **({"texts": texts_of([*by_arm[arm].values()])} if arm in by_arm else {}),
         }
         for arm, own in scores.items()
     }
     between = {
         f"{arm} - {other}": _difference(scores[arm], scores[other], samples)
-        for arm, other in (("posterior", "prior"), ("posterior", "control"), ("prior", "control"))
+        for arm, other in combinations(WORDS, 2)
         if arm in scores and other in scores and {*scores[arm]} & {*scores[other]}
     }
-    any_part = next(iter(found.values()))["facts"]
-    every = {name: one for some in by_arm.values() for name, one in some.items()}
-    facts = any_part | {
+    facts = known | {
         "not_asked": sum(not one["asked"] for one in every.values()),
         "demonstrations": dict(sorted(Counter(
             str(len(one["demonstrations"])) for one in every.values() if one["asked"]
         ).items())),
-        "always_the_commonest": _mean(
-            [one["reference"] == any_part["commonest"] for one in every.values()]
-        ),
     }  # fmt: skip
     shown = [what for what in names(samples) if what == VOTE or _is_power(int(what[5:]))]
     texts = [
@@ -77,9 +85,9 @@ def report(
         markdown(["% right", *shown], [
             [arm, *(_percent(own["right"][what]) for what in shown)] for arm, own in arms.items()
         ]),
-        "\n".join(f"- `{arm}`: {ARMS[arm]}." for arm in arms)
+        "\n".join(f"- `{arm}`: {WORDS[arm]}." for arm in arms)
         + ("" if "control" in arms else "\n- The run has no control: train it with --baseline."),
-        "What thoughts change, in percentage points, paired by question:",
+        "What that changes, in percentage points, paired by question:",
         markdown(["difference", *shown], [
             [name, *(_percent(own[what], "+") for what in shown)] for name, own in between.items()
         ]),
@@ -92,7 +100,7 @@ def report(
             ["", f"{MARKER} and a number", "another number", "none", "ended", "cut by the row"],
             [
                 [arm, *(f"{100 * share:.1f}" for share in own["texts"].values())]
-                for arm, own in arms.items()
+                for arm, own in arms.items() if arm != GUESS
             ],
         ),
         _example(by_arm),
@@ -100,7 +108,7 @@ def report(
     picture = Picture(
         f"Questions of which one of k samples is right. Bars: {LEVEL:.0%} over {len(every)} "
         "questions",
-        lambda figure: _draw(figure, arms, samples, facts["always_the_commonest"]["mean"]),
+        lambda figure: _draw(figure, arms, samples),
     )
     summary = {"arms": arms, "differences": between, "facts": facts}
     return Results(summary, texts, {"pass-at-k": picture})
@@ -120,6 +128,13 @@ def scores_of(question: Found, samples: int) -> dict[str, float]:
     correct = sum(one == reference for one in answers)
     found = {f"pass@{k}": pass_at(samples, correct, k) for k in range(1, samples + 1)}
     return found | {VOTE: vote(answers, reference)}
+
+
+def guessed(question: Found, commonest: Sequence[str], samples: int) -> dict[str, float]:
+    """Each of `names` for who gives the commonest answers, without reading the question."""
+    reference = question["reference"]
+    found = {f"pass@{k}": float(reference in commonest[:k]) for k in range(1, samples + 1)}
+    return found | {VOTE: float(reference in commonest[:1])}
 
 
 def texts_of(questions: Sequence[Found]) -> dict[str, float]:
@@ -192,8 +207,6 @@ def _protocol(
         f"Of those asked, {facts['near_training']} have a near-duplicate in the training split.",
         "Thoughts are fitted to the prompt alone. An answer is the first number behind "
         f"{MARKER}, or else the last number; it is right if it is the same number.",
-        f"Who always says {facts['commonest']}, the commonest answer of the training split, has "
-        f"{_percent(facts['always_the_commonest'])} % right.",
     ]  # fmt: skip
     return " ".join(told)
 
@@ -212,7 +225,7 @@ def _example(by_arm: Mapping[str, Mapping[str, Found]]) -> str:
     return "For example:\n\n" + "\n".join(f"    {line}" for line in lines) if lines else ""
 
 
-def _draw(figure: Figure, arms: Mapping[str, Any], samples: int, guess: float) -> None:
+def _draw(figure: Figure, arms: Mapping[str, Any], samples: int) -> None:
     ax = figure.subplots()
     ks = [k for k in range(1, samples + 1) if _is_power(k) or k == samples]
     for i, (arm, own) in enumerate(arms.items()):
@@ -222,11 +235,8 @@ def _draw(figure: Figure, arms: Mapping[str, Any], samples: int, guess: float) -
         x = np.array(ks) * 1.06 ** (i - (len(arms) - 1) / 2)
         ax.errorbar(
             x, means, np.abs(ends - means), color=color, marker=marker, markersize=4, capsize=2,
-            elinewidth=1, linewidth=1.4, label=arm,
+            elinewidth=1, linewidth=1.4, label=arm, linestyle=":" if arm == GUESS else "-",
         )  # fmt: skip
-    ax.axhline(
-        100 * guess, color="0.45", linewidth=0.9, linestyle=":", label="always the commonest"
-    )
     ax.set_xscale("log", base=2)
     ax.set_xticks(ks, [str(k) for k in ks])
     ax.minorticks_off()

@@ -140,8 +140,8 @@ class Reasoning(OfRun):
         exam, decoder = self.exam, self.loaded.model.decoder
         return {
             "of": exam.of, "left_out": exam.left_out, "near_training": exam.near_training,
-            "commonest": exam.commonest, "row": decoder.architecture.length, "room": self.kept,
-            "reach": decoder.reach,
+            "commonest": exam.commonest[: self.samples], "row": decoder.architecture.length,
+            "room": self.kept, "reach": decoder.reach,
         }  # fmt: skip
 
     def written(self, arm: str, prompts: list[str]) -> Generation:

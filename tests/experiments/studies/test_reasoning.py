@@ -10,7 +10,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.commands.cli import main
 from ltm_pyro.config import Data
-from ltm_pyro.experiments.reasoning_report import report
+from ltm_pyro.experiments.reasoning_report import ARMS, report
 from ltm_pyro.experiments.studies import reasoning
 from ltm_pyro.experiments.studies.reasoning import Reasoning
 from ltm_pyro.generation import Generation
@@ -34,7 +34,7 @@ def run(run_config, data, tmp_path):
 
 
 def asked(run, out, *more):
-    small = ["--questions", "3", "--samples", "4", "--shots", "2", "--room", "6", "--chunk", "2"]
+    small = ["--questions", "3", "--samples", "4", "--shots", "2", "--room", "6"]
     return main(["study", "reasoning", str(run.path), "--out", str(out), *small, *more])
 
 
@@ -42,39 +42,41 @@ def test_a_run_is_asked(run, tmp_path, capsys):
     assert asked(run, tmp_path / "out") == 0
     told = capsys.readouterr()
     results = json.loads((tmp_path / "out/results.json").read_text())
-    assert set(results["arms"]) == {"posterior", "prior", "control"}
-    assert set(results["differences"]) == {"posterior - prior", "posterior - control",
-                                           "prior - control"}  # fmt: skip
-    for own in results["arms"].values():
+    assert set(results["arms"]) == {"posterior", "prior", "control", "guess"}
+    assert "posterior - control" in results["differences"]
+    for name, own in results["arms"].items():
         assert own["questions"] == 3
         assert set(own["right"]) == {"pass@1", "pass@2", "pass@3", "pass@4", "vote"}
+        if name == "guess":
+            continue
         # A model of two iterations: none right of three, and that is no certainty.
         assert own["right"]["pass@4"]["mean"] == 0
         assert own["right"]["pass@4"]["interval"] == pytest.approx([0, 0.5615], abs=1e-4)
     assert "0.00 [0.00, 56.15]" in told.out
-    assert "6 parts, 0 of them finished" in told.err
+    assert "3 parts, 0 of them finished" in told.err
     parts = {path.stem: json.loads(path.read_text())["found"]
              for path in (tmp_path / "out/parts").iterdir()}  # fmt: skip
-    assert len(parts) == 6
+    assert len(parts) == 3
     texts = {arm: [q["texts"] for name in sorted(parts) if parts[name]["arm"] == arm
-                   for q in parts[name]["questions"]] for arm in results["arms"]}  # fmt: skip
+                   for q in parts[name]["questions"]] for arm in ARMS}  # fmt: skip
     assert len({json.dumps(one) for one in texts.values()}) == 3  # each arm writes texts of its own
     trained = {f"{digest:016x}" for digest in seen(run.path).tolist()}
     for part in parts.values():
         for one in part["questions"]:
             assert {*one["demonstrations"]} <= trained
             assert one["id"] not in trained
-    # The same questions in other company are answered as before.
-    assert asked(run, tmp_path / "again", "--chunk", "3") == 0
-    again = [json.loads(path.read_text())["found"]
-             for path in sorted((tmp_path / "again/parts").iterdir())]  # fmt: skip
-    assert {part["arm"]: [q["texts"] for q in part["questions"]] for part in again} == texts
+    # A question alone is answered as among others.
+    alone = Reasoning(run_folder=str(run.path), out=tmp_path, questions=3, samples=4, shots=2,
+                      room=6, chunk=1)  # fmt: skip
+    for arm, own in texts.items():
+        found = alone.answered(arm, alone.exam.asked[1:2])
+        assert [q["texts"] for q in found["questions"]] == own[1:2]
     # What is finished is not computed again, and the report is made of parts alone.
-    (tmp_path / "out/parts/00002-control.json").unlink()
+    (tmp_path / "out/parts/00000-control.json").unlink()
     (tmp_path / "out/report.md").unlink()
     capsys.readouterr()
     assert asked(run, tmp_path / "out") == 0
-    assert "6 parts, 5 of them finished" in capsys.readouterr().err
+    assert "3 parts, 2 of them finished" in capsys.readouterr().err
     assert json.loads((tmp_path / "out/results.json").read_text()) == results
     assert main(["study", "redraw", str(tmp_path / "out")]) == 0
 
@@ -123,7 +125,7 @@ def test_an_oracle_of_known_accuracy_has_it(run, tmp_path, monkeypatch):
 
 def test_questions_without_room_are_wrong_not_left_out():
     part = {"arm": "posterior", "facts": {"of": 9, "left_out": 0, "near_training": 0,
-            "commonest": "7", "row": 64, "room": 6, "reach": None}}  # fmt: skip
+            "commonest": ["8", "7"], "row": 64, "room": 6, "reach": None}}  # fmt: skip
     one = {"id": "a", "question": "?", "reference": "7", "demonstrations": [], "asked": True,
            "texts": ["7", "8"], "ended": ["end", "length"]}  # fmt: skip
     two = {**one, "id": "b", "asked": False, "texts": [], "ended": []}
@@ -131,6 +133,8 @@ def test_questions_without_room_are_wrong_not_left_out():
     right = found.summary["arms"]["posterior"]["right"]
     assert right["pass@1"]["mean"] == 0.25
     assert right["pass@2"]["mean"] == 0.5
+    guess = found.summary["arms"]["guess"]["right"]
+    assert [guess[what]["mean"] for what in ("pass@1", "pass@2", "vote")] == [0, 1, 0]
     assert found.summary["facts"]["not_asked"] == 1
     assert "not all questions have the 3 demonstrations asked for: 1 have 0." in found.texts[0]
     assert "1 do not fit by themselves" in found.texts[0]
