@@ -80,7 +80,7 @@ def read(data: Data, question: str, answer: str) -> list[Record]:
     """
     wanted = Wanted(data.fields, data.separator, (question, answer), data.delimiter)
     name = data.source
-    found = (several if isinstance(name, tuple) else find)(  # type: ignore[operator]
+    found = (several if isinstance(name, tuple) else find)(
         name, wanted, data.subset, data.streaming, data.limit
     )
     found = replace(found, splits={split: list(some) for split, some in found.splits.items()})

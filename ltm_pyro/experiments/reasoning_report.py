@@ -60,7 +60,7 @@ def report(
     every = {name: one for some in by_arm.values() for name, one in some.items()}
     known = next(iter(found.values()))["facts"]
     scores[GUESS] = {name: guessed(one, known["commonest"], samples) for name, one in every.items()}
-    arms = {
+    arms: dict[str, dict[str, Any]] = {
         arm: {
             "questions": len(own),
             "right": {what: _mean([one[what] for one in own.values()]) for what in names(samples)},
@@ -213,7 +213,7 @@ def _protocol(
 
 def _example(by_arm: Mapping[str, Mapping[str, Found]]) -> str:
     """The first question that was asked, and the first text of each kind."""
-    lines = []
+    lines = list[str]()
     for arm, some in by_arm.items():
         one = next((one for one in some.values() if one["asked"]), None)
         if one is None:
