@@ -39,19 +39,25 @@ def numbers(text: str) -> list[str]:
     return found
 
 
-def answer_of(text: str) -> str | None:
-    """The answer that a text gives: the first number behind `####`, else the last number of all.
+def marked(text: str) -> str | None:
+    """The number that stands right behind a text's first `####`, or None."""
+    _, marker, behind = text.partition(MARKER)
+    found = NUMBER.match(behind.lstrip(" \t")) if marker else None
+    every = numbers(found.group()) if found else []
+    return every[0] if every else None
 
-    None where there is no number. Only the line of the first marker is read for its number.
+
+def answer_of(text: str) -> str | None:
+    """The answer that a text gives: what is `marked`, else the last number of all.
+
+    None where there is no number.
 
     Example:
         >>> answer_of("6 * 7 = 42\\n#### 42\\n\\nTom has 3 apples."), answer_of("so it is 42.")
         ('42', '42')
     """
-    _, marker, behind = text.partition(MARKER)
-    marked = numbers(behind.split("\n", 1)[0]) if marker else []
-    every = numbers(text)
-    return marked[0] if marked else every[-1] if every else None
+    found = marked(text)
+    return found or next(reversed(numbers(text)), None)
 
 
 def pass_at(n: int, correct: int, k: int) -> float:

@@ -13,6 +13,7 @@ from ltm_pyro.experiments.answers import (
     LEVEL,
     MARKER,
     answer_of,
+    marked,
     mean_interval,
     paired_interval,
     pass_at,
@@ -142,13 +143,12 @@ def texts_of(questions: Sequence[Found]) -> dict[str, float]:
     texts = [text for one in questions for text in one["texts"]]
     ended = [why for one in questions for why in one["ended"]]
     answers = [answer_of(text) for text in texts]
-    marked = [answer_of(text.split(MARKER, 1)[-1].split("\n", 1)[0]) is not None
-              if MARKER in text else False for text in texts]  # fmt: skip
+    behind = [marked(text) is not None for text in texts]
     none = [one is None for one in answers]
     n = max(1, len(texts))
     return {
-        "marked": sum(marked) / n,
-        "last_number": (len(texts) - sum(marked) - sum(none)) / n,
+        "marked": sum(behind) / n,
+        "last_number": (len(texts) - sum(behind) - sum(none)) / n,
         "no_number": sum(none) / n,
         "ended": sum(why != "length" for why in ended) / n,
         "cut": sum(why == "length" for why in ended) / n,
@@ -205,8 +205,8 @@ def _protocol(
         *([f"Left out are {facts['left_out']} that the run was trained on, or copies."]
           if facts["left_out"] else []),
         f"Of those asked, {facts['near_training']} have a near-duplicate in the training split.",
-        "Thoughts are fitted to the prompt alone. An answer is the first number behind "
-        f"{MARKER}, or else the last number; it is right if it is the same number.",
+        "Thoughts are fitted to the prompt alone. An answer is the number right behind "
+        f"{MARKER}, or else the last number of the text; it is right if it is the same number.",
     ]  # fmt: skip
     return " ".join(told)
 
@@ -240,6 +240,6 @@ def _draw(figure: Figure, arms: Mapping[str, Any], samples: int) -> None:
     ax.set_xscale("log", base=2)
     ax.set_xticks(ks, [str(k) for k in ks])
     ax.minorticks_off()
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=-0.02 * ax.get_ylim()[1])  # so that markers at 0 are whole
     dress(ax, "Right answers", "k samples", "% of questions: pass@k")
     ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
