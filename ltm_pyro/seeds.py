@@ -40,6 +40,8 @@ class Stream:
     WRITTEN, GATE, FIRST, SECOND = 12, 1, 2, 3
     # `generate`.
     PRIOR_THOUGHTS, POSTERIOR_THOUGHTS, TOKENS = 0, 1, 2
+    # A study of reasoning, which generates: its questions, and each one's demonstrations.
+    QUESTIONS, DEMONSTRATIONS = 3, 4
     # Documents that the model writes (sandwich, calibration), and what is done with them.
     DOCUMENTS, FITS, CHAINS, BOUNDS = 0, 1, 2, 3
     TIES, BANDS = 3, 4

@@ -20,7 +20,7 @@ from ltm_pyro.generation.where import codes_of
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.models.decoders.decode import decode
 from ltm_pyro.models.size import check_memory
 from ltm_pyro.options import Count, Whole, checked
@@ -40,7 +40,8 @@ class Generation:
             text's length is padding.
         lengths: tokens of each text, shape (texts,), those of an end of text or of a stop string,
             which the continuation leaves out, included.
-        thoughts: z of each text, shape (texts, layers, slots, dim).
+        thoughts: z of each text, shape (texts, layers, slots, dim); of a model without latents
+            (texts, 0, 0, 0).
         protocol: what the thoughts were drawn from, in words.
     """
 
@@ -67,7 +68,7 @@ class Generation:
 @checked
 @with_gradients
 def generate(
-    model: LatentThoughtModel,
+    model: LatentThoughtModel | AutoregressiveModel,
     tokenizer: Tokenizer,
     prompt: str | Sequence[str] | None = None,
     n: Count = 1,
@@ -92,7 +93,8 @@ def generate(
     rounding, a text does not depend on the texts it is decoded with.
 
     Args:
-        model, tokenizer: a trained model and its tokenizer.
+        model, tokenizer: a trained model and its tokenizer. A control without latents, such as
+            `run.baseline`, writes from its prompts alone, and picks tokens by the same numbers.
         prompt: a text, or several; "" is no prompt.
         n: texts for each prompt.
         length: tokens at which a text ends at the latest, its prompt included (a row of the
@@ -112,8 +114,8 @@ def generate(
         on_end: called with a text's index when it has ended.
 
     Raises:
-        InputError: for a prompt that leaves no room, a setting out of its range, or a column or
-            value that the model does not know.
+        InputError: for a prompt that leaves no room, a setting out of its range, a column or value
+            that the model does not know, or thoughts for a model without latents.
         NotFinite: for weights that are not.
 
     Example:
@@ -141,8 +143,13 @@ def generate(
     check_memory({f"{number:,} texts, {row:,} bytes each": number * row}, "n, or the prompts")
     encoded = {text: _encoded(tokenizer, text, length, longest) for text in prompts}
     texts = _numbered(prompts, n)
-    codes = codes_of(model, where or {})
-    if thoughts is None:
+    z: Tensor | None
+    if isinstance(model, AutoregressiveModel):
+        if thoughts is not None or where:
+            raise InputError("thoughts or columns are given, but this model has no latents")
+        z, protocol = None, "no thoughts"
+    elif thoughts is None:
+        codes = codes_of(model, where or {})
         begin = Beginnings(model, codes, guide, fast or Fast(), seed)
         z, protocol = begin.draw(encoded, texts), begin.protocol(any(prompts), where or {})
     else:
@@ -183,7 +190,7 @@ def generate(
         [text.ended or "length" for text in written],
         tokens,
         torch.tensor([text.count for text in written], device=tokens.device),
-        z,
+        tokens.new_empty(len(texts), 0, 0, 0, dtype=torch.float32) if z is None else z,
         protocol,
     )
 

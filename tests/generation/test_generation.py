@@ -9,7 +9,7 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.generation.continuation import Continuation
-from ltm_pyro.models import LatentThoughtModel
+from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.models.likelihood import TokenSequence
 
 from ..conftest import strong
@@ -311,3 +311,26 @@ def test_a_token_that_the_model_does_not_have_is_told(writer, thoughts):
     other = Tokenizer.train([" ".join(f"word{i}" for i in range(99))] * 2, 400)
     with pytest.raises(InputError, match="token id 350 lies outside the vocabulary of 300"):
         ltm.generate(writer[0], other, other.decode([350]), thoughts=thoughts, fast=QUICK)
+
+
+def test_a_control_writes_without_thoughts(long_writer):
+    model, tokenizer = long_writer
+    control = AutoregressiveModel(model.config)
+    control.decoder.load_state_dict(model.decoder.state_dict(), strict=False)
+    prompts = ["sea 1: fish", ""]
+    found = ltm.generate(control, tokenizer, prompts, n=2, sampling=ltm.Sampling(top_k=40))
+    assert found.protocol == "no thoughts"
+    assert found.thoughts.shape == (4, 0, 0, 0)
+    slow = ltm.generate(
+        control, tokenizer, prompts, n=2, sampling=ltm.Sampling(top_k=40), cached=False
+    )
+    assert slow.texts == found.texts
+    # At temperature 0 each token is the likeliest under the control's own likelihood.
+    greedy = ltm.generate(control, tokenizer, "sea 1: fish", sampling=ltm.Sampling(0.0), length=20)
+    tokens = greedy.tokens[:, : greedy.lengths[0]]
+    with torch.no_grad():
+        logits = control.decoder(tokens, None) @ control.decoder.head.T
+    first = len(tokenizer.encode("sea 1: fish"))
+    assert torch.equal(logits.argmax(-1)[0, first:], tokens[0, first:])
+    with pytest.raises(InputError, match=r"this model has no latents"):
+        ltm.generate(control, tokenizer, thoughts=torch.zeros(1, 2, 2, 3))
