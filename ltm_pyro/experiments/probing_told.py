@@ -188,7 +188,7 @@ def _columns(columns: Mapping[str, Found]) -> Told:
             f"folds, {one['shuffles']} dealings; {one['left_out']} left out, without a value or "
             f"with a rare one. {kinds}"
         )
-        rows = [
+        rows: list[Sequence[Any]] = [
             (name, _pair(probe["score"]), _pair(probe["over_chance"], "+"),
              "" if name == "words" else _pair(probe["less_reference"], "+"),
              _pair(probe["shuffled"]), probe["p"])
