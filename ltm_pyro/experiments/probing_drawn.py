@@ -123,7 +123,9 @@ def plane(figure: Figure, found: Found, column: Found | None) -> None:
     else:
         numbers = np.array([np.nan if x is None else x for x in column["codes"]], float)
         low, high = np.nanquantile(numbers, [0.05, 0.95])
-        image = ax.scatter(places[:, 0], places[:, 1], c=numbers, s=16, cmap="cividis", vmin=low, vmax=high)
+        image = ax.scatter(
+            places[:, 0], places[:, 1], c=numbers, s=16, cmap="cividis", vmin=low, vmax=high
+        )
         bar = figure.colorbar(image, ax=ax, extend="both")
         bar.set_label(as_written(column["column"]), fontsize=9)
     dress(ax, "A map of thoughts", f"first principal component ({first} of the variance)",

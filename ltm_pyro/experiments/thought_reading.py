@@ -22,8 +22,8 @@ from ltm_pyro.models.likelihood import TokenSequence
 from ltm_pyro.programs.densities import draw_latents, joined, prior_of
 from ltm_pyro.seeds import Stream
 
-AT_ONCE = 4
-"""Rows whose logits are held together."""
+LOGITS = 2**22
+"""Held together."""
 Scores = Callable[[Tensor], Tensor]
 """From thoughts to log p(x_n | z, x_<n), nats."""
 
@@ -59,8 +59,9 @@ def token_scores(model: TextModel, rows: Rows, z: Tensor | None) -> Tensor:
 def likeliest(model: TextModel, rows: Rows, z: Tensor | None) -> Tensor:
     """The likeliest token at each place given those before it: (documents, tokens), ids."""
     found = []
-    for start in range(0, len(rows), AT_ONCE):
-        some = slice(start, start + AT_ONCE)
+    size = max(1, LOGITS // (rows.tokens.shape[1] * len(model.decoder.head)))
+    for start in range(0, len(rows), size):
+        some = slice(start, start + size)
         with model.decoder.precision():
             hidden = model.decoder(rows.tokens[some], None if z is None else z[some])
             found.append((hidden @ model.decoder.head.T).argmax(-1))

@@ -21,6 +21,7 @@ from ltm_pyro.experiments import probes, probing_told
 from ltm_pyro.experiments.studies.base import Found, Part, Results, Trial
 from ltm_pyro.experiments.studies.of_run import OfRun
 from ltm_pyro.experiments.studies.rows import documents_by_lot
+from ltm_pyro.experiments.thought_reading import right
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.options import Count
 from ltm_pyro.reports.thought_map import means
@@ -48,7 +49,7 @@ class Probing(OfRun):
     """Default: all that was not trained on."""
     documents: Count = 256
     """Documents to look at, chosen by lot."""
-    draws: Several = 8
+    draws: Several = 4
     """Draws of thoughts where they are averaged over."""
     neighbours: Count = 5
     """Of each document that are compared with it."""
@@ -135,17 +136,17 @@ class Probing(OfRun):
         return np.asarray(self.means.flatten(1).double().cpu().numpy())
 
     def parts(self) -> Sequence[Part]:
-        """One a probe; work is counted in documents that are scored."""
+        """One a probe; work is counted in rows that are scored once."""
         of, size = _fingerprint(self.rows), len(self.rows)
-        layers = self.loaded.config.thoughts.layers
-        slots = self.loaded.config.thoughts.count
+        thoughts = self.loaded.config.thoughts
         found = [
             Part("reconstruction", partial(probes.reconstruction, self),
-                 size * (2 * layers + 4) * self.draws, of),
+                 size * ((2 * thoughts.layers + 2) * self.draws + 3 * self.fast.steps), of),
             Part("neighbours", partial(probes.neighbours, self), size, of),
-            Part("interpolation", partial(probes.interpolation, self), size * 20, of),
-            Part("attribution", partial(probes.attribution, self), size * slots * self.draws, of),
-            Part("map", partial(probes.plane, self), size, of),
+            Part("interpolation", partial(probes.interpolation, self), size * 2 * probes.STEPS, of),
+            Part("attribution", partial(probes.attribution, self),
+                 size * (thoughts.count + 3) * self.draws, of),
+            Part("map", partial(probes.plane, self), 0.0, of),
         ]  # fmt: skip
         for name, (values, codes) in self.labels.items():
             follows = hashlib.sha256(of.encode() + codes.tobytes()).hexdigest()[:16]
@@ -153,14 +154,16 @@ class Probing(OfRun):
             found.append(Part(f"probe-{place}", partial(probes.column, self, name), size, follows))
             if values:
                 part = partial(probes.arithmetic, self, name)
-                found.append(Part(f"arithmetic-{place}", part, size * 20, follows))
+                work = size * probes.GROUPS / 2 * (min(len(values), probes.VALUES) - 1)
+                found.append(Part(f"arithmetic-{place}", part, work, follows))
         return found
 
     def trial(self) -> Trial:
-        """Two documents, fitted and scored."""
-        some = self.rows[:2]
-        scores = 2 * self.draws
-        return Trial(lambda: self.fitted(some).elbo(self.draws), scores)
+        """A few documents, scored under some draws."""
+        posterior = self.fitted(self.rows[:LEAST])
+        z = posterior.sample(self.draws)
+        model = self.loaded.model
+        return Trial(lambda: right(model, posterior.rows, z), LEAST * self.draws)
 
     def results(self, found: Mapping[str, Found]) -> Results:
         """Tables, pictures, and the protocol of each."""

@@ -50,7 +50,7 @@ def study(run, other, tmp_path):
 
 def test_a_report_of_all_probes(run, other, tmp_path, capsys):
     command = ["study", "probing", str(run.path), "--out", str(tmp_path / "out"), "--data",
-               str(other), "--column", "topic", "--shuffles", "9", "--draws", "2"]  # fmt: skip
+               str(other), "--column", "topic", "--shuffles", "9", "--draws", "2", "--shown", "1"]  # fmt: skip
     assert main(command) == 0
     found = json.loads((tmp_path / "out/results.json").read_text())
     assert sorted(found) == sorted([*PARTS, "probe-topic", "arithmetic-topic"])
@@ -108,11 +108,11 @@ def test_a_column_that_the_prior_reads_is_not_given_to_it(run_config, other, tmp
         for parameter in run.model.prior.parameters():
             parameter.copy_(torch.arange(parameter.numel()).reshape(parameter.shape) % 5 - 2.0)
     study = Probing(
-        run_folder=str(run.path), out=tmp_path / "out", split="all", fast_steps=0,
+        run_folder=str(run.path), out=tmp_path / "out", split="all", fast_steps=8,
         text=Text(), draws=2,
     )  # fmt: skip
     object.__setattr__(study, "loaded", run)
-    # Not fitted to any text, thoughts are those of a missing label, the same for all.
+    # The model has learnt nothing: without its label a document's thoughts do not tell it.
     means = study.flat - study.flat.mean(0)
     names, codes = study.labels["topic"]
     apart = [means[codes == code].mean(0) for code in range(len(names))]
@@ -150,7 +150,9 @@ def test_what_is_asked_for_must_be_there(run, other, tmp_path):
             run_folder=str(run.path), out=tmp_path / "o", text=Text(data=(str(other),), **text)
         ).parts()
 
-    with pytest.raises(InputError, match=r"unknown column of .* 'none': known are size, text, topic"):
+    with pytest.raises(
+        InputError, match=r"unknown column of .* 'none': known are size, text, topic"
+    ):
         asked(column=("none",))
     with pytest.raises(InputError, match=r"column 'text': too few of 60 documents have one of two"):
         asked(column=("text",))
