@@ -25,12 +25,12 @@ PAIRS = 64
 """Pairs of documents at the most."""
 FIRST = 64
 """Tokens of a text that is decoded from thoughts alone."""
-VALUES, GROUPS = 4, 40
+VALUES, GROUPS = 3, 24
 """Of arithmetic: the commonest values that steps go between, and steps by lot."""
 LETTERS = 300
 """Of a text that is shown."""
-DRAWN = 40
-"""Tokens of a document in a heat map."""
+DRAWN, MANY = 40, 64
+"""Of a heat map: tokens of a document, and draws."""
 
 
 def reconstruction(study: "Probing") -> dict[str, Any]:
@@ -69,9 +69,10 @@ def reconstruction(study: "Probing") -> dict[str, Any]:
         control = {"accuracy": exact.told(), "less": hits[-1].less(exact).told()}
     return {
         "documents": len(rows), "tokens": rows.token_count, "draws": study.draws, "first": size,
-        "source": study.corpus.name, "steps": study.fast.steps, "bound": bound, "levels": levels,
-        "control": control, "shown": _beginnings(rows, run.tokenizer, study.shown),
-        "texts": texts,
+        "source": study.corpus.name, "split": study.scored.split,
+        "held_out": study.scored.known is not None, "steps": study.fast.steps,
+        "bound": bound, "levels": levels, "control": control, "texts": texts,
+        "shown": _beginnings(rows, run.tokenizer, study.shown),
     }  # fmt: skip
 
 
@@ -116,22 +117,16 @@ def interpolation(study: "Probing") -> dict[str, Any]:
 
 def attribution(study: "Probing") -> dict[str, Any]:
     """What each token loses when a slot is resampled from the prior."""
-    run, q = study.loaded, study.posterior.sample(study.draws)
-    p = reading.prior_draws(study.posterior, study.draws, study.seed)
-    gains, maps, start = [], [], 0
-    for rows in study.posterior.rows.split(study.chunk):
+    run, posterior = study.loaded, study.posterior
+    q = posterior.sample(study.draws)
+    p = reading.prior_draws(posterior, study.draws, study.seed)
+    gains, start = [], 0
+    for rows in posterior.rows.split(study.chunk):
         here = slice(start, start + len(rows))
         score = _scores(run.model, rows)
         found = reading.attribution(score, q[:, here], p[:, here])
-        whole = (score(q[:, here]) - score(p[:, here])).double().mean(0).sum(-1)
-        gains.append(np.concatenate([found.gain.sum(-1).reshape(-1, len(rows)), whole[None].cpu()]))
-        for i in range(max(0, min(study.shown - start, len(rows)))):
-            ids = rows.tokens[i, : min(DRAWN, int(rows.lengths[i]))].tolist()
-            maps.append({
-                "tokens": [run.tokenizer.decode([token]) for token in ids],
-                "gain": found.gain[:, :, i, : len(ids)].reshape(-1, len(ids)),
-                "error": found.error[:, :, i, : len(ids)].reshape(-1, len(ids)),
-            })  # fmt: skip
+        whole = _floats((score(q[:, here]) - score(p[:, here])).double().mean(0).sum(-1))
+        gains.append(np.concatenate([found.gain.sum(-1).reshape(-1, len(rows)), whole[None]]))
         start += len(rows)
     tokens, layout = _floats(study.rows.lengths), run.config.thoughts
     names = [f"{layer}.{slot}" for layer in range(layout.layers) for slot in range(layout.slots)]
@@ -139,7 +134,25 @@ def attribution(study: "Probing") -> dict[str, Any]:
         name: ratio(each, tokens).told()
         for name, each in zip([*names, "all"], np.concatenate(gains, 1), strict=True)
     }
-    return {"draws": study.draws, "slots": slots, "maps": maps}
+    return {"draws": study.draws, "slots": slots, "map_draws": MANY, "maps": _maps(study)}
+
+
+def _maps(study: "Probing") -> list[dict[str, Any]]:
+    """Heat maps of the first documents, of many draws, so that single tokens have small errors."""
+    run, few = study.loaded, study.posterior.rows[: study.shown].first(DRAWN)
+    z, others = (
+        draws[:, : study.shown]
+        for draws in (
+            study.posterior.sample(MANY),
+            reading.prior_draws(study.posterior, MANY, study.seed),
+        )
+    )
+    found, maps = reading.attribution(_scores(run.model, few), z, others), []
+    for i, n in enumerate(few.lengths.tolist()):
+        gain, error = (x[:, :, i, :n].reshape(-1, n) for x in (found.gain, found.error))
+        words = [run.tokenizer.decode([token]) for token in few.tokens[i, :n].tolist()]
+        maps.append({"tokens": words, "gain": gain, "error": error})
+    return maps
 
 
 def plane(study: "Probing") -> dict[str, Any]:

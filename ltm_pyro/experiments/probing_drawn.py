@@ -106,7 +106,7 @@ def columns(figure: Figure, columns: Mapping[str, Found]) -> None:
         ax.vlines(one["chance"][0], top - 0.4, place - 0.6, color="0.35", linestyles="--", lw=1)
     ax.set_yticks(range(place), names)
     ax.invert_yaxis()
-    dress(ax, "What a linear probe reads", "accuracy (of numbers R^2) on other folds", "",
+    dress(ax, "What a linear probe reads", "accuracy (of numbers R²) on other folds", "",
           f"bars: {TOLD} over documents; grey: labels by lot, ± 2 s.d.")  # fmt: skip
     ax.grid(axis="y", visible=False)
 

@@ -61,6 +61,7 @@ def _reconstruction(one: Found) -> Told:
          "over prior thoughts", "words of the text", "over another's text"),
         rows,
     )  # fmt: skip
+    seen = "none trained on" if one["held_out"] else "whether trained on or not"
     control = one["control"]
     beside = "" if control is None else (
         f" The control without latents has {_pair(control['accuracy'])} of the next tokens right; "
@@ -68,9 +69,9 @@ def _reconstruction(one: Found) -> Told:
     )  # fmt: skip
     told = [
         "## Reconstruction",
-        f"{one['documents']} documents of {one['source']}, {one['tokens']} tokens, none of which "
-        f"the model was trained on unless the split says so; thoughts fitted in {one['steps']} "
-        f"fast steps, averages over {one['draws']} draws of them. Thoughts of the first layers are "
+        f"{one['documents']} documents of {one['source']}, split {one['split']}, {one['tokens']} "
+        f"tokens, {seen}; thoughts fitted in {one['steps']} fast steps, averages over "
+        f"{one['draws']} draws of them. Thoughts of the first layers are "
         "inferred from the text, those above drawn from the prior. `next token right`: the "
         "likeliest token given thoughts and the text before it. `words of the text`: the text is "
         f"decoded from thoughts alone, {one['first']} tokens at the most, each the likeliest; F1 "
@@ -160,7 +161,7 @@ def _attribution(one: Found) -> Told:
     pictures = {
         f"attribution-{i}": Picture(
             "What each token loses when a slot (layer.slot) is drawn from the prior; a dot where "
-            "it is within 2 standard errors of nothing, over draws",
+            f"it is within 2 standard errors of nothing, over {one['map_draws']} draws",
             partial(drawn.attribution, one=document, names=list(one["slots"])[:-1]),
             (9.0, 1.7 + 0.17 * len(document["gain"])),
         )

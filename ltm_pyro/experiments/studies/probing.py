@@ -25,7 +25,7 @@ from ltm_pyro.experiments.thought_reading import right
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.options import Count
 from ltm_pyro.reports.thought_map import means
-from ltm_pyro.runs.scored import to_score
+from ltm_pyro.runs.scored import Scored, to_score
 from ltm_pyro.runs.training import load_data
 from ltm_pyro.runs.trust import check_data
 
@@ -73,9 +73,14 @@ class Probing(OfRun):
         return load_data(run.config.replace(data=data), run.tokenizer)
 
     @cached_property
+    def scored(self) -> Scored:
+        """The rows that documents are chosen from."""
+        return to_score(self.corpus, [self.loaded], self.split, "all")
+
+    @cached_property
     def rows(self) -> Rows:
         """A row of each document."""
-        scored = to_score(self.corpus, [self.loaded], self.split, "all").rows
+        scored = self.scored.rows
         firsts = scored.chosen(np.unique(scored.index["document"], return_index=True)[1].tolist())
         copies = np.unique(firsts[:].keyed_by_text().key.numpy(), return_index=True)[1]
         rows = documents_by_lot(firsts.chosen(np.sort(copies).tolist()), self.documents, self.seed)

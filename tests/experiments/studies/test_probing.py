@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.commands.cli import main
 from ltm_pyro.data.asked import Text
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.studies import redraw
+from ltm_pyro.experiments.studies import running
+from ltm_pyro.experiments.studies.base import plain
 from ltm_pyro.experiments.studies.probing import Probing
 
 from ...runs.helpers import train, with_training
@@ -44,40 +44,32 @@ def other(tmp_path):
 def study(run, other, tmp_path):
     text = Text(data=(str(other),), column=("topic",), number=("size",))
     return Probing(
-        run_folder=str(run.path), out=tmp_path / "out", text=text, draws=2, shuffles=9, shown=2
+        run_folder=str(run.path), out=tmp_path / "out", text=text, draws=2, shuffles=9, shown=1
     )
 
 
-def test_a_report_of_all_probes(run, other, tmp_path, capsys):
-    command = ["study", "probing", str(run.path), "--out", str(tmp_path / "out"), "--data",
-               str(other), "--column", "topic", "--shuffles", "9", "--draws", "2", "--shown", "1"]  # fmt: skip
-    assert main(command) == 0
-    found = json.loads((tmp_path / "out/results.json").read_text())
-    assert sorted(found) == sorted([*PARTS, "probe-topic", "arithmetic-topic"])
+def test_a_report_of_all_probes(study):
+    found = {part.name: plain(part.compute()) for part in study.parts()}
+    assert sorted(found) == sorted([*PARTS, "probe-topic", "arithmetic-topic", "probe-size"])
     probe = found["probe-topic"]
     assert probe["documents"] == sum(probe["values"].values()) == 59
     assert probe["left_out"] == 1  # the rare one; copies are no documents
     assert set(probe["probes"]) == {"thoughts", "layer 0", "layer 1", "words"}
     assert probe["probes"]["words"]["score"][0] > 0.9
+    assert probe["neighbours"]["words"]["p"] == 0.1
+    assert found["probe-size"]["values"] == {}
     assert len(found["arithmetic-topic"]["steps"]) == 2
     assert len(found["map"]["places"]) == 60
     levels, bound = found["reconstruction"]["levels"], found["reconstruction"]["bound"]
     assert len(levels) == len(bound["ablation"]) == 3
     assert levels[0]["over_none"] == [0.0, 0.0]
-    table = capsys.readouterr().out
-    assert "\\$ea" not in table
-    assert "$ea\\_ → wood" in table
-    pictures = {path.stem for path in (tmp_path / "out").glob("*.png")}
-    assert {"reconstruction", "interpolation", "attribution-0", "columns", "map"} <= pictures
-    before = (tmp_path / "out/report.md").read_text()
-    # A column more adds parts to those that are there.
-    assert main([*command, "--number", "size"]) == 0
-    assert "8 parts, 7 of them finished" in capsys.readouterr().err
-    found = json.loads((tmp_path / "out/results.json").read_text())
-    assert found["probe-size"]["values"] == {}
-    assert found["probe-topic"] == probe
-    assert (tmp_path / "out/report.md").read_text() != before
-    redraw(tmp_path / "out")
+    results = running.write(study, found)
+    table = "\n".join(results.texts)
+    assert "$ea\\_ → wood" in table  # no markup, and in pictures no mathematics
+    assert "whether trained on or not" not in table
+    pictures = {path.stem for path in study.out.glob("*.png")}
+    assert pictures == set(results.pictures)
+    assert pictures == {"reconstruction", "interpolation", "attribution-0", "columns", "map"}
 
 
 def test_a_document_counts_once_and_without_its_columns(study):
@@ -130,7 +122,7 @@ def test_interpolation_ends_are_the_documents_own(study):
     firsts = [pairs[text] for text in found["ends"][0]]
     run = study.loaded
     own = ltm.generate(
-        run.model, run.tokenizer, n=2, thoughts=study.means[firsts],
+        run.model, run.tokenizer, n=1, thoughts=study.means[firsts],
         length=study.rows.tokens.shape[1], sampling=ltm.Sampling(temperature=0),
     )  # fmt: skip
     assert [" ".join(text.split()) for text in own.continuations] == found["texts"][0]
