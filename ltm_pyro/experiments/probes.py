@@ -29,6 +29,8 @@ VALUES, GROUPS = 3, 24
 """Of arithmetic: the commonest values that steps go between, and steps by lot."""
 LETTERS = 300
 """Of a text that is shown."""
+BAG = "bag of words"
+"""What probes of thoughts are compared with."""
 DRAWN, MANY = 40, 64
 """Of a heat map: tokens of a document, and draws."""
 
@@ -167,18 +169,17 @@ def column(study: "Probing", name: str) -> dict[str, Any]:
     usable = codes >= 0 if values else np.isfinite(codes)
     some, known = study.flat[usable], codes[usable]
     rows = study.rows[torch.from_numpy(usable.nonzero()[0])]
-    words = bags(rows, study.loaded.tokenizer.vocabulary)
     kinds: dict[str, Array] = {"thoughts": some}
     layers = study.loaded.config.thoughts.layers
     if layers > 1:
         kinds |= {f"layer {i}": x for i, x in enumerate(np.split(some, layers, axis=1))}
-    kinds["words"] = words
+    kinds[BAG] = bags(rows, study.loaded.tokenizer.vocabulary)
     folds = folds_of(len(known), study.folds, study.seed)
-    found = probed(kinds, known, folds, study.shuffles, study.seed, "words")
+    found = probed(kinds, known, folds, study.shuffles, study.seed, BAG)
     likeness = likeness_of(known)
     near = {
         kind: alike(nearest(kinds[kind], study.neighbours), likeness, study.shuffles, study.seed)
-        for kind in ("thoughts", "words")
+        for kind in ("thoughts", BAG)
     }
     counts = Counter(known.tolist()) if values else {}
     return {

@@ -98,12 +98,13 @@ def columns(figure: Figure, columns: Mapping[str, Found]) -> None:
             ax.barh(place, 2 * ERRORS * spread, left=by_lot - ERRORS * spread, height=0.5,
                     color="0.85")  # fmt: skip
             value, error = probe["score"]
-            color, marker = (GREY, "s") if name == "words" else MEANING["elbo"]
+            color, marker = (GREY, "s") if name == "bag of words" else MEANING["elbo"]
             ax.errorbar(value, place, xerr=ERRORS * error, color=color, marker=marker,
                         markersize=5, capsize=2)  # fmt: skip
             names.append(as_written(f"{one['column']}: {name}"))
             place += 1
         ax.vlines(one["chance"][0], top - 0.4, place - 0.6, color="0.35", linestyles="--", lw=1)
+    ax.use_sticky_edges = False
     ax.set_yticks(range(place), names)
     ax.invert_yaxis()
     dress(ax, "What a linear probe reads", "accuracy (of numbers R²) on other folds", "",
@@ -140,8 +141,9 @@ def _by_value(ax: Any, places: Any, column: Found) -> None:
     marks = [*SERIES[:rest], (GREY, ".")]
     points(ax, places, groups, marks)
     told = [f"{names[code]} ({groups.count(i)})" for i, code in enumerate(common)]
-    told.append(f"all else ({groups.count(rest)})")
-    for name, (color, mark) in zip(told, marks, strict=True):
+    if rest in groups:
+        told.append(f"all else ({groups.count(rest)})")
+    for name, (color, mark) in zip(told, marks, strict=False):
         ax.plot([], [], linestyle="", marker=mark, color=color, label=as_written(name))
     legend = ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5),
                        title=as_written(column["column"]))  # fmt: skip

@@ -176,7 +176,7 @@ def _columns(columns: Mapping[str, Found]) -> Told:
         "Ridge regression from posterior means to the column (one indicator for each value, the "
         "greatest is the answer), its penalty chosen within the documents it is fitted to; each "
         "document is scored by a probe fitted to the other folds. The model does not see the "
-        "column. `words`: the same probe from the bag of the row's tokens. `score`: accuracy, "
+        "column. `bag of words`: the same probe from the row's tokens, counted. `score`: accuracy, "
         "beside always answering the commonest value; of a number R^2, beside the mean. "
         "`labels by lot`: all of it done again with labels dealt at random, ± standard deviation; "
         "p is the share of dealings that do as well. Errors are over documents, the folds given.",
@@ -191,12 +191,12 @@ def _columns(columns: Mapping[str, Found]) -> Told:
         )
         rows: list[Sequence[Any]] = [
             (name, _pair(probe["score"]), _pair(probe["over_chance"], "+"),
-             "" if name == "words" else _pair(probe["less_reference"], "+"),
+             "" if name == "bag of words" else _pair(probe["less_reference"], "+"),
              _pair(probe["shuffled"]), probe["p"])
             for name, probe in one["probes"].items()
         ]  # fmt: skip
         rows.append(("chance", _pair(one["chance"]), None, None, None, None))
-        heads = ("probe of", "score", "over chance", "less words", "labels by lot", "p")
+        heads = ("probe of", "score", "over chance", "less bag of words", "labels by lot", "p")
         told.append(markdown(heads, rows))
         what = "share of the same value" if one["values"] else "less the absolute difference"
         told.append(

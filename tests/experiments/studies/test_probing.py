@@ -54,9 +54,9 @@ def test_a_report_of_all_probes(study):
     probe = found["probe-topic"]
     assert probe["documents"] == sum(probe["values"].values()) == 59
     assert probe["left_out"] == 1  # the rare one; copies are no documents
-    assert set(probe["probes"]) == {"thoughts", "layer 0", "layer 1", "words"}
-    assert probe["probes"]["words"]["score"][0] > 0.9
-    assert probe["neighbours"]["words"]["p"] == 0.1
+    assert set(probe["probes"]) == {"thoughts", "layer 0", "layer 1", "bag of words"}
+    assert probe["probes"]["bag of words"]["score"][0] > 0.9
+    assert probe["neighbours"]["bag of words"]["p"] == 0.1
     assert found["probe-size"]["values"] == {}
     assert len(found["arithmetic-topic"]["steps"]) == 2
     assert len(found["map"]["places"]) == 60
