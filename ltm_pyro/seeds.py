@@ -47,6 +47,10 @@ class Stream:
     TIES, BANDS = 3, 4
     # A report: the documents that it scores, and the rows that it looks at more closely.
     REPORTED, INSPECTED = 0, 1
+    # Probes: folds of documents, labels and places by lot, halves of documents, pairs of them; and
+    # draws of the prior beside those of a posterior.
+    FOLDS, LABELS, PLACES, HALVES, PAIRS = 0, 1, 2, 3, 4
+    BESIDE = 24
 
 
 def derive(seed: int, *keys: int) -> int:
