@@ -160,8 +160,9 @@ def surprise(
     For each of its rows of m tokens the model writes texts: z from the prior, tokens from the
     decoder; those that end within m tokens are rejected, so that texts are draws from
     p(x_1 ... x_m | longer than m). They are scored as the document is: the same guide, fast steps
-    and draws. A document that the model had written, and that is as long, would be one more such
-    text: any rank among them is as likely, however loose the bound is.
+    and draws. The first m tokens of a longer text of the model's own are one more such text: any
+    rank among them is as likely, however loose the bound is. Of a text that ends just there this
+    holds but for what its end says of the tokens before it.
 
     Args:
         model: what is asked; nothing is said of whether it is a good one.
