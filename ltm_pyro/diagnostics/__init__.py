@@ -16,6 +16,7 @@ from ltm_pyro.diagnostics.quality import (
     pareto_khat,
     plot_guide_quality,
 )
+from ltm_pyro.diagnostics.surprising import Surprise, surprise
 from ltm_pyro.diagnostics.texts import TextChecks, plot_text_checks, text_checks
 from ltm_pyro.diagnostics.thoughts import ThoughtUse, plot_ablation, plot_kl, thought_use
 
@@ -25,6 +26,7 @@ __all__ = [
     "GuideQuality",
     "NutsComparison",
     "Plateau",
+    "Surprise",
     "TextChecks",
     "ThoughtUse",
     "calibrate",
@@ -45,6 +47,7 @@ __all__ = [
     "plot_text_checks",
     "plot_training",
     "smoothed",
+    "surprise",
     "text_checks",
     "thought_use",
 ]

@@ -77,11 +77,16 @@ def test_the_folder_a_file_lies_in(tmp_path):
     for name in ("a.txt", "one/b.txt", "one/deep/c.txt"):
         (tmp_path / name).write_text(name)
     assert [c["folder"] for c in columns(tmp_path, "folder")["all"]] == [".", "one", "one/deep"]
+    for document in columns(tmp_path, "folder", "file")["all"]:
+        assert (tmp_path / document["file"]).is_file()
+        assert (tmp_path / document["file"]).parent == tmp_path / document["folder"]
     write(tmp_path / "one", "jsonl")
     found = columns(tmp_path, "folder", "author")["all"]
     assert found[0] == {"folder": "."}
     assert {"folder": "one", "author": "austen"} in found
-    with pytest.raises(InputError, match=r"unknown column of .*known are author, folder, n, text"):
+    with pytest.raises(
+        InputError, match=r"unknown column of .*known are author, file, folder, n, text"
+    ):
         columns(tmp_path, "nobody")
     with pytest.raises(InputError, match="has no column 'author', nor any other: a column is a"):
         columns(tmp_path / "a.txt", "author")

@@ -24,6 +24,8 @@ COLUMN = "folder"
 
 A field of that name in the records of a file goes before it.
 """
+FILE = "file"
+"""The column that holds the file itself, from the source's folder on: `a/b/c.txt`; likewise."""
 _ABOUT = {"readme", "license", "licence", "notice", "changelog", "citation", "authors"}
 """Files that tell of a data set, and are no part of it."""
 
@@ -70,10 +72,12 @@ def _file(folder: Path, file: Path, wanted: Wanted) -> Found:
         found = Found.together(list(saved.read(file, wanted).values()))
     else:
         found = read_file(file, wanted)
-    columns = tuple(dict.fromkeys((COLUMN, *found.columns)))
-    if COLUMN not in wanted.columns:
+    columns = tuple(dict.fromkeys((COLUMN, FILE, *found.columns)))
+    here = file.relative_to(folder)
+    place = {COLUMN: here.parent.as_posix(), FILE: here.as_posix()}
+    place = {name: value for name, value in place.items() if name in wanted.columns}
+    if not place:
         return Found(found.documents, columns, found.fields, found.notes)
-    place = {COLUMN: file.parent.relative_to(folder).as_posix()}
 
     def documents() -> Iterator[Document]:
         for one in found.documents:
