@@ -29,6 +29,7 @@ MEANING = {
     "baseline": (GREEN, "^"),
     "same_noise": (RED, "s"),
     "kl": (PURPLE, "D"),
+    "predictive": (BLACK, "X"),
 }
 """Colour and marker of what stands in several pictures."""
 ERRORS = 2.0

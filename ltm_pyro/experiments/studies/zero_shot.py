@@ -143,6 +143,7 @@ class ZeroShot(OfRun):
     def results(self, found: Mapping[str, Found]) -> Results:
         """One table for all corpora, and a picture of bounds less the control."""
         names = list(dict.fromkeys(name for one in found.values() for name in one["figures"]))
+        found = _labelled(found)
         rows: list[Sequence[Any]] = []
         for corpus, one in found.items():
             for name in names:
@@ -190,7 +191,7 @@ class ZeroShot(OfRun):
                 lambda figure: _draw(figure, found),
                 (6.4, 1.6 + 0.5 * len(found)),
             )
-        return Results({"corpora": dict(found)}, texts, pictures)
+        return Results({"corpora": found}, texts, pictures)
 
 
 def _draw(figure: Figure, found: Mapping[str, Found]) -> None:
@@ -211,6 +212,13 @@ def _draw(figure: Figure, found: Mapping[str, Found]) -> None:
     ax.invert_yaxis()
     dress(ax, "Text of other kinds", "nats/token: bound less control", "")
     ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _labelled(found: Mapping[str, Found]) -> dict[str, Found]:
+    """What corpora found by short names; by those of their parts where short ones are alike."""
+    short = {name: Path(one["source"]).name or name for name, one in found.items()}
+    alike = len(set(short.values())) < len(short)
+    return {name if alike else short[name]: one for name, one in found.items()}
 
 
 def _part_name(source: str) -> str:
