@@ -76,7 +76,7 @@ class Generate:
             {f"{self.n:,} texts of each prompt": self.n * max(1, len(prompts)) * 256}, "--n"
         )
         printer = Printer([text for text in prompts or [""] for _ in range(self.n)])
-        asked = {
+        asked: dict[str, Any] = {
             "length": self.length,
             "sampling": ltm.Sampling(self.temperature, self.top_k, self.top_p),
             "stop": self.stop,

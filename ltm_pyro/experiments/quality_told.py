@@ -133,7 +133,7 @@ def _about(found: Mapping[str, Found], options: Any) -> str:
 
 def _table(ways: list[str], known: list[str], means: Mapping[str, Mapping[str, Mean]]) -> list[str]:
     """All measures of all ways."""
-    rows = [
+    rows: list[list[str | None]] = [
         [MEASURES[m], *(str(means[name][m]) if m in means[name] else None for name in ways)]
         for m in known
     ]
@@ -143,9 +143,8 @@ def _table(ways: list[str], known: list[str], means: Mapping[str, Mapping[str, M
                 [f"perplexity under the {m}", *(_perplexity(means[n].get(m)) for n in ways)]
             )
     speeds = [means[name].get(SPEED) for name in ways]
-    rows.append(
-        ["tokens a second", *(s and with_error(s.value, s.error, digits=1) for s in speeds)]
-    )
+    told = ["" if s is None else with_error(s.value, s.error, digits=1) for s in speeds]
+    rows.append(["tokens a second", *told])
     return [markdown(["mean ± s.e.", *ways], rows)]
 
 
