@@ -1,5 +1,6 @@
 """How probable texts are to another model than the one that wrote them."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,17 @@ def by_control(
     return [(n, len(text)) for n, text in zip(nats, texts, strict=True)]
 
 
+def check_folder(folder: Path) -> None:
+    """Raises InputError without transformers, or for a folder that holds no model of it."""
+    if importlib.util.find_spec("transformers") is None:
+        raise InputError("--scorer needs transformers: pip install 'ltm-pyro[quality]'")
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"--scorer {folder}: expected the folder of a model that transformers saved, with "
+            "config.json, model.safetensors and its tokenizer"
+        )
+
+
 class HuggingFace:
     """A causal language model in a folder, as transformers saves it.
 
@@ -51,17 +63,9 @@ class HuggingFace:
     """
 
     def __init__(self, folder: Path, device: str = "cpu"):
-        try:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError:
-            raise InputError(
-                "a scorer needs transformers: pip install 'ltm-pyro[quality]'"
-            ) from None
-        if not (folder / "config.json").is_file():
-            raise InputError(
-                f"--scorer {folder}: expected the folder of a model that transformers saved, with "
-                "config.json, model.safetensors and its tokenizer"
-            )
+        check_folder(folder)
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
         own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), **own)

@@ -11,6 +11,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.generation.thoughts import Beginnings, Text, name_of
 from ltm_pyro.generation.where import rows_where
+from ltm_pyro.inference.local import new_guide
 from ltm_pyro.inference.memory import Memory, Row
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.seeds import Stream, derive
@@ -33,15 +34,18 @@ class Refits:
         self.begun = begun
         numbers = range(1 + max(number for _, number in texts))
         all_of = [(prompt, number) for prompt in {text for text, _ in texts} for number in numbers]
-        self.memory: Memory | None = Memory(self._rows(all_of, [[0]] * len(all_of)))
+        rows = self._rows(all_of, [[0]] * len(all_of))
+        self.memory: Memory | None = Memory(rows)
         self.before: dict[int, Row] = {}
         try:
-            for guide, rows, prompts in begun.fits():
-                for number in numbers:
-                    keys = _keys([(prompt, number) for prompt in prompts])
-                    self.memory.remember(guide, dataclasses.replace(rows, key=keys))
+            Memory(rows).remember(new_guide(begun.model, begun.guide, rows), rows)
         except InputError:  # no parameters of a document's own
             self.memory = None
+            return
+        for guide, fitted, prompts in begun.fits():
+            for number in numbers:
+                keys = _keys([(prompt, number) for prompt in prompts])
+                self.memory.remember(guide, dataclasses.replace(fitted, key=keys))
 
     @property
     def start(self) -> str:

@@ -32,9 +32,12 @@ def test_the_control_scores_what_follows_a_prompt(config):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("scorer"))
+
+
+def saved(place):
     """A small causal model as transformers saves it, over words a to z."""
     transformers = pytest.importorskip("transformers")
-    place = tmp_path_factory.mktemp("scorer")
     words = {"<s>": 0, "?": 1} | {chr(97 + i): i + 2 for i in range(26)}
     inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="?"))
     inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()

@@ -115,8 +115,9 @@ def test_what_comes_out_piece_by_piece_is_the_text(writer):
 
 def test_a_guide_without_parameters_of_its_own_starts_anew(writer):
     guide = Langevin.of(writer[0])
-    found = ltm.generate(*writer, "sea", fast=QUICK, progressive=15, guide=guide)
-    assert found.protocol.endswith("each fit begun anew")
+    for prompt in ("sea", None):
+        found = ltm.generate(*writer, prompt, fast=QUICK, progressive=15, guide=guide)
+        assert found.protocol.endswith("each fit begun anew")
 
 
 def test_thoughts_that_are_given_are_not_fitted(writer):

@@ -15,7 +15,7 @@ from ltm_pyro.data.store import StoredRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.novelty import copied
 from ltm_pyro.experiments.quality_told import CONDITIONAL, HELD_OUT, PROGRESSIVE, tell
-from ltm_pyro.experiments.scorers import HuggingFace, Scored, by_control
+from ltm_pyro.experiments.scorers import HuggingFace, Scored, by_control, check_folder
 from ltm_pyro.experiments.studies.base import Found, Part, Results, Trial
 from ltm_pyro.experiments.studies.of_run import OfRun
 from ltm_pyro.experiments.studies.rows import documents_by_lot
@@ -78,10 +78,6 @@ class Quality(OfRun):
                 f"--texts {self.texts} are no two sets of --set-size {self.set_size}, whose "
                 "spread the errors come from: raise the first or lower the second"
             )
-        if self.scorer is not None and not (self.scorer / "config.json").is_file():
-            raise InputError(
-                f"--scorer {self.scorer}: expected the folder of a model that transformers saved"
-            )
 
     @cached_property
     def corpus(self) -> Any:
@@ -137,6 +133,8 @@ class Quality(OfRun):
 
     def parts(self) -> Sequence[Part]:
         """A way of writing each; work is counted in texts."""
+        if self.scorer is not None:
+            check_folder(self.scorer)
         told = hashlib.sha256(repr([ids for _, *ids in self.prompts]).encode()).hexdigest()[:16]
         return [
             Part(name, partial(self.judge, name), work * len(self.prompts), told)

@@ -9,9 +9,11 @@ import pytest
 from ltm_pyro.commands.cli import main
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.quality_told import Mean, less, tell, verdict
+from ltm_pyro.experiments.scorers import HuggingFace
 from ltm_pyro.experiments.studies.quality import Quality
 
 from ...runs.helpers import train, with_training
+from ..test_scorers import saved
 
 FEW = {"texts": 4, "set_size": 2, "prompt_tokens": 3, "tokens": 8, "rounds": 1, "split": "all"}
 
@@ -95,6 +97,19 @@ def test_without_a_control_nothing_is_scored_by_it(run_config, tmp_path):
     assert "control" not in study.judge("held-out")["of_text"]
 
 
+def test_a_scorer_stands_beside_the_control(run, tmp_path):
+    scorer = saved(tmp_path / "scorer")
+    study = Quality(run_folder=str(run.path), out=tmp_path / "out", scorer=scorer, **FEW)
+    found = study.judge("held-out")
+    other = HuggingFace(scorer)
+    for one, nats in zip(found["texts"], found["of_text"]["scorer"], strict=True):
+        total, number = other.score(one["prompt"], one["text"])
+        assert nats == pytest.approx(total / number)
+    table = "\n".join(tell({"held-out": found}, study).texts)
+    perplexity = math.exp(np.mean(found["of_text"]["scorer"]))
+    assert f"| perplexity under the scorer | {perplexity:.2f} ±" in table
+
+
 def test_change_is_told_for_sure_as_often_as_it_says():
     """Of no change, 5 % by chance: eight sets with two standard errors would say so in 8.6 %."""
     generator, trials = np.random.default_rng(0), 4000
@@ -118,8 +133,8 @@ def test_what_is_asked_for_must_be_there(run, tmp_path):
     some = {"run_folder": str(run.path), "out": tmp_path / "out"}
     with pytest.raises(InputError, match=r"--texts 8 are no two sets of --set-size 8"):
         Quality(**some, texts=8)
-    with pytest.raises(InputError, match=r"--scorer .*nothing: expected the folder of a model"):
-        Quality(**some, scorer=tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"--scorer .*nothing: expected .*|--scorer needs trans"):
+        Quality(**some, **FEW, scorer=tmp_path / "nothing").parts()
     with pytest.raises(InputError, match=r"--prompt-tokens 3 and --tokens 10: a row .* has 12"):
         Quality(**some, **{**FEW, "tokens": 10}).parts()
     with pytest.raises(InputError, match=r"has 3 held-out documents .*: fewer than two sets of 2"):
