@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.store import StoredRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.novelty import copied
@@ -48,6 +49,7 @@ class Quality(OfRun):
     Raises InputError where there are too few of them for two sets.
     """
 
+    text: FlatText = field(default_factory=Text)
     texts: Count = 64
     """Texts of each way of writing: as many prompts, chosen by lot."""
     prompt_tokens: Count = 32
@@ -81,10 +83,17 @@ class Quality(OfRun):
 
     @cached_property
     def corpus(self) -> Any:
-        """The run's text."""
+        """The run's text, wherever it lies now."""
         run = self.loaded
-        check_data(run.path, run.config.data, run.record, self.trust, ())
-        return load_data(run.config, run.tokenizer)
+        data = self.text.over(run.config.data)
+        check_data(run.path, data, run.record, self.trust, self.text.typed())
+        corpus = load_data(run.config.replace(data=data), run.tokenizer)
+        if corpus.fingerprint != run.record["data"]["fingerprint"]:
+            raise InputError(
+                f"{corpus.name} is not the text that {run.path} was trained on, so it does not say "
+                "what is copied: give the run's own with --data, and its --field and the like"
+            )
+        return corpus
 
     @cached_property
     def prompts(self) -> list[Prompt]:

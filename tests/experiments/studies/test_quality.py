@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ltm_pyro.commands.cli import main
+from ltm_pyro.data.asked import Text
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.quality_told import Mean, less, tell, verdict
 from ltm_pyro.experiments.scorers import HuggingFace
@@ -137,5 +138,9 @@ def test_what_is_asked_for_must_be_there(run, tmp_path):
         Quality(**some, **FEW, scorer=tmp_path / "nothing").parts()
     with pytest.raises(InputError, match=r"--prompt-tokens 3 and --tokens 10: a row .* has 12"):
         Quality(**some, **{**FEW, "tokens": 10}).parts()
+    other = tmp_path / "other.txt"
+    other.write_text("a crow is a bird\n\nno fox is a bird, said the crow\n\n" * 4)
+    with pytest.raises(InputError, match=r"other.txt is not the text that .* was trained on"):
+        Quality(**some, **FEW, text=Text(data=(str(other),))).parts()
     with pytest.raises(InputError, match=r"has 3 held-out documents .*: fewer than two sets of 2"):
         Quality(**some, **{**FEW, "split": None}).parts()
