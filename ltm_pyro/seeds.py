@@ -39,7 +39,7 @@ class Stream:
     # A certificate: documents that the model writes, and three runs that share no draw.
     WRITTEN, GATE, FIRST, SECOND = 12, 1, 2, 3
     # `generate`.
-    PRIOR_THOUGHTS, POSTERIOR_THOUGHTS, TOKENS = 0, 1, 2
+    PRIOR_THOUGHTS, POSTERIOR_THOUGHTS, TOKENS, REFIT, RETHOUGHT = 0, 1, 2, 5, 6
     # A study of reasoning, which generates: its questions, and each one's demonstrations.
     QUESTIONS, DEMONSTRATIONS = 3, 4
     # Documents that the model writes (sandwich, calibration), and what is done with them.

@@ -3,14 +3,15 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
 import ltm_pyro as ltm
-from ltm_pyro.commands.text import as_json, show
+from ltm_pyro.commands.text import as_json, say, show
 from ltm_pyro.errors import InputError
+from ltm_pyro.generation import Generation, rethink
 from ltm_pyro.models.size import check_memory
 from ltm_pyro.options import Count, Fraction, NotNegative, Whole
 
@@ -41,6 +42,11 @@ class Generate:
     """COLUMN=VALUE, for a prior or model that reads a column; may be given several times."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps on the prompt (default: as in training)."""
+    progressive: Annotated[Count | None, tyro.conf.arg(metavar="M")] = None
+    """Fit thoughts anew after every M tokens, to the prompt and what is written."""
+    rethink: Annotated[Whole | None, tyro.conf.arg(metavar="ROUNDS")] = None
+    """Search: write each text again so often under thoughts fitted to the best so far, and keep
+    what its own thoughts explain best (nats/token). What is kept is no draw of the model."""
     seed: Whole = 0
     """Every draw follows from it."""
     device: str = "cpu"
@@ -56,6 +62,9 @@ class Generate:
         """Generate and print."""
         if self.stream and self.json:
             raise InputError("--stream prints text as it comes, --json one object: choose one")
+        if self.rethink is not None and (self.stream or self.progressive is not None):
+            other = "--stream" if self.stream else "--progressive"
+            raise InputError(f"--rethink and {other} do not go together: leave one out")
         prompts = list(self.prompt)
         if self.prompts_file is not None:
             prompts += read_prompts(self.prompts_file)
@@ -67,21 +76,30 @@ class Generate:
             {f"{self.n:,} texts of each prompt": self.n * max(1, len(prompts)) * 256}, "--n"
         )
         printer = Printer([text for text in prompts or [""] for _ in range(self.n)])
-        found = ltm.generate(
-            run.model,
-            run.tokenizer,
-            prompts or None,
-            self.n,
-            length=self.length,
-            sampling=ltm.Sampling(self.temperature, self.top_k, self.top_p),
-            stop=self.stop,
-            where=self.columns(),
-            guide=run.guide,
-            fast=fast,
-            seed=self.seed,
-            on_text=printer.on_text if self.stream else None,
-            on_end=printer.on_end if self.stream else None,
-        )
+        asked: dict[str, Any] = {
+            "length": self.length,
+            "sampling": ltm.Sampling(self.temperature, self.top_k, self.top_p),
+            "stop": self.stop,
+            "where": self.columns(),
+            "guide": run.guide,
+            "fast": fast,
+            "seed": self.seed,
+        }
+        given = (run.model, run.tokenizer, prompts or None, self.n)
+        more: dict[str, Any] = {}
+        found: Generation
+        if self.rethink is not None:
+            searched = found = rethink(*given, rounds=self.rethink, **asked)
+            more = {"search_scores": searched.scores.tolist(), "kept": searched.kept.tolist()}
+            say(found.protocol)
+        else:
+            found = ltm.generate(
+                *given,
+                **asked,
+                progressive=self.progressive,
+                on_text=printer.on_text if self.stream else None,
+                on_end=printer.on_end if self.stream else None,
+            )
         if self.json:
             samples = [
                 {"prompt": prompt, "continuation": continuation, "text": text, "ended": ended}
@@ -89,7 +107,8 @@ class Generate:
                     found.prompts, found.continuations, found.texts, found.ended, strict=True
                 )
             ]
-            show(as_json({"samples": samples, "protocol": found.protocol, "seed": self.seed}))
+            told = {"samples": samples, "protocol": found.protocol, "seed": self.seed}
+            show(as_json({**told, **more}))
         elif not self.stream:
             show(str(found))
 

@@ -1,6 +1,5 @@
 """Text from thoughts: drawn from the prior, fitted to a prompt, or given."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,24 +7,22 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError, first_line, printable
 from ltm_pyro.generation.choosing import Sampling
-from ltm_pyro.generation.continuation import Continuation, Why
-from ltm_pyro.generation.thoughts import Beginnings, name_of
+from ltm_pyro.generation.continuation import Why
+from ltm_pyro.generation.refitting import Refits
+from ltm_pyro.generation.thoughts import Beginnings
 from ltm_pyro.generation.where import codes_of
+from ltm_pyro.generation.writing import Writer
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.checks import with_gradients
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
-from ltm_pyro.models.decoders.decode import decode
-from ltm_pyro.models.size import check_memory
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.elbo import check_weights
-from ltm_pyro.seeds import Stream, generator
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Generation:
         lengths: tokens of each text, shape (texts,), those of an end of text or of a stop string,
             which the continuation leaves out, included.
         thoughts: z of each text, shape (texts, layers, slots, dim); of a model without latents
-            (texts, 0, 0, 0).
+            (texts, 0, 0, 0). Where they changed on the way, the last.
         protocol: what the thoughts were drawn from, in words.
     """
 
@@ -80,6 +77,7 @@ def generate(
     where: Mapping[str, str | float] | None = None,
     guide: MakeGuide = MeanField,
     fast: Fast | None = None,
+    progressive: Count | None = None,
     seed: Whole = 0,
     cached: bool = True,
     on_text: Callable[[int, str], None] | None = None,
@@ -107,6 +105,11 @@ def generate(
             a model observes before z is given, p(z | label); to what it observes behind z thoughts
             are fitted, q(z | rating); `Generation.protocol` says which.
         guide, fast: what is fitted to a prompt, and how.
+        progressive: fit q anew whenever a text has grown by so many tokens, to its prompt and what
+            is written of it, from where the last fit ended, and go on with a draw of it. Without a
+            prompt the first thoughts are the prior's, and the first fit starts as the guide does.
+            Were q the posterior itself, texts of the model's own distribution would be distributed
+            as they are without.
         seed: where thoughts and tokens come from.
         cached: keep the window's keys and values; False computes each row anew for each token.
         on_text: called with a text's index and what was added to its continuation, as soon as
@@ -114,8 +117,9 @@ def generate(
         on_end: called with a text's index when it has ended.
 
     Raises:
-        InputError: for a prompt that leaves no room, a setting out of its range, a column or value
-            that the model does not know, or thoughts for a model without latents.
+        InputError: for a prompt that leaves no room, a setting out of its range, a column or
+            value that the model does not know; for thoughts that are given and to be fitted; or for
+            columns or either of these and a model without latents.
         NotFinite: for weights that are not.
 
     Example:
@@ -128,105 +132,39 @@ def generate(
         torch.Size([2, 2, 2, 16])
     """
     check_weights(model)
-    longest = model.config.architecture.length
-    length = longest if length is None else length
-    if length > longest:
-        raise InputError(f"length {length}: this decoder writes 1 to {longest} tokens")
-    sampling = sampling or Sampling()
-    prompts, stops = _strings("prompt", "" if prompt is None else prompt), _strings("stop", stop)
-    if not prompts:
-        raise InputError("prompt is an empty list: leave it out to write from the prior")
-    if "" in stops:
-        raise InputError("stop holds an empty string: every text would end before it began")
-    number, words = len(prompts) * n, model.config.architecture.vocabulary
-    row = 16 * words + 16 * length  # its logits and their order, its tokens and random numbers
-    check_memory({f"{number:,} texts, {row:,} bytes each": number * row}, "n, or the prompts")
-    encoded = {text: _encoded(tokenizer, text, length, longest) for text in prompts}
-    texts = _numbered(prompts, n)
-    z: Tensor | None
+    writer = Writer(model, tokenizer, prompt, n, length, sampling, stop, cached)
+    prompts = any(writer.prompts)
+    again = None
+    z: Tensor | None = None
     if isinstance(model, AutoregressiveModel):
         if thoughts is not None or where:
             raise InputError("thoughts or columns are given, but this model has no latents")
-        z, protocol = None, "no thoughts"
+        if progressive is not None:
+            raise InputError("progressive fits thoughts, but this model has no latents")
+        protocol = "no thoughts"
     elif thoughts is None:
-        codes = codes_of(model, where or {})
-        begin = Beginnings(model, codes, guide, fast or Fast(), seed)
-        z, protocol = begin.draw(encoded, texts), begin.protocol(any(prompts), where or {})
-    else:
-        protocol = "thoughts as given"
-        z = _given(thoughts, (len(texts), *model.thoughts.shape)).to(model.decoder.head)
-    # As many as the decoder's row has tokens, whatever `length`: a shorter text is a beginning.
-    uniforms = torch.stack(
-        [
-            torch.rand(
-                longest, generator=generator(seed, Stream.TOKENS, *name), dtype=torch.float64
+        begin = Beginnings(model, codes_of(model, where or {}), guide, fast or Fast(), seed)
+        z, protocol = begin.draw(writer.encoded, writer.texts), begin.protocol(prompts, where or {})
+        if progressive is not None:
+            again = Refits(begin, writer.texts)
+            protocol += (
+                f", then z ~ q(z | text so far) every {progressive} tokens, each fit begun "
+                f"{again.start}"
             )
-            for name in map(name_of, texts)
-        ]
-    )
-    written = [Continuation(tokenizer, encoded[text], stops) for text, _ in texts]
-
-    def choose(logits: Tensor, rows: Tensor, position: int) -> Tensor:
-        return sampling.choose(logits, uniforms[rows.cpu(), position])
-
-    def ended(drawn: Tensor, rows: Tensor, position: int) -> list[bool]:
-        live = rows.tolist()
-        for i, token in zip(live, drawn.tolist(), strict=True):
-            if position < len(written[i].prompt):
-                continue
-            piece = written[i].add(token, last=position + 1 == length)
-            if piece and on_text is not None:
-                on_text(i, piece)
-            if written[i].ended is not None and on_end is not None:
-                on_end(i)
-        return [written[i].ended is not None for i in live]
-
-    rows = pad_sequence([torch.tensor(text.prompt).long() for text in written], batch_first=True)
-    sizes = torch.tensor([len(text.prompt) for text in written])
-    tokens = decode(model.decoder, z, len(texts), length, choose, rows, sizes, ended, cached)
-    return Generation(
-        [text for text, _ in texts],
-        [text.text for text in written],
-        [text.ended or "length" for text in written],
-        tokens,
-        torch.tensor([text.count for text in written], device=tokens.device),
-        tokens.new_empty(len(texts), 0, 0, 0, dtype=torch.float32) if z is None else z,
-        protocol,
-    )
-
-
-def _strings(name: str, given: str | Sequence[str]) -> list[str]:
-    """One string or several, as a list."""
-    strings = [given] if isinstance(given, str) else given
-    if not isinstance(strings, Sequence) or not all(isinstance(s, str) for s in strings):
-        raise InputError(f"{name} is {given!r:.60}: expected a text, or a list of texts")
-    return list(strings)
-
-
-def _encoded(tokenizer: Tokenizer, text: str, length: int, longest: int) -> list[int]:
-    """Token ids of a prompt, if there is room behind it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"prompt {text[:30]!r} is not text: it cannot be UTF-8") from None
-    ids = tokenizer.encode(text)
-    if len(ids) >= length:
-        longer = f"allow more tokens (up to {longest})"
-        raise InputError(
-            f"prompt {text[:30]!r} has {len(ids)} tokens and leaves no room in a row of {length}: "
-            f"shorten it, or {longer if length < longest else 'train with a larger --length'}"
-        )
-    return ids
-
-
-def _numbered(prompts: list[str], n: int) -> list[tuple[str, int]]:
-    """The prompt of each text, and the text's number among those of that prompt."""
-    seen: Counter[str] = Counter()
-    texts = []
-    for text in (text for text in prompts for _ in range(n)):
-        texts.append((text, seen[text]))
-        seen[text] += 1
-    return texts
+    else:
+        codes_of(model, where or {})
+        if progressive is not None:
+            raise InputError("progressive fits thoughts, but thoughts are given: leave one out")
+        protocol = "thoughts as given"
+        z = _given(thoughts, (len(writer.texts), *model.thoughts.shape)).to(model.decoder.head)
+    draft = writer.first(seed, on_text=on_text, on_end=on_end)
+    draft.write(z, progressive)
+    stage = 0
+    while again is not None and z is not None and (live := draft.live):
+        z, stage = z.clone(), stage + 1
+        z[live] = again.fit([writer.texts[i] for i in live], draft.ids(live), stage).sample()[0]
+        draft.write(z, progressive)
+    return Generation(**draft.fields(z), protocol=protocol)
 
 
 def _given(given: Any, shape: tuple[int, ...]) -> Tensor:

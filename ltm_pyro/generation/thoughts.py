@@ -1,7 +1,7 @@
 """Thoughts of texts that are yet to be written: from the prior, or fitted to what is given."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,8 +14,9 @@ from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.generation.where import rows_where
+from ltm_pyro.guides import Guide
 from ltm_pyro.inference.local import MakeGuide
-from ltm_pyro.inference.posterior import infer
+from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.programs.densities import draw_latents, prior_of
 from ltm_pyro.programs.handlers import is_local
@@ -60,6 +61,8 @@ class Beginnings:
         self.device = next(model.parameters()).device
         self.plain = type(model) is LatentThoughtModel
         self.shared: Any = None
+        self.posterior: Posterior | None = None  # of prompts, once thoughts have been drawn
+        self.fitted: list[str] = []
         blank = rows_where(codes, [([0], [0])], 1).to(self.device)
         self.nothing = blank.first(0)
         self.behind: list[str] = []
@@ -84,6 +87,7 @@ class Beginnings:
         """z of each text, (texts, layers, slots, dim), given each prompt's token ids."""
         found: dict[Text, Tensor] = {}
         fitted = [text for text, ids in encoded.items() if ids or self.behind]
+        self.fitted, self.posterior = fitted, None
         if fitted:
             documents = [(encoded[text] or [0], [0] * len(encoded[text] or [0])) for text in fitted]
             length = self.model.config.architecture.length
@@ -91,6 +95,7 @@ class Beginnings:
             sizes = torch.tensor([len(encoded[text]) for text in fitted])
             rows = Rows(rows.tokens, sizes, rows.document, rows.bytes, rows.key, rows.columns)
             posterior = infer(self.model, rows, self.guide, self.fast, self.seed)
+            self.posterior = posterior
             for number in range(1 + max(number for text, number in texts if text in fitted)):
                 # One at a time: a text's thoughts do not depend on how many texts there are.
                 drawn = posterior.sample(1, derive(self.seed, Stream.POSTERIOR_THOUGHTS, number))[0]
@@ -100,6 +105,13 @@ class Beginnings:
                 with torch.no_grad(), seeded(self.seed, Stream.PRIOR_THOUGHTS, *name_of(text)):
                     found[text] = self._from_prior()[0]
         return torch.stack([found[text] for text in texts])
+
+    def fits(self) -> Iterator[tuple[Guide, Rows, list[str]]]:
+        """Guides that `draw` has fitted, with their rows and the prompts these are of."""
+        first = 0
+        for guide, rows in [] if self.posterior is None else self.posterior.chunks:
+            yield guide, rows, self.fitted[first : first + len(rows)]
+            first += len(rows)
 
     def _from_prior(self) -> Tensor:
         """z of one text, (1, layers, slots, dim)."""

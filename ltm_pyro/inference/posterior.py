@@ -18,6 +18,7 @@ from ltm_pyro.guides.base import Guide
 from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.covering import Covering
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide
+from ltm_pyro.inference.memory import Memory
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.options import Count, Whole, checked
 from ltm_pyro.programs.densities import (
@@ -203,6 +204,7 @@ def infer(
     seed: Whole = 0,
     chunk: Count = 64,
     tokenizer: Tokenizer | None = None,
+    memory: Memory | None = None,
 ) -> Posterior:
     """Fit a fresh guide to each chunk of rows; the model stays as it is.
 
@@ -217,6 +219,7 @@ def infer(
         seed: where the fits' draws come from.
         chunk: rows fitted at once; bounds the memory.
         tokenizer: the model's, for texts.
+        memory: where fits start if their rows are known there, and what keeps where they end.
 
     Raises:
         InputError: if there are no rows, texts without a tokenizer, or model or guide cannot be
@@ -229,6 +232,6 @@ def infer(
     for part in rows.split(chunk):
         fitted = covering.guide(len(part))
         noise = fast.draws(derive(seed, Stream.FIT), part.key)
-        loops.append(fit_guide(model, fitted, part, fast, noise))
+        loops.append(fit_guide(model, fitted, part, fast, noise, memory=memory))
         chunks.append((fitted, part))
     return Posterior(model, rows, chunks, InnerLoop.concatenate(loops), seed)

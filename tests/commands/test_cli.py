@@ -116,6 +116,27 @@ def test_generating_streams_stops_and_takes_several_prompts(run, tmp_path, capsy
     assert whole.startswith("sea")
 
 
+def test_thoughts_are_fitted_anew_and_texts_written_again(run, capsys):
+    def written(*options):
+        capsys.readouterr()
+        assert ltm("generate", run, "--prompt", "sea", "--n", 2, "--json", *options) == 0
+        return json.loads(capsys.readouterr().out)
+
+    plain = written()
+    assert written("--progressive", 500)["samples"] == plain["samples"]
+    assert "every 4 tokens" in written("--progressive", 4)["protocol"]
+    assert written("--rethink", 0)["samples"] == plain["samples"]
+    found = written("--rethink", 2)
+    assert found["protocol"].startswith("search, no draw of the model and no likelihood")
+    best = [max(range(3), key=[turn[i] for turn in found["search_scores"]].__getitem__)
+            for i in range(2)]  # fmt: skip
+    assert found["kept"] == best
+    assert ltm("generate", run, "--prompt", "sea", "--rethink", 1) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("sea")
+    assert "search, no draw of the model and no likelihood" in told.err
+
+
 def test_one_text_is_printed_as_it_comes(run, monkeypatch):
     printed = []
     monkeypatch.setattr("builtins.print", lambda *text, **options: printed.append((text, options)))
@@ -134,6 +155,9 @@ def test_bad_questions_to_generate(run, tmp_path, capsys):
         (["--top-k", "0"], "--top-k is 0"),
         (["--stop", ""], "stop holds an empty string"),
         (["--stream", "--json"], "choose one"),
+        (["--rethink", "1", "--stream"], "--rethink and --stream do not go together"),
+        (["--rethink", "1", "--progressive", "4"], "--rethink and --progressive do not go"),
+        (["--progressive", "0"], "--progressive is 0"),
         (["--prompts-file", "nowhere.txt"], "cannot read prompts from nowhere.txt: No such file"),
         (["--prompts-file", tmp_path], "Is a directory"),
         (["--prompts-file", tmp_path / "blank.txt"], "holds no prompt: expected one a line"),
