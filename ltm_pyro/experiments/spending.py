@@ -5,14 +5,12 @@ batches that training had, which follow from the seed; of two batches of one sha
 tokens costs more in the decoder's head alone, by as much for each token.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ltm_pyro.config import Config, Fast
 from ltm_pyro.data import Corpus, Rows
-from ltm_pyro.experiments.tax import Score
 from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.local import MakeGuide
@@ -40,20 +38,20 @@ class Cost:
 
     def of(self, rows: Rows) -> float:
         """FLOPs of an iteration on these rows."""
-        shape, tokens = tuple(rows.tokens.shape), rows.token_count
+        shape, tokens = self._shape(rows), rows.token_count
         if shape not in self.counted:
             self.counted[shape] = (iteration_flops(self.svi, rows), tokens)
         flops, before = self.counted[shape]
         if tokens == before:
             return flops
         if self.per_token is None:
-            fewer = dataclasses.replace(rows, lengths=rows.lengths.clamp(max=1))
-            less = (iteration_flops(self.svi, fewer), fewer.token_count)
-            more = (flops, before)
-            if before == less[1]:
-                more = (iteration_flops(self.svi, rows), tokens)
-            self.per_token = (more[0] - less[0]) / (more[1] - less[1])
+            self.per_token = (iteration_flops(self.svi, rows) - flops) / (tokens - before)
         return flops + (tokens - before) * self.per_token
+
+    def _shape(self, rows: Rows) -> tuple[int, ...]:
+        """Rows and longest of them, of each part that a step handles at once."""
+        size = max(1, -(-len(rows) // self.svi.slow.accumulate))
+        return tuple(n for one in rows.split(size) for n in (len(one), int(one.lengths.max())))
 
 
 class Spending:
@@ -79,20 +77,19 @@ class Spending:
         self.control = Cost(DualRateSVI(control, NoGuide, slow=config.slow))
 
     @classmethod
-    def of(cls, config: Config, corpus: Corpus, score: Score) -> "Spending":
-        """Of a run that is not trained yet."""
+    def of(cls, config: Config, corpus: Corpus, rows: int, steps: int) -> "Spending":
+        """Of a run that is not trained yet, and is scored on some rows with so many fast steps."""
         model = build_model(config)
         guide = build_guide(config.guide, model, config.training.seed)
         guide = covering_shared(config.guide, guide, model, corpus.train[:2])
         made = cls(config, corpus, model, guide, build_control(config, model))
-        training, rows = config.training, made.batch(0)
-        steps, each = training.steps, made.thinking.of(rows)
-        spoken = round(training.speak * steps)
-        looks = steps / training.check_every * training.check_rows / training.batch
-        scored = score.rows / training.batch * (1 + score.fast_steps / max(1, config.fast.steps))
+        training, batch = config.training, made.batch(0)
+        each, spoken = made.thinking.of(batch), round(training.speak * training.steps)
+        looks = training.steps / training.check_every * training.check_rows / training.batch
+        scored = rows / training.batch * (1 + steps / (1 + config.fast.steps))
         made.work = (
-            (steps - spoken) * (each + made.control.of(rows) * made.passes)
-            + spoken * made.speaking.of(rows) + (looks + scored) * each
+            (training.steps - spoken) * (each + made.control.of(batch) * made.passes)
+            + spoken * made.speaking.of(batch) + (looks + scored) * each
         )  # fmt: skip
         return made
 

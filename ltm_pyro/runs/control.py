@@ -58,11 +58,12 @@ def iteration_flops(svi: DualRateSVI, rows: Rows) -> float:
     """FLOPs of an iteration of training on these rows, counted on copies.
 
     Two for each multiplication and addition, of matrix products and attention, forwards and
-    backwards, of both rates.
+    backwards, of both rates. What the first iteration alone does, to read the model, is not in it.
     """
     model, guide = copy.deepcopy((svi.model, svi.guide))
     twin = DualRateSVI(model, guide, svi.fast, svi.slow, warm=svi.warm)
     twin.documents = len(rows)  # of sites that all share; how many there are costs nothing
     if svi.warm is not None:
         twin.remember(rows)
+    twin.step(rows)
     return count(lambda: twin.step(rows))

@@ -102,7 +102,16 @@ class OfGrid(Study):
 
     @cached_property
     def _costs(self) -> dict[str, Spending]:
-        return {name: Spending.of(*both, self.score) for name, both in self.corpora.items()}
+        steps = self.steps_of_scores
+        return {
+            name: Spending.of(config, corpus, self.score.rows, steps)
+            for name, (config, corpus) in self.corpora.items()
+        }
+
+    @property
+    def steps_of_scores(self) -> int:
+        """Fast steps that the scores of a row take together, for the estimate of the time."""
+        return self.score.fast_steps * (1 + ("same_noise" in self.score.bounds))
 
     def parts(self) -> Sequence[Part]:
         """A cell each; work is counted in FLOPs.
