@@ -16,7 +16,7 @@ Cells = Sequence[Cell]
 SPENT = {
     "tokens": ("training tokens", "control_tokens"),
     "flops": ("training FLOPs", "control_flops"),
-    "model_seconds": ("seconds of training", "control_seconds"),
+    "model_seconds": ("training seconds", "control_seconds"),
 }
 """What is spent: in words, and the control's."""
 
@@ -80,7 +80,8 @@ def draw_training(figure: Figure, cells: Cells) -> None:
                 _at_looks(ax, cell, spent, controls, **like)
             ))  # fmt: skip
             ax.set_xscale("log")
-            dress(ax, words.capitalize(), words, "nats/token" if ax is row[0] else "")
+            ax.tick_params(which="minor", labelsize=7)
+            dress(ax, words[0].upper() + words[1:], words, "nats/token" if ax is row[0] else "")
             if ax is row[-1]:
                 name_lines(ax, names)
 
@@ -104,10 +105,10 @@ def _at_looks(
 
 
 def draw_inference(figure: Figure, cells: Cells) -> None:
-    """Bounds against fast steps, and beside them what the released protocol says."""
+    """Bounds against fast steps, and what the released protocol says, on an axis of its own."""
     parts = panels(cells)
     released = any(not one["is_bound"] for cell in cells for one in cell["inference"])
-    axes = figure.subplots(len(parts), 1 + released, squeeze=False, sharex=True, sharey=True)
+    axes = figure.subplots(len(parts), 1 + released, squeeze=False, sharex=True)
     titles = (("elbo", "Bound"), ("same_noise", "Released protocol: NO BOUND"))
     for row, some in zip(axes, parts, strict=True):
         for ax, (name, title) in zip(row, titles, strict=False):
@@ -116,7 +117,7 @@ def draw_inference(figure: Figure, cells: Cells) -> None:
             ))  # fmt: skip
             steps = sorted({one["steps"] for cell in cells for one in cell["inference"]})
             ax.set_xticks(range(len(steps)), list(map(str, steps)))
-            dress(ax, title, "fast steps at inference", "nats/token" if ax is row[0] else "")
+            dress(ax, title, "fast steps at inference", "nats/token")
             if ax is row[-1]:
                 name_lines(ax, names)
 
@@ -132,7 +133,7 @@ def _at_steps(ax: Axes, cell: Cell, name: str, like: tuple[str, str]) -> tuple[f
         control = cell["figures"]["baseline"]["nats_per_token"]
         ax.plot([0, len(y) - 1], [control] * 2, color=like[0], linestyle="--", linewidth=1.0)
     else:
-        ax.lines[-1].set_linestyle(":")
+        ax.containers[-1].lines[0].set_linestyle(":")
     return len(y) - 1.0, y[-1]
 
 

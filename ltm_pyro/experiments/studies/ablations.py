@@ -175,12 +175,16 @@ def _scored(cell: Cell) -> str:
 
 
 def _protocols(cells: Sequence[Cell]) -> list[str]:
-    """How the figures of each recipe were made."""
-    lines = dict.fromkeys(
-        f"- {recipe}: {figure['protocol']}"
-        for recipe, own in by_recipe(cells).items()
-        for figure in own[0]["figures"].values()
-    )
+    """How figures were made, and of which recipes each protocol is."""
+    of: dict[str, list[str]] = {}
+    for recipe, own in by_recipe(cells).items():
+        for figure in own[0]["figures"].values():
+            of.setdefault(figure["protocol"], []).append(recipe)
+    every = len(by_recipe(cells))
+    lines = [
+        f"- {protocol}" + ("" if len(names) == every else f" ({', '.join(names)})")
+        for protocol, names in of.items()
+    ]
     return ["How each figure was made:", "\n".join(lines)]
 
 

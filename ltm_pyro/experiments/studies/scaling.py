@@ -86,8 +86,7 @@ class Scaling(OfGrid):
             "with fast steps whatever the model knows, and is no bound.",
             "How each figure was made:",
             "\n".join(dict.fromkeys(
-                f"- {label(cell)}: {figure['protocol']}"
-                for cell in cells for figure in cell["figures"].values()
+                f"- {figure['protocol']}" for cell in cells for figure in cell["figures"].values()
             )),
         ]  # fmt: skip
         rows = len(panels(cells))
@@ -99,8 +98,8 @@ class Scaling(OfGrid):
             ),
             "inference": Picture(
                 f"After training, against fast steps at inference, on {_scored(cells[0])}: bounds "
-                "with their controls (dashed), and the released protocol's figures, which are no "
-                f"bounds. Bars: {TOLD} over documents",
+                "with their controls (dashed); and, on an axis of its own, the released protocol's "
+                f"figures, which are no bounds. Bars: {TOLD} over documents",
                 partial(draw_inference, cells=cells), (9.6, 0.6 + 3.6 * rows),
             ),
         }  # fmt: skip
