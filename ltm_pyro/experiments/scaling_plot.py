@@ -133,7 +133,8 @@ def _at_steps(ax: Axes, cell: Cell, name: str, like: tuple[str, str]) -> tuple[f
         control = cell["figures"]["baseline"]["nats_per_token"]
         ax.plot([0, len(y) - 1], [control] * 2, color=like[0], linestyle="--", linewidth=1.0)
     else:
-        ax.containers[-1].lines[0].set_linestyle(":")
+        line: Any = ax.containers[-1]
+        line.lines[0].set_linestyle(":")
     return len(y) - 1.0, y[-1]
 
 
