@@ -52,9 +52,9 @@ class Ablations(OfGrid):
             f"Each recipe's bound on -log p of {_scored(cells[0])}, less that of `{name}`, paired "
             "by document and by seed: nats per token, below zero the recipe is better. Two errors "
             "apart: over documents, what other text would change, and over seeds, what another "
-            "start would. A recipe is called better or worse where the mean is further from zero "
-            f"than twice the larger of both; of {max(1, len(found) - 1)} recipes one in twenty is "
-            "so by chance alone.",
+            "start would. A recipe is called better or worse where the 95 % intervals of both (of "
+            f"one seed that over documents) leave zero out; of {max(1, len(found) - 1)} recipes "
+            "one in twenty is so by chance alone.",
             markdown(
                 ("recipe", "elbo less reference ± documents", "± seeds", "iwae less reference ± "
                  "documents", "± seeds", "by elbo it is", "less its own control ± documents"),
@@ -199,7 +199,12 @@ def _draw(figure: Figure, rows: Mapping[str, Mapping[str, Any]]) -> None:
             linestyle="", markersize=5, capsize=2, label=name,
         )  # fmt: skip
     ax.axvline(0, color="0.45", linewidth=0.8)
+    scale = ""
+    apart = sorted(abs(r["elbo"].mean) for r in rows.values() if r["elbo"] and r["elbo"].mean)
+    if apart and apart[-1] > 10 * (middle := apart[len(apart) // 2]):
+        ax.set_xscale("symlog", linthresh=middle)  # else one recipe hides what the others do
+        scale = ", logarithmic away from zero"
     ax.set_yticks(range(len(rows)), list(rows))
     ax.invert_yaxis()
-    dress(ax, "What each change is worth", "nats/token: recipe less reference", "")
+    dress(ax, "What each change is worth", f"nats/token: recipe less reference{scale}", "")
     ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

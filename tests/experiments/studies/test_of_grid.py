@@ -108,6 +108,8 @@ def test_differences_are_paired_by_document_and_by_seed():
     assert found.over_documents == pytest.approx(0.1 / 2**0.5 / 200**0.5 / 10, rel=0.2)
     assert found.over_seeds < 0.01
     assert found.verdict == "worse"
+    assert dataclasses.replace(found, over_seeds=0.02).verdict == "neither"
+    assert dataclasses.replace(found, over_documents=0.03).verdict == "neither"
     assert difference(ours, ours, "elbo", "control").mean > 2
     assert difference(ours[:1], other[:1], "elbo") is None  # of other seeds
     assert difference(ours, [cell(0, [1.0], [0.0], [3])], "elbo") is None
@@ -172,7 +174,8 @@ def test_ablations_are_compared_with_their_reference(text_file, tmp_path, capsys
     rows = found["recipes"]
     assert list(rows) == list(recipes)
     # The same model beside another control, whose nats are kept to 1e-4.
-    assert rows["as-many-FLOPs"]["elbo"]["mean"] == pytest.approx(0, abs=2e-5)
+    assert rows["as-many-FLOPs"]["elbo"]["mean"] == 0
+    assert rows["as-many-FLOPs"]["elbo"]["verdict"] == "neither (one seed)"
     assert rows["as-many-FLOPs"]["less_control"] != rows["reference"]["less_control"]
     below = rows["leaking"]["bound"] - rows["reference"]["bound"]
     assert below != 0
