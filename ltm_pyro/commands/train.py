@@ -29,6 +29,7 @@ from ltm_pyro.config import (
 )
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError
+from ltm_pyro.inference.released import LOOPS
 from ltm_pyro.inference.world import here
 from ltm_pyro.options import Count, NotNegative, Whole
 from ltm_pyro.presets import PRESETS
@@ -85,10 +86,11 @@ class Train:
     decoder_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     prior_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     guide_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
-    protocol: Literal["fresh", "quick", "joint", "released"] = "fresh"
+    protocol: Literal["fresh", "quick", "joint", "released", "fixed-noise", "leaking"] = "fresh"
     """"quick" takes at most 4 natural-gradient steps (mean-field and full covariance);
     "joint", for many epochs, starts warm and lets the slow step move thoughts too, alone;
-    "released" repeats the authors' released code for comparison: its numbers are no bounds."""
+    "released" repeats the authors' released code for comparison: its numbers are no bounds;
+    "fixed-noise" and "leaking" have one each of the two things in which its loop differs."""
     warm_steps: Annotated[Whole | None, tyro.conf.arg(name="warm.steps")] = None
     """Begin a document's fast steps where they ended an epoch before, not at the prior, and take
     this many a visit (held-out text has --fast.steps)."""
@@ -163,7 +165,10 @@ class Train:
             config = config.replace(training=training)
         for named in config.callbacks:
             build_callback(named)  # a wrong name is told before the text is read
-        config = ltm.released_protocol(config) if self.protocol == "released" else config
+        if self.protocol == "released":
+            config = ltm.released_protocol(config)
+        elif self.protocol in LOOPS:
+            config = config.replace(fast=LOOPS[self.protocol](**vars(config.fast)))
         return config if corpus is None else for_corpus(config, corpus)
 
     def grown(self, run: ltm.Run) -> Config:

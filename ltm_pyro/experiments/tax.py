@@ -1,4 +1,4 @@
-"""What thoughts cost: many recipes, several seeds, each beside its control (`ltm study tax`).
+"""Cells of studies that train: a recipe with a seed, beside its control (`ltm study tax`).
 
 A cell is one recipe with one seed: a run in a folder of its own, which can be resumed like any, and
 `cell.json` beside it once it is scored. Errors over documents and over seeds are kept apart: the
@@ -7,7 +7,6 @@ first say what other text would change, the second what another start would.
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +20,20 @@ from ltm_pyro.bounds.report import Report
 from ltm_pyro.config import Config, Fast, Named
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.tax_plot import draw
-from ltm_pyro.experiments.tax_tables import summary
 from ltm_pyro.guides import NoGuide
-from ltm_pyro.inference import DualRateSVI
+from ltm_pyro.inference import DualRateSVI, StepReport
 from ltm_pyro.models.autoregressive import Speaking
 from ltm_pyro.options import Count, Whole, take_fields
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.build import build_guide
+from ltm_pyro.runs.callbacks import Baseline, Callback, Line
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.config_json import from_dict, to_dict
 from ltm_pyro.runs.control import passes
+from ltm_pyro.runs.trainer import Trainer
 from ltm_pyro.runs.training import train
 
-RUN, CELL, TABLE, PLOT = "run", "cell.json", "tax.json", "tax.png"
+RUN, CELL = "run", "cell.json"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,10 @@ class Cell:
         """
         out = self.path / RUN
         resume = (out / folder.CONFIG).exists()
-        run = train(self.config, out, corpus, resume=resume, progress=False, note=note)
+        run = train(
+            self.config, out, corpus, resume=resume, progress=False, note=note,
+            callbacks=[OwnSeconds()],
+        )  # fmt: skip
         if run.stopped:
             raise KeyboardInterrupt(run.stopped)
         rows = corpus.rows(score.split)[: score.rows]
@@ -126,6 +128,8 @@ class Cell:
             "tax": {name: tax.to_dict() for name, tax in taxes(report).items()},
             "by_document": {
                 "tokens": control.tokens.astype(int).tolist(),
+                "control": np.round(control.of_tokens, 4).tolist(),
+                **({} if control.block is None else {"block": control.block.tolist()}),
                 **{
                     name: np.round(report[name].of_tokens - control.of_tokens, 4).tolist()
                     for name in taxes(report)
@@ -148,17 +152,31 @@ class Cell:
         return round(passes(svi, alone, batch), 3)
 
 
+class OwnSeconds(Callback):
+    """Logs what the model and its control took apart, `model_seconds` and `control_seconds`."""
+
+    def after(self, trainer: Trainer, report: StepReport, line: Line) -> None:
+        """Add both to the line."""
+        line["model_seconds"] = report.seconds
+        controls = [one for one in trainer.callbacks if isinstance(one, Baseline)]
+        line["control_seconds"] = sum(one.seconds for one in controls)
+
+
 def looks_of(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """The looks at held-out text, each with the seconds of training until then."""
-    found, seconds = [], 0.0
+    """The looks at held-out text, each with the seconds and tokens of training until then.
+
+    `seconds` are of everything, `model_seconds` and `control_seconds` of the iterations alone.
+    """
+    found, spent = [], dict.fromkeys(("seconds", "model_seconds", "control_seconds", "tokens"), 0.0)
     for line in log:
-        seconds += line["seconds"]
+        spent = {name: before + line.get(name, 0.0) for name, before in spent.items()}
         if "held_out_elbo" in line:
             figures = {
                 k.removeprefix("held_out_"): round(v, 5) for k, v in line.items()
                 if k.startswith("held_out_")
             }  # fmt: skip
-            found.append({"step": line["step"], "seconds": round(seconds, 1), **figures})
+            at = {name: round(value, 1) for name, value in spent.items()}
+            found.append({"step": line["step"], **at, **figures})
     return found
 
 
@@ -175,42 +193,4 @@ def cells_of(recipes: Mapping[str, Config], seeds: Sequence[int], out: Path) -> 
             training = dataclasses.replace(config.training, seed=seed, baseline=True)
             place = out / name / f"seed-{seed}"
             found.append(Cell(name, seed, config.replace(training=training), place))
-    return found
-
-
-def study(
-    cells: Sequence[Cell],
-    corpora: Mapping[str, Corpus],
-    score: Score,
-    out: Path,
-    note: Callable[[str], Any],
-) -> list[dict[str, Any]]:
-    """Train and score the cells that are not finished, and return what all of them found.
-
-    Args:
-        cells: see `cells_of`.
-        corpora: what each recipe is trained on.
-        score: how each is scored.
-        out: where the table and the plot go, after each cell.
-        note: called with a line of text for whatever happens.
-    """
-    # What does not fit is told before the long part.
-    finished = sum(cell.read(score) is not None for cell in cells)
-    note(
-        f"{len(cells)} cells, {finished} of them finished; each trains a model and its control, "
-        "and goes on where it was if it is stopped"
-    )
-    found: list[dict[str, Any]] = []
-    for i, cell in enumerate(cells, 1):
-        name = f"{cell.recipe}, seed {cell.seed} ({i} of {len(cells)})"
-        known = cell.read(score)
-        if known is None:
-            note(f"{name}: {cell.path}")
-            known = cell.run(corpora[cell.recipe], score, note)
-        for bound, tax in known["tax"].items():
-            error = math.nan if tax["standard_error"] is None else tax["standard_error"]
-            note(f"{name}: tax by {bound} {tax['nats_per_token']:+.4f} ± {error:.4f}")
-        found.append(known)
-        files.write_json(out / TABLE, summary(found))
-        draw(found, out / PLOT)
     return found

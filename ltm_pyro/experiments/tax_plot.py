@@ -1,13 +1,12 @@
 """A picture of what thoughts cost while a study trains."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from ltm_pyro import files
 from ltm_pyro.display.pictures import (
     MOST,
     SERIES,
@@ -16,8 +15,6 @@ from ltm_pyro.display.pictures import (
     axis_or_new,
     dress,
     name_lines,
-    new_figure,
-    png,
     with_errors,
     zero,
 )
@@ -56,12 +53,16 @@ def plot_tax(found: Cells, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def draw(found: Cells, path: Path) -> None:
-    """The picture of a study, with a panel for every seven recipes."""
+def panels(found: Cells) -> list[list[Mapping[str, Any]]]:
+    """The cells, of seven recipes in each panel."""
     recipes = list(dict.fromkeys(cell["recipe"] for cell in found))
-    panels = [recipes[i : i + MOST] for i in range(0, len(recipes), MOST)]
-    figure = new_figure(7.5, 4.2 * len(panels))
-    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
-    for some, ax in zip(panels, axes, strict=True):
-        plot_tax([cell for cell in found if cell["recipe"] in some], ax)
-    files.write(path, png(figure))
+    parts = [recipes[i : i + MOST] for i in range(0, len(recipes), MOST)]
+    return [[cell for cell in found if cell["recipe"] in part] for part in parts]
+
+
+def draw(found: Cells, figure: Figure) -> None:
+    """The picture of a study, with a panel for every seven recipes."""
+    parts = panels(found)
+    axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    for some, ax in zip(parts, axes, strict=True):
+        plot_tax(some, ax)

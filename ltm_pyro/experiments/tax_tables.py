@@ -28,7 +28,8 @@ def summary(found: Sequence[Mapping[str, Any]]) -> Table:
             nats = np.mean([cell["by_document"][bound] for cell in cells], 0)
             n, mean = len(of), float(np.mean(of))
             seeds = float(np.std(of, ddof=1) / math.sqrt(n)) if n > 1 else None
-            documents = ratio_error(nats, tokens)
+            block = cells[0]["by_document"].get("block")
+            documents = ratio_error(nats, tokens, None if block is None else np.array(block))
             table[recipe][bound] = {
                 "mean": mean,
                 "over_documents": documents,

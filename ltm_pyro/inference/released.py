@@ -28,19 +28,36 @@ RATE, FINAL = 0.34, 0.1
 
 
 @dataclass(frozen=True)
-class Released(Fast):
+class FixedNoise(Fast):
+    """A fast loop all of whose steps see one draw, and in training the slow step too.
+
+    One of the two things in which the released code's loop differs, for ablations: the fit adapts
+    to that draw, and what is scored with it is not a bound.
+    """
+
+    def draws(self, seed: int, keys: Tensor) -> Noise:
+        """One draw for every step."""
+        return Noise(seed, keys, fixed=True)
+
+
+@dataclass(frozen=True)
+class Leaking(Fast):
+    """A fast loop that leaves the decoder's gradients where they are: the slow step descends them.
+
+    The other thing: the slow gradient is its own and the sum of those of all fast steps.
+    """
+
+    leaks: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Released(FixedNoise, Leaking):
     """The fast loop of the authors' released code (Kong et al. 2025).
 
     All steps of a fit see one draw, and in training so does the slow step: the fit adapts to that
     draw, and what is scored with it is not a bound. The decoder's gradients of the fast steps are
     left where they are, and the slow step descends their sum with its own.
     """
-
-    leaks: ClassVar[bool] = True
-
-    def draws(self, seed: int, keys: Tensor) -> Noise:
-        """One draw for every step."""
-        return Noise(seed, keys, fixed=True)
 
     @classmethod
     @checked
@@ -59,6 +76,12 @@ class Released(Fast):
 
 
 released_protocol = Released.of
+LOOPS: dict[str, type[Fast]] = {
+    "released": Released,
+    "fixed-noise": FixedNoise,
+    "leaking": Leaking,
+}
+"""Loops that are no plain `Fast`, by the names that a saved configuration gives them."""
 
 
 def released_fit(

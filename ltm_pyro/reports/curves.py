@@ -32,9 +32,9 @@ def training(log: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list
             pictures.thin(ax)
 
     released = (
-        " Under the released protocol the curve of training batches is NOT A BOUND: it is scored "
-        "with the draw that was fitted to."
-        if facts["released"]
+        " Under this protocol the curve of training batches is NOT A BOUND: it is scored with the "
+        "draw that was fitted to."
+        if facts["loop"] in ("released", "fixed-noise")
         else ""
     )
     drawn = [

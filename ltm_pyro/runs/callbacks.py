@@ -75,7 +75,10 @@ class Baseline(Callback):
     Attributes:
         svi: its training.
         passes: batches that it sees for one of the model's, once that thinks.
+        seconds: what its part of the last iteration took; the model's, while it follows that.
     """
+
+    seconds = 0.0
 
     def __init__(
         self,
@@ -104,15 +107,18 @@ class Baseline(Callback):
         if svi.speaking and self.control != "parameters":
             follow(self.svi, svi)
             line["baseline_nats_per_token"] = report.nats_per_token
+            self.seconds = report.seconds
             return
         due, total = (
             svi.spoken + int(self.passes * (steps - svi.spoken))
             for steps in (svi.done, training.steps)
         )
+        self.seconds = 0.0
         while self.svi.done < due:
             rows = trainer.corpus.train.batch(self.svi.done, training.batch, training.seed)
             found = self.svi.step(rows, total)
             line["baseline_nats_per_token"] = found.nats_per_token
+            self.seconds += found.seconds
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimizer and step."""

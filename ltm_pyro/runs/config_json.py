@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin
 
 from ltm_pyro.config import Config, Fast
 from ltm_pyro.errors import InputError, unknown
-from ltm_pyro.inference.released import Released
+from ltm_pyro.inference.released import LOOPS
 from ltm_pyro.options import hints, shown, taken
 
 T = TypeVar("T")
@@ -31,8 +31,9 @@ def to_dict(config: Config) -> dict[str, Any]:
                 "class, or 'package.module:callable'"
             )
     found = dataclasses.asdict(config)
-    if isinstance(config.fast, Released):
-        found["fast"]["protocol"] = "released"
+    for name, loop in LOOPS.items():
+        if type(config.fast) is loop:
+            found["fast"]["protocol"] = name
     return found
 
 
@@ -46,9 +47,8 @@ def from_dict(kind: type[T], data: Mapping[str, Any], where: str = "config") -> 
     if not isinstance(data, Mapping):
         raise InputError(f"{where} is {shown(data)}: expected an object with named fields")
     data = dict(data)
-    if kind is Fast and data.get("protocol") == "released":
-        kind = cast(type[T], Released)
-        del data["protocol"]
+    if kind is Fast and data.get("protocol") in LOOPS:
+        kind = cast(type[T], LOOPS[data.pop("protocol")])
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name in data:
         if name not in fields:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ltm_pyro.config import PLAIN, Config, Named
 from ltm_pyro.errors import InputError
-from ltm_pyro.inference.released import Released
+from ltm_pyro.inference.released import LOOPS, Released
 from ltm_pyro.inference.schedule import warmup_of
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.models.size import without_memory
@@ -27,6 +27,12 @@ PAPER = (
 )
 LINES = 12
 """Lines of the table of looks at held-out text."""
+LOOP_IS = {
+    "released": ", the released protocol: no bound",
+    "fixed-noise": ", one draw for all: in training no bound",
+    "leaking": ", what they leave in the decoder's gradient is descended too",
+}
+"""What is said of a loop that is no plain one."""
 NOT_STRAIGHT = "not the same: a resume changed the number of iterations on the way"
 COLUMNS = {
     "step": ("step", "{:,}"),
@@ -97,6 +103,7 @@ def info_run(path: Path) -> dict[str, Any]:
         "guide": config.guide.name,
         "guide_options": dict(config.guide.options),
         "released": isinstance(config.fast, Released),
+        "loop": next((name for name, cls in LOOPS.items() if type(config.fast) is cls), None),
         "fast": dataclasses.asdict(config.fast),
         "warm": config.warm and dataclasses.asdict(config.warm),
         "callbacks": [named.name for named in config.callbacks],
@@ -173,8 +180,7 @@ def run_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         *([] if facts["model"] == PLAIN else [("program", _program(facts))]),
         (
             "fast",
-            f"{_steps(fast)}, particles: {fast['particles']}"
-            + (", the released protocol: no bound" if facts["released"] else ""),
+            f"{_steps(fast)}, particles: {fast['particles']}{LOOP_IS.get(facts['loop'], '')}",
         ),
         ("warm", _warm(facts["warm"])),
         (

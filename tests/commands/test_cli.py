@@ -10,11 +10,12 @@ import torch
 import ltm_pyro.commands.cli as cli
 from ltm_pyro import load
 from ltm_pyro.commands import command
-from ltm_pyro.config import Fast, Named
+from ltm_pyro.config import Config, Fast, Named
 from ltm_pyro.data.building import split_of
 from ltm_pyro.errors import InputError, NotFinite
-from ltm_pyro.inference.released import Released
+from ltm_pyro.inference.released import FixedNoise, Leaking, Released
 from ltm_pyro.runs.build import build_guide, shared_of
+from ltm_pyro.runs.config_json import from_dict, to_dict
 
 SMALL = [
     "--steps", "3", "--batch", "4", "--length", "12", "--vocabulary", "300", "--check-every", "3",
@@ -292,6 +293,11 @@ def test_a_preset_fills_in_what_is_not_given():
     released = cli.parse(["train", "--out", "x", "--protocol", "released"]).config()
     assert released.fast == Released(released.fast.steps)
     assert released.guide.options == {"log_variance": -5.0}
+    for name, loop in (("fixed-noise", FixedNoise), ("leaking", Leaking)):
+        options = ["train", "--out", "x", "--protocol", name, "--fast.lr", "0.2"]
+        config = cli.parse(options).config()
+        assert config.fast == loop(steps=4, lr=0.2)
+        assert from_dict(Config, json.loads(json.dumps(to_dict(config)))) == config
 
 
 def test_the_quick_protocol_leaves_what_is_given(text_file):

@@ -12,7 +12,7 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.inference import StopTraining
 from ltm_pyro.inference.local import fit_guide
-from ltm_pyro.inference.released import Released
+from ltm_pyro.inference.released import FixedNoise, Leaking, Released
 from ltm_pyro.inference.schedule import warmup_of
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 from ltm_pyro.models.priors import StandardNormal
@@ -52,6 +52,20 @@ def test_the_slow_gradient_holds_nothing_of_the_fast_loop(model, rows):
         (a - b).norm() > 0.5 * b.norm() for a, b in zip(gradients(leaky), expected, strict=True)
     ]
     assert all(apart), "a leak of the fast loop would not be noticed"
+
+
+def test_what_the_released_loop_does_otherwise_can_be_had_apart(model, rows):
+    """A leak changes the slow gradient whatever the noise, and one draw is seen by all steps."""
+    found = {}
+    for loop in (Fast, FixedNoise, Leaking, Released):
+        own, fast = copy.deepcopy(model), loop(steps=3)
+        ltm.DualRateSVI(own, MeanField, fast, Slow(clip=1e9)).step(rows)
+        found[loop] = torch.cat([g.flatten() for g in gradients(own)])
+        assert fast.draws(0, rows.key).fixed is (loop in (FixedNoise, Released))
+        assert fast.leaks is (loop in (Leaking, Released))
+    leaks = found[Leaking] - found[Fast], found[Released] - found[FixedNoise]
+    assert all(leak.norm() > 0.5 * found[Fast].norm() for leak in leaks)
+    assert not torch.allclose(found[Fast], found[FixedNoise])
 
 
 def test_the_released_protocol_is_there_by_name(config, model, rows):

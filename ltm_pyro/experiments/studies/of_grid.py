@@ -1,0 +1,177 @@
+"""What studies that train models have in common: a grid of recipes, and a cell for each seed."""
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import tyro
+from tyro.conf import UseAppendAction
+
+from ltm_pyro.config import Config
+from ltm_pyro.data import Corpus
+from ltm_pyro.data.asked import FlatText, Text
+from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.experiments.grid import Grid, read_grid
+from ltm_pyro.experiments.spending import Spending
+from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, Trial
+from ltm_pyro.experiments.tax import Cell, Score, cells_of
+from ltm_pyro.options import Count
+from ltm_pyro.runs.training import for_corpus, load_data
+
+Options = Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfGrid(Study):
+    """Options of a study that trains the recipes of a grid, each beside its control.
+
+    A cell, one recipe with one seed, is a run in `RECIPE/seed-N/run`, `cell.json` beside it, and a
+    part of the study.
+
+    Attributes:
+        configured: what makes a configuration of options of `ltm train`; the command line sets it.
+    """
+
+    grid: Annotated[str, tyro.conf.arg(metavar="JSON")]
+    """Options of ltm train that all cells have, those of each recipe, axes, and how cells are
+    scored."""
+    text: FlatText = field(default_factory=Text)
+    seeds: Count = 1
+    """How many: 0, 1, ..."""
+    recipe: UseAppendAction[tuple[str, ...]] = ()
+    """Only these recipes of the grid; may be given several times."""
+
+    ELSEWHERE: ClassVar[frozenset[str]] = Study.ELSEWHERE | {"grid", "text"}  # cells know better
+    ADDS: ClassVar[frozenset[str]] = frozenset({"seeds", "recipe"})
+    configured: ClassVar[Callable[[Options], Config] | None] = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grid", str(self.grid))
+        super().__post_init__()
+
+    @cached_property
+    def asked(self) -> Grid:
+        """The grid."""
+        return read_grid(Path(self.grid))
+
+    @property
+    def score(self) -> Score:
+        """How cells are scored."""
+        return self.asked.score
+
+    @cached_property
+    def corpora(self) -> dict[str, tuple[Config, Corpus]]:
+        """Of each recipe that is asked for its configuration and its text, which is read once.
+
+        Raises:
+            InputError: for a recipe that the grid has not, or options that `ltm train` has not.
+        """
+        configured = type(self).configured
+        if configured is None:
+            raise InputError(
+                "a grid holds options of ltm train, which the command line reads: import "
+                "ltm_pyro.commands.study before a study of one is run"
+            )
+        recipes = self.asked.recipes
+        for name in self.recipe:
+            if name not in recipes:
+                raise unknown("recipe", name, recipes)
+        found: dict[str, tuple[Config, Corpus]] = {}
+        read: list[tuple[Config, Corpus]] = []
+        for name in self.recipe or recipes:
+            config = configured(recipes[name])
+            config = config.replace(data=self.text.over(config.data))
+            corpus = next((one for other, one in read if _same_text(other, config)), None)
+            if corpus is None:
+                corpus = load_data(config)
+                self.tell(f"data: {corpus}")
+                read.append((config, corpus))
+            found[name] = (for_corpus(config, corpus), corpus)
+        return found
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """A cell for each recipe and seed, those of the first seed first."""
+        configs = {name: config for name, (config, _) in self.corpora.items()}
+        return cells_of(configs, range(self.seeds), self.out)
+
+    @cached_property
+    def _costs(self) -> dict[str, Spending]:
+        steps = self.steps_of_scores
+        return {
+            name: Spending.of(config, corpus, self.score.rows, steps)
+            for name, (config, corpus) in self.corpora.items()
+        }
+
+    @property
+    def steps_of_scores(self) -> int:
+        """Fast steps that the scores of a row take together, for the estimate of the time."""
+        return self.score.fast_steps * (1 + ("same_noise" in self.score.bounds))
+
+    def parts(self) -> Sequence[Part]:
+        """A cell each; work is counted in FLOPs.
+
+        Raises:
+            InputError: if a cell was made by another configuration.
+        """
+        parts = []
+        for cell in self.cells:
+            known = cell.read(self.score)  # what does not fit is told before the long part
+            corpus = self.corpora[cell.recipe][1]
+            follows = json.dumps([cell.made(self.score), corpus.fingerprint], sort_keys=True)
+            parts.append(Part(
+                f"{cell.recipe}-seed-{cell.seed}", partial(self.compute, cell),
+                0.0 if known else self._costs[cell.recipe].work,
+                hashlib.sha256(follows.encode()).hexdigest()[:16],
+            ))  # fmt: skip
+        return parts
+
+    def trial(self) -> Trial:
+        """Two iterations of the first cell that is not finished, and its control's."""
+        left = [cell for cell in self.cells if cell.read(self.score) is None]
+        if not left:
+            return Trial(lambda: None, 1.0)
+        spending = self._costs[left[0].recipe]
+        return Trial(spending.trial, spending.trial_work)
+
+    def compute(self, cell: Cell) -> Found:
+        """Train and score a cell, or go on with it."""
+        found = cell.read(self.score)
+        if found is None:
+            self.tell(f"{cell.recipe}, seed {cell.seed}: {cell.path}")
+            found = cell.run(self.corpora[cell.recipe][1], self.score, self.tell)
+            for bound, tax in found["tax"].items():
+                told = f"{tax['nats_per_token']:+.4f} ± {tax['standard_error'] or float('nan'):.4f}"
+                self.tell(f"{cell.recipe}, seed {cell.seed}: tax by {bound} {told}")
+        return {**found, "place": self.asked.places[cell.recipe], **self.more(cell)}
+
+    def more(self, cell: Cell) -> Found:
+        """What a study wants to know of a cell that is trained, besides."""
+        return {}
+
+    def results(self, found: Mapping[str, Found]) -> Results:
+        """What the cells that are finished tell."""
+        return self.told(list(found.values()))
+
+    @abstractmethod
+    def told(self, cells: Sequence[Mapping[str, Any]]) -> Results:
+        """What cells tell."""
+
+    def tell(self, text: str) -> None:
+        """A line for the person who waits."""
+        self.__dict__.get("note", print)(text)
+
+    def run(self, note: Note = print) -> Results:
+        """Train and score the cells that are not finished, and write the report."""
+        self.__dict__["note"] = note
+        return super().run(note)
+
+
+def _same_text(one: Config, other: Config) -> bool:
+    """Whether two configurations have the same corpus, in the same rows."""
+    return (one.data, one.architecture.length) == (other.data, other.architecture.length)

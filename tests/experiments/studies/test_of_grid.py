@@ -1,0 +1,187 @@
+"""Studies that train: what they spend, along which axes, and what each change is worth."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+import ltm_pyro as ltm
+from ltm_pyro.commands.cli import main
+from ltm_pyro.errors import InputError
+from ltm_pyro.experiments.grid import read_grid
+from ltm_pyro.experiments.paired import difference
+from ltm_pyro.experiments.scaling_plot import label
+from ltm_pyro.experiments.spending import Spending
+from ltm_pyro.experiments.studies.of_grid import OfGrid
+from ltm_pyro.inference.operations import count
+from ltm_pyro.inference.speaking import SpeakThenThink
+from ltm_pyro.runs.build import build_guide, build_model
+from ltm_pyro.runs.control import build_control
+
+from ...runs.helpers import with_training
+from ..test_tax import SMALL
+
+SCORE = {"bounds": "elbo:2,iwae:2,prior:2,same_noise", "rows": 8, "fast_steps": 1,
+         "split": "train"}  # fmt: skip
+
+
+def written(path, **content):
+    path.write_text(json.dumps({"train": SMALL, "score": SCORE, **content}))
+    return path
+
+
+def test_axes_are_crossed_with_recipes(tmp_path):
+    axes = {"fast.steps": [1, 4], "architecture.layers+thoughts.layers": [2]}
+    grid = read_grid(written(tmp_path / "g.json", recipes={"a": ["--speak", "0.5"]}, axes=axes))
+    both = "architecture.layers+thoughts.layers-2"
+    assert list(grid.recipes) == [f"a_fast.steps-1_{both}", f"a_fast.steps-4_{both}"]
+    one = grid.recipes[f"a_fast.steps-4_{both}"]
+    assert one[: len(SMALL)] == tuple(SMALL)
+    assert one[len(SMALL) :] == (
+        "--speak", "0.5", "--fast.steps", "4", "--architecture.layers", "2", "--thoughts.layers",
+        "2",
+    )  # fmt: skip
+    alone = read_grid(written(tmp_path / "h.json", axes={"fast.steps": [1, 4]}))
+    assert list(alone.recipes) == ["fast.steps-1", "fast.steps-4"]
+    for values, told in ((3, "a list of values"), ([1, 1], "each once"), ([True], "numbers")):
+        with pytest.raises(InputError, match=rf"axis fast.steps of .*: expected .*{told}"):
+            read_grid(written(tmp_path / "h.json", axes={"fast.steps": values}))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "training", "fast", "slow"),
+    [
+        ({}, {}, {}, {}),
+        ({"layers": 1, "width": 32, "window": 12}, {"batch": 3}, {"steps": 0}, {"accumulate": 2}),
+        ({"width": 8, "feedforward": 100}, {"speak": 0.5, "control": "flops"}, {"steps": 5}, {}),
+    ],
+)
+def test_flops_are_those_that_torch_counts_in_training(
+    run_config, corpus, sizes, training, fast, slow
+):
+    """Of all iterations together; batches differ in their longest row and in their tokens."""
+    architecture = dataclasses.replace(run_config.architecture, **sizes)
+    config = with_training(run_config, steps=6, **training).replace(
+        architecture=architecture, fast=dataclasses.replace(run_config.fast, **fast),
+        slow=dataclasses.replace(run_config.slow, **slow),
+        thoughts=dataclasses.replace(run_config.thoughts, layers=architecture.layers),
+    )  # fmt: skip
+    model, t = build_model(config), config.training
+    guide = build_guide(config.guide, model)
+    spending = Spending(config, corpus, model, guide, build_control(config, model))
+    found = spending.until([3, 6])
+    svi = SpeakThenThink(model, guide, config.fast, config.slow, speak=t.speak)
+    rows = [corpus.train.batch(i, t.batch, t.seed) for i in range(t.steps)]
+    assert len({one.token_count for one in rows}) > 1
+    for one in rows:  # the first iterations also trace the model
+        svi.step(one, t.steps)
+    svi.done = svi.spoken = 0
+    flops = [count(lambda one=one: svi.step(one, t.steps)) for one in rows]
+    assert found[-1]["flops"] == pytest.approx(sum(flops), rel=0.01)
+    assert found[0]["flops"] == pytest.approx(sum(flops[:3]), rel=0.01)
+    assert found[-1]["tokens"] == sum(one.token_count for one in rows)
+    if t.control == "flops":  # as many, up to one iteration; speaking, they are one decoder
+        least = sum(flops) - spending.control.of(rows[0]) * 1.3
+        assert least <= found[-1]["control_flops"] <= sum(flops) * 1.15
+    else:
+        assert found[-1]["control_tokens"] == found[-1]["tokens"]
+        assert found[-1]["control_flops"] < found[-1]["flops"]
+
+
+def cell(seed, elbo, control, tokens):
+    return {"recipe": "r", "seed": seed, "corpus": "c",
+            "by_document": {"tokens": tokens, "control": control, "elbo": elbo}}  # fmt: skip
+
+
+def test_differences_are_paired_by_document_and_by_seed():
+    source = np.random.default_rng(0)
+    tokens, hard = [10] * 200, 30 + 5 * source.standard_normal(200)
+    noise = 0.1 * source.standard_normal((2, 200))
+    ours = [cell(i, (hard + i + 0.5 + noise[i]).tolist(), [0.0] * 200, tokens) for i in (0, 1)]
+    # The same bounds, told as less than another control.
+    other = [cell(i, (hard + i - 7).tolist(), [7.0] * 200, tokens) for i in (1, 0)]
+    found = difference(ours, other, "elbo")
+    assert found.mean == pytest.approx(0.05, abs=4 * 0.1 / (2 * 200) ** 0.5 / 10)
+    # Neither what makes a document hard nor what makes a seed good is in the errors.
+    assert found.over_documents == pytest.approx(0.1 / 2**0.5 / 200**0.5 / 10, rel=0.2)
+    assert found.over_seeds < 0.01
+    assert found.verdict == "worse"
+    assert dataclasses.replace(found, over_seeds=0.02).verdict == "neither"
+    assert dataclasses.replace(found, over_documents=0.03).verdict == "neither"
+    assert difference(ours, ours, "elbo", "control").mean > 2
+    assert difference(ours[:1], other[:1], "elbo") is None  # of other seeds
+    assert difference(ours, [cell(0, [1.0], [0.0], [3])], "elbo") is None
+    assert difference(ours, other, "iwae") is None
+
+
+@pytest.mark.parametrize("name", ["scaling", "ablations"])
+def test_a_study_of_a_grid_needs_what_reads_its_options(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(OfGrid, "configured", None)
+    study = ltm.experiments.studies.study_named(name)
+    grid = written(tmp_path / "g.json", recipes={"a": []})
+    with pytest.raises(InputError, match=r"import ltm_pyro.commands.study"):
+        study(grid=str(grid), out=tmp_path / "out").run(lambda text: None)
+
+
+def test_scaling_tells_what_was_spent_and_is_drawn_again(text_file, tmp_path, capsys):
+    grid = written(tmp_path / "g.json", axes={"fast.steps": [1, 2]})
+    out = tmp_path / "out"
+    command = ["study", "scaling", "--grid", str(grid), "--data", str(text_file), "--out", str(out),
+               "--inference-steps", "2", "--inference-steps", "0"]  # fmt: skip
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert "2 parts, 0 of them finished" in told.err
+    assert "to go, by a trial of the first" in told.err
+    found = json.loads((out / "results.json").read_text())
+    one, two = found["cells"]
+    assert label(one) == "fast.steps 1"
+    assert [line["step"] for line in two["spent"]] == [2, 3]
+    assert two["spent"][-1]["flops"] > one["spent"][-1]["flops"]
+    assert two["spent"][-1]["tokens"] == one["spent"][-1]["tokens"] == one["tokens_seen"]
+    assert one["spent"][-1]["model_seconds"] > 0
+    assert {(line["steps"], line["figure"], line["is_bound"]) for line in one["inference"]} == {
+        (0, "elbo", True), (2, "elbo", True), (0, "same_noise", False), (2, "same_noise", False),
+    }  # fmt: skip
+    (step,) = found["steps"]
+    own = [cell["figures"]["elbo"]["nats_per_token"] for cell in (one, two)]
+    assert (step["axis"], step["from"], step["to"]) == ("fast.steps", 1, 2)
+    assert step["elbo"]["mean"] == pytest.approx(own[1] - own[0], abs=1e-4)
+    assert step["control"]["mean"] == 0  # the same decoder on the same batches
+    assert "released protocol, **no bound**" in told.out
+    pictures = {f"{name}.{kind}" for name in ("training", "inference", "axes")
+                for kind in ("png", "svg")}  # fmt: skip
+    assert pictures <= {path.name for path in out.iterdir()}
+    for name in pictures:
+        (out / name).unlink()
+    grid.unlink()
+    assert main(["study", "redraw", str(out)]) == 0  # without the grid, or the text
+    assert pictures <= {path.name for path in out.iterdir()}
+
+
+def test_ablations_are_compared_with_their_reference(text_file, tmp_path, capsys):
+    recipes = {"reference": [], "leaking": ["--protocol", "leaking"],
+               "as-many-FLOPs": ["--control", "flops"]}  # fmt: skip
+    grid = written(tmp_path / "g.json", recipes=recipes)
+    command = ["study", "ablations", "--grid", str(grid), "--data", str(text_file), "--out",
+               str(tmp_path / "out"), "--json"]  # fmt: skip
+    assert main([*command, "--reference", "none"]) == 2
+    assert "unknown reference 'none'" in capsys.readouterr().err
+    assert main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["reference"] == "reference"
+    rows = found["recipes"]
+    assert list(rows) == list(recipes)
+    # The same model beside another control, whose nats are kept to 1e-4.
+    assert rows["as-many-FLOPs"]["elbo"]["mean"] == 0
+    assert rows["as-many-FLOPs"]["elbo"]["verdict"] == "neither (one seed)"
+    assert rows["as-many-FLOPs"]["less_control"] != rows["reference"]["less_control"]
+    below = rows["leaking"]["bound"] - rows["reference"]["bound"]
+    assert below != 0
+    assert rows["leaking"]["elbo"]["mean"] == pytest.approx(below, abs=1e-4)
+    assert rows["leaking"]["elbo"]["over_documents"] > 0
+    assert rows["leaking"]["elbo"]["verdict"].endswith("(one seed)")
+    report = (tmp_path / "out/report.md").read_text()
+    assert "| as many FLOPs | as-many-FLOPs |" in report
+    assert not math.isnan(rows["reference"]["seconds"])
