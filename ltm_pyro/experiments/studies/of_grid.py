@@ -1,6 +1,7 @@
 """What studies that train models have in common: a grid of recipes, and a cell for each seed."""
 
 import hashlib
+import importlib
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from tyro.conf import UseAppendAction
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.data.asked import FlatText, Text
-from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.errors import unknown
 from ltm_pyro.experiments.grid import Grid, read_grid
 from ltm_pyro.experiments.spending import Spending
 from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, Trial
@@ -71,12 +72,7 @@ class OfGrid(Study):
         Raises:
             InputError: for a recipe that the grid has not, or options that `ltm train` has not.
         """
-        configured = type(self).configured
-        if configured is None:
-            raise InputError(
-                "a grid holds options of ltm train, which the command line reads: import "
-                "ltm_pyro.commands.study before a study of one is run"
-            )
+        configured = type(self).configured or _command_line()
         recipes = self.asked.recipes
         for name in self.recipe:
             if name not in recipes:
@@ -170,6 +166,13 @@ class OfGrid(Study):
         """Train and score the cells that are not finished, and write the report."""
         self.__dict__["note"] = note
         return super().run(note)
+
+
+def _command_line() -> Callable[[Options], Config]:
+    """What reads options of `ltm train`: a grid is written in words of the command line."""
+    importlib.import_module("ltm_pyro.commands.study")
+    assert OfGrid.configured is not None
+    return OfGrid.configured
 
 
 def _same_text(one: Config, other: Config) -> bool:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -185,3 +187,20 @@ def test_ablations_are_compared_with_their_reference(text_file, tmp_path, capsys
     report = (tmp_path / "out/report.md").read_text()
     assert "| as many FLOPs | as-many-FLOPs |" in report
     assert not math.isnan(rows["reference"]["seconds"])
+
+
+def test_from_python_a_grid_is_read_as_on_the_command_line(tmp_path):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from ltm_pyro.data.asked import Text\n"
+        "from ltm_pyro.experiments.studies.scaling import Scaling\n"
+        "assert 'ltm_pyro.commands.train' not in sys.modules\n"
+        f"study = Scaling(grid={str(tmp_path / 'g.json')!r}, out={str(tmp_path / 'out')!r},\n"
+        f"                text=Text(data=({str(tmp_path / 'a.txt')!r},)))\n"
+        "print(study.corpora['fast.steps-1'][0].fast.steps, len(study.cells))\n"
+    )
+    written(tmp_path / "g.json", axes={"fast.steps": [1, 4]})
+    (tmp_path / "a.txt").write_text("\n\n".join(f"the owl said {i}" for i in range(40)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["1 2"], done.stderr
