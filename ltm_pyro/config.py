@@ -62,7 +62,10 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Thoughts:
-    """The latent thought vectors of one document: `slots` vectors of size `dim` for each layer."""
+    """The latent thought vectors of one document: `slots` vectors of size `dim` for each layer.
+
+    With one layer, and a decoder of several, all of the decoder's layers attend to the same ones.
+    """
 
     layers: Annotated[Count, Le(MOST_LAYERS)]
     slots: Count
@@ -321,9 +324,11 @@ class Config:
     def __post_init__(self) -> None:
         take_fields(self)
         thoughts, layers = self.thoughts.layers, self.architecture.layers
-        if thoughts != layers:
+        if thoughts not in (1, layers):
             told = f"thoughts for {thoughts} layers, but the decoder has {layers}"
-            raise InputError(f"{told}: each layer attends to its own")
+            raise InputError(
+                f"{told}: each layer attends to its own (as many layers), or all to the same (1)"
+            )
 
     def replace(self, **changes: Any) -> "Config":
         """A copy with some parts exchanged."""

@@ -206,7 +206,8 @@ def give_wrong_numbers(name, option, kind, most):
     )
     values = [text for text in NUMBERS if not takes(kind, text)]
     assert len(values) > 5
-    where = {"train": ["--out", "none"], "evaluate": ["none"], "generate": ["none"]}.get(name, [])
+    needed = ["none"] if name in ("evaluate", "generate", "rank") else []
+    where = ["--out", "none"] if name == "train" else needed
     for text in values[:most]:
         error = io.StringIO()
         with contextlib.redirect_stderr(error):

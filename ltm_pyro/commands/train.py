@@ -174,7 +174,8 @@ class Train:
     def grown(self, run: ltm.Run) -> Config:
         """The configuration of new thoughts on a run's decoder."""
         architecture = run.config.architecture
-        thoughts = dataclasses.replace(self.thoughts, layers=architecture.layers)
+        shared = "thoughts.layers" in self.given and self.thoughts.layers == 1
+        thoughts = dataclasses.replace(self.thoughts, layers=1 if shared else architecture.layers)
         before = run.config.data
         columns = dict.fromkeys(before.columns, ())  # whose values are those of the text
         data = self.text.over(dataclasses.replace(before, columns=columns))

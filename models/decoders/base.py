@@ -50,6 +50,10 @@ class Decoder(nn.Module, ABC):
     def read(self, tokens: Tensor) -> Tensor:
         """All that does not depend on z, from token ids (B, N), `inputs` checked: (B, N, D)."""
 
+    def own(self, z: Tensor, layer: int) -> Tensor:
+        """What a layer attends to, (B, S, E): its own thoughts, or those that all layers share."""
+        return z[:, layer if z.shape[1] > 1 else 0]
+
     @abstractmethod
     def hidden(self, h: Tensor, z: Tensor | None, wanted: Tensor | None = None) -> Tensor:
         """From what was read (B, N, D) and thoughts (B, L, S, E) to hidden states (B, N, D).

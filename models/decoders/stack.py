@@ -147,7 +147,7 @@ class Stack(Decoder):
         """
         for i, layer in enumerate(self.layers):
             last = i == len(self.layers) - 1  # of what stands elsewhere, it needs the text alone
-            own = None if z is None else z[:, i]
+            own = None if z is None else self.own(z, i)
             h = self.run(layer, h, own, wanted if last else None, i == 0)
         return self.norm(h)
 
@@ -170,7 +170,8 @@ class Stack(Decoder):
         if z is not None:
             with self.precision():
                 for i in range(len(self.layers)):
-                    known.append(self._layer(i).thought.keys_and_values(z[:, i]))
+                    own = self.own(z, i)
+                    known.append(self._layer(i).thought.keys_and_values(own))
         return State(rows, len(self.layers), self.head.device, rewinds, known)
 
     def next(self, state: State, inputs: Tensor) -> Tensor:
