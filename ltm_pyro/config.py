@@ -62,10 +62,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Thoughts:
-    """The latent thought vectors of one document: `slots` vectors of size `dim` for each layer.
-
-    With one layer, and a decoder of several, all of the decoder's layers attend to the same ones.
-    """
+    """A document's latent thought vectors: `slots` of size `dim` for each layer, or 1 for all."""
 
     layers: Annotated[Count, Le(MOST_LAYERS)]
     slots: Count
@@ -326,9 +323,7 @@ class Config:
         thoughts, layers = self.thoughts.layers, self.architecture.layers
         if thoughts not in (1, layers):
             told = f"thoughts for {thoughts} layers, but the decoder has {layers}"
-            raise InputError(
-                f"{told}: each layer attends to its own (as many layers), or all to the same (1)"
-            )
+            raise InputError(f"{told}: each attends to its own, or all to the same (1)")
 
     def replace(self, **changes: Any) -> "Config":
         """A copy with some parts exchanged."""
