@@ -9,14 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-import ltm_pyro as ltm
 from ltm_pyro.commands.cli import main
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.grid import read_grid
 from ltm_pyro.experiments.paired import difference
 from ltm_pyro.experiments.scaling_plot import label
 from ltm_pyro.experiments.spending import Spending
-from ltm_pyro.experiments.studies.of_grid import OfGrid
 from ltm_pyro.inference.operations import count
 from ltm_pyro.inference.speaking import SpeakThenThink
 from ltm_pyro.runs.build import build_guide, build_model
@@ -116,15 +114,6 @@ def test_differences_are_paired_by_document_and_by_seed():
     assert difference(ours[:1], other[:1], "elbo") is None  # of other seeds
     assert difference(ours, [cell(0, [1.0], [0.0], [3])], "elbo") is None
     assert difference(ours, other, "iwae") is None
-
-
-@pytest.mark.parametrize("name", ["scaling", "ablations"])
-def test_a_study_of_a_grid_needs_what_reads_its_options(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(OfGrid, "configured", None)
-    study = ltm.experiments.studies.study_named(name)
-    grid = written(tmp_path / "g.json", recipes={"a": []})
-    with pytest.raises(InputError, match=r"import ltm_pyro.commands.study"):
-        study(grid=str(grid), out=tmp_path / "out").run(lambda text: None)
 
 
 def test_scaling_tells_what_was_spent_and_is_drawn_again(text_file, tmp_path, capsys):
