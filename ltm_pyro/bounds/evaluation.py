@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 
+from ltm_pyro import __version__
 from ltm_pyro.bounds.estimate import BOUNDS, WITH_SHARED, Estimate, Estimator, Task
-from ltm_pyro.bounds.gathering import by_document, figure_of, of_shared, text_of
-from ltm_pyro.bounds.kept import Kept, digest, named
+from ltm_pyro.bounds.fingerprint import fingerprint
+from ltm_pyro.bounds.gathering import by_document, figure_of, of_shared
+from ltm_pyro.bounds.kept import Kept
 from ltm_pyro.bounds.repetition import repeated_rows, rounds
 from ltm_pyro.bounds.report import Report
 from ltm_pyro.config import Fast
@@ -117,11 +119,11 @@ def evaluate(
     parts = list(rows.to(device).split(chunk))
     again = list(rows[chosen].to(device).split(chunk)) if times else []
     kept = None if keep is None else Kept(keep, {
-        "model": digest(model), "baseline": None if baseline is None else digest(baseline),
-        "text": text_of(rows),
+        "model": fingerprint(model), "baseline": fingerprint(baseline),
+        "text": fingerprint(rows),
         "figures": {name: [one.__name__, *number] for name, (one, number) in wanted.items()},
-        "guide": named(guide), "fast": repr(fast or Fast()), "seed": seed, "chunk": chunk,
-        "repeat": repeat,
+        "guide": f"{_name(guide)} {fingerprint(guide)}", "fast": fingerprint(fast or Fast()),
+        "seed": seed, "chunk": chunk, "repeat": repeat, "version": __version__,
     })  # fmt: skip
     said: dict[str, str] = {}
     steps = (len(parts) + times * len(again)) * len(wanted)
@@ -185,6 +187,11 @@ def usual(model: TextModel, rows: AnyRows) -> tuple[str, ...]:
     """
     shared = Sites.of(model, rows).of_kind("shared")
     return tuple(name for name in ("elbo", "prior") if not shared or name in WITH_SHARED)
+
+
+def _name(guide: MakeGuide) -> str:
+    """Of a guide class, or of the class that makes it."""
+    return getattr(getattr(guide, "func", guide), "__name__", type(guide).__name__)
 
 
 def _timed(estimator: Estimator, task: Task, numbers: tuple[int, ...]) -> tuple[Estimate, float]:

@@ -6,9 +6,7 @@ scored together, up to rounding, so an evaluation that went on gives the same fi
 """
 
 import dataclasses
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ltm_pyro import files
 from ltm_pyro.bounds.estimate import Estimate
@@ -119,20 +117,6 @@ class Kept:
     def finish(self, documents: Mapping[str, Any]) -> None:
         """Write a table with a row for each document."""
         files.write(self.folder / DOCUMENTS, _bytes(pa.table(dict(documents))))
-
-
-def digest(model: nn.Module) -> str:
-    """Of the weights of a model."""
-    told = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        told.update(name.encode())
-        told.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return told.hexdigest()[:16]
-
-
-def named(made: Any) -> str:
-    """What makes a guide, in words that do not change from one process to the next."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(made))
 
 
 def _numbers(values: Tensor) -> Any:

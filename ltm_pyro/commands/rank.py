@@ -1,7 +1,6 @@
 """`ltm rank`."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from tyro.conf import Positional
 
 import ltm_pyro as ltm
 from ltm_pyro import files
+from ltm_pyro.bounds.fingerprint import fingerprint
 from ltm_pyro.commands.text import as_json, say, show
 from ltm_pyro.config import Fast
 from ltm_pyro.data.asked import FlatText, Text
@@ -135,10 +135,9 @@ class Rank:
     def made(self, run: ltm.Run, rows: StoredRows, fast: Fast) -> dict[str, Any]:
         """What every number follows from."""
         weights = (run.path / CHECKPOINTS[self.checkpoint]).read_bytes()
-        text = rows.index["key"].tobytes() + rows.index["document"].tobytes()
         return {
             "study": "rank", "weights": Seal.of(weights).sha256,
-            "text": hashlib.sha256(text).hexdigest()[:16], "texts": self.texts,
+            "text": fingerprint(rows[:]), "texts": self.texts,
             "bound": self.bound, "multiple": self.multiple, "fast.steps": fast.steps,
             "chunk": self.chunk, "seed": self.seed,
         }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from ltm_pyro.runs.config_json import from_dict
 
 PARTS = {"about": str, "train": tuple[str, ...], "recipes": dict, "axes": dict, "score": dict}
 """What a grid may hold, and of which kind."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=,-]*")
+"""What a recipe may be called."""
 Place = dict[str, int | float | str]
 """Where a recipe lies: the value of each axis."""
 
@@ -66,6 +69,11 @@ def read_grid(path: Path) -> Grid:
         for values in itertools.product(*axes.values()):
             place = dict(zip(axes, values, strict=True))
             full = "_".join([*([name] if name else []), *(f"{a}-{v}" for a, v in place.items())])
+            if not NAME.fullmatch(full) or ".." in full:
+                raise InputError(
+                    f"recipe {full!r} of {path} is to be the name of a folder: expected letters, "
+                    "digits and . _ + = , -, beginning with a letter or a digit"
+                )
             recipes[full] = (*every, *options, *_options(place))
             places[full] = place
     if not recipes:

@@ -82,6 +82,16 @@ class Cost:
             name = getattr(self.config, part).name
             if name != known:
                 raise InputError(f"{part} {name}: costs are counted of the {known} alone")
+        c, plain = self.config, Config(self.config.architecture, self.config.thoughts)
+        for rate, names in (("fast", ("particles", "tokens", "recompute")),
+                            ("slow", ("steps", "importance", "recompute"))):  # fmt: skip
+            for name in names:
+                given, known = (getattr(getattr(one, rate), name) for one in (c, plain))
+                if given != known:
+                    raise InputError(f"{rate}.{name} {given}: costs are counted for {known} alone")
+        for name, given in (("warm", c.warm), ("training.speak", c.training.speak)):
+            if given:
+                raise InputError(f"{name}: costs are counted without it alone")
 
     @property
     def loop_flops(self) -> float:

@@ -61,12 +61,15 @@ class Cell:
     seed: int
     config: Config
     path: Path
+    text: str = ""
+    """Fingerprint of the text."""
 
     def read(self, score: Score) -> dict[str, Any] | None:
         """What it found, if it is finished.
 
         Raises:
-            InputError: if it was made by another configuration, or scored otherwise.
+            InputError: if it was made by another configuration, of another text, or scored
+                otherwise.
         """
         place = self.path / CELL
         if not place.exists():
@@ -77,13 +80,18 @@ class Cell:
                 f"{place} was made by another configuration of {self.recipe!r}, or scored "
                 "otherwise: remove its folder, or give another --out"
             )
+        if found["made"].get("text", self.text) != self.text:
+            raise InputError(
+                f"{place} is of another text ({found['corpus']}): give that, or another --out"
+            )
         return found
 
     def made(self, score: Score) -> dict[str, Any]:
         """What a cell follows from, as plain JSON types."""
         config = json.loads(json.dumps(to_dict(self.config)))
         config["data"].pop("source")  # the same text may lie elsewhere
-        return {"config": config, "score": json.loads(json.dumps(dataclasses.asdict(score)))}
+        scored = json.loads(json.dumps(dataclasses.asdict(score)))
+        return {"config": config, "score": scored, "text": self.text}
 
     def run(self, corpus: Corpus, score: Score, note: Callable[[str], Any]) -> dict[str, Any]:
         """Train, or go on training, and score.
@@ -185,12 +193,14 @@ def _parsed(made: Mapping[str, Any]) -> tuple[Config, Score]:
     return from_dict(Config, made["config"]), from_dict(Score, made["score"])
 
 
-def cells_of(recipes: Mapping[str, Config], seeds: Sequence[int], out: Path) -> list[Cell]:
-    """A cell for each recipe and seed, those of the first seed first."""
+def cells_of(
+    recipes: Mapping[str, Config], seeds: Sequence[int], out: Path, text: str = ""
+) -> list[Cell]:
+    """A cell for each recipe and seed, those of the first seed first; `text` is its fingerprint."""
     found = []
     for seed in seeds:
         for name, config in recipes.items():
             training = dataclasses.replace(config.training, seed=seed, baseline=True)
             place = out / name / f"seed-{seed}"
-            found.append(Cell(name, seed, config.replace(training=training), place))
+            found.append(Cell(name, seed, config.replace(training=training), place, text))
     return found

@@ -6,9 +6,10 @@ class that this process has imported already, a text that lies where the run lef
 """
 
 import inspect
+import re
 import shlex
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,22 @@ def check_code(
         read = f" (read {', '.join(copies)} first)" if copies else ""
         raise InputError(f"{origin}; it is imported, and so run, only with --trust{read}")
     warnings.warn(Notice(f"{origin}; it is imported now, as --trust says"), stacklevel=3)
+
+
+def check_options(options: Iterable[str], path: str) -> None:
+    """Raises InputError for a class in options that a file holds, which would have to be imported.
+
+    Args:
+        options: those of `ltm train`.
+        path: the file.
+    """
+    for option in options:
+        value = option.partition("=")[2] if option.startswith("--") else option
+        if re.fullmatch(r"[^\W\d][\w.]*:[\w.]+", value) and not _is_here(value):
+            raise InputError(
+                f"{path} names code outside ltm_pyro: {value}; it is imported, and so run, only "
+                "with --trust (read it first)"
+            )
 
 
 def explain(error: InputError, path: Path, record: Mapping[str, Any]) -> InputError:

@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import evaluation
+from ltm_pyro.bounds.fingerprint import fingerprint
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
-from ltm_pyro.guides import Covariance
-from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.guides import Amortized, Covariance
+from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 
 from ..conftest import some_rows
 
@@ -99,3 +103,37 @@ def test_another_evaluation_needs_another_folder(score, tmp_path):
     made.write_text("{")
     with pytest.raises(InputError, match=r"evaluation.json is damaged"):
         score()
+
+
+def test_columns_encoders_and_settings_are_part_of_what_was_kept(config, tmp_path):
+    rows = some_rows(4)
+    fast = {"fast": Fast(steps=0), "repeat": 0, "progress": False, "keep": tmp_path / "kept"}
+    model = LatentThoughtModel(config)
+    first, second = Amortized.of(model), Amortized.of(model)
+    ltm.evaluate(model, rows, ["elbo:2"], guide=first, **fast)
+    with pytest.raises(InputError, match=r"holds an evaluation with guide"):
+        ltm.evaluate(model, rows, ["elbo:2"], guide=second, **fast)
+    labelled = dataclasses.replace(rows, columns={"label": torch.tensor([0, 1, 0, 1])})
+    with pytest.raises(InputError, match=r"holds an evaluation with text"):
+        ltm.evaluate(model, labelled, ["elbo:2"], guide=first, **fast)
+    heads = dataclasses.replace(config.architecture, heads=1)
+    other = LatentThoughtModel(config.replace(architecture=heads))
+    other.load_state_dict(model.state_dict())
+    with pytest.raises(InputError, match=r"holds an evaluation with model"):
+        ltm.evaluate(other, rows, ["elbo:2"], guide=first, **fast)
+    ltm.evaluate(model, rows, ["elbo:2"], guide=first, **fast)
+
+
+def test_a_fingerprint_is_the_same_in_another_process(config):
+    code = (
+        "import torch; from ltm_pyro.bounds.fingerprint import fingerprint\n"
+        "from ltm_pyro.guides import MeanField; from ltm_pyro.config import Fast\n"
+        "import functools\n"
+        "print(fingerprint(functools.partial(MeanField, scale=0.1), Fast(), torch.arange(3)))\n"
+    )
+    told = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(told) == 1
+    assert fingerprint(config) != fingerprint(config.replace(fast=Fast(steps=99)))

@@ -54,7 +54,7 @@ def full_log():
 TRAIN = "train --out new --data "
 BAD = [
     # (the command, words that its line must hold[, what happens while it runs])
-    ("trian", "unknown command 'trian': did you mean 'train'?"),
+    ("trian", "unknown command 'trian': did you mean 'train'"),
     ("train", "Missing from ltm train: --out"),
     (TRAIN + "text.txt --stps 3", "Unrecognized options: --stps"),
     (TRAIN + "text.txt --steps many", "many"),

@@ -73,6 +73,15 @@ def test_what_cannot_be_planned_is_told(config: Config):
         plan(config, 1e6, 64, 8, GPUS["h100"])
     with pytest.raises(InputError, match=r"decoder lstm: costs are counted of the transformer"):
         Cost(config.replace(decoder=Named("lstm")))
+    for part, changes, told in (
+        ("fast", {"particles": 3}, r"fast.particles 3: costs are counted for 1 alone"),
+        ("fast", {"recompute": True}, r"fast.recompute True: costs are counted for False alone"),
+        ("slow", {"steps": 2}, r"slow.steps 2: costs are counted for 1 alone"),
+        ("training", {"speak": 0.5}, r"training.speak: costs are counted without it"),
+    ):
+        changed = dataclasses.replace(getattr(config, part), **changes)
+        with pytest.raises(InputError, match=told):
+            Cost(config.replace(**{part: changed}))
 
 
 def test_the_command(capsys):

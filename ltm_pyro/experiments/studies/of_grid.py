@@ -5,7 +5,7 @@ import importlib
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -16,13 +16,14 @@ from tyro.conf import UseAppendAction
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.data.asked import FlatText, Text
-from ltm_pyro.errors import unknown
+from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.experiments.grid import Grid, read_grid
 from ltm_pyro.experiments.spending import Spending
 from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, Trial
 from ltm_pyro.experiments.tax import Cell, Score, cells_of
 from ltm_pyro.options import Count
 from ltm_pyro.runs.training import for_corpus, load_data
+from ltm_pyro.runs.trust import check_options
 
 Options = Sequence[str]
 
@@ -46,8 +47,14 @@ class OfGrid(Study):
     """How many: 0, 1, ..."""
     recipe: UseAppendAction[tuple[str, ...]] = ()
     """Only these recipes of the grid; may be given several times."""
+    trust: bool = False
+    """Import classes outside ltm_pyro that the grid names."""
 
-    ELSEWHERE: ClassVar[frozenset[str]] = Study.ELSEWHERE | {"grid", "text"}  # cells know better
+    ELSEWHERE: ClassVar[frozenset[str]] = Study.ELSEWHERE | {
+        "grid",
+        "text",
+        "trust",
+    }  # cells know better
     ADDS: ClassVar[frozenset[str]] = frozenset({"seeds", "recipe"})
     configured: ClassVar[Callable[[Options], Config] | None] = None
 
@@ -80,6 +87,8 @@ class OfGrid(Study):
         found: dict[str, tuple[Config, Corpus]] = {}
         read: list[tuple[Config, Corpus]] = []
         for name in self.recipe or recipes:
+            if not self.trust:
+                check_options(recipes[name], self.grid)
             config = configured(recipes[name])
             config = config.replace(data=self.text.over(config.data))
             corpus = next((one for other, one in read if _same_text(other, config)), None)
@@ -94,7 +103,26 @@ class OfGrid(Study):
     def cells(self) -> list[Cell]:
         """A cell for each recipe and seed, those of the first seed first."""
         configs = {name: config for name, (config, _) in self.corpora.items()}
-        return cells_of(configs, range(self.seeds), self.out)
+        return cells_of(configs, range(self.seeds), self.out, self.fingerprint)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the text, which is one for all recipes.
+
+        Raises:
+            InputError: if recipes differ in it.
+        """
+        found = {corpus.fingerprint: name for name, (_, corpus) in self.corpora.items()}
+        if len(found) > 1:
+            raise InputError(
+                f"recipes {' and '.join(found.values())} of {self.grid} read different texts, "
+                "whose figures cannot be compared: give each a study of its own"
+            )
+        return next(iter(found))
+
+    def follows(self) -> dict[str, Any]:
+        """The text."""
+        return {"text": self.fingerprint}
 
     @cached_property
     def _costs(self) -> dict[str, Spending]:
@@ -152,7 +180,10 @@ class OfGrid(Study):
 
     def results(self, found: Mapping[str, Found]) -> Results:
         """What the cells that are finished tell."""
-        return self.told(list(found.values()))
+        cells = list(found.values())
+        told = self.told(cells)
+        text = f"Text: {'; '.join(dict.fromkeys(cell['corpus'] for cell in cells))}."
+        return replace(told, texts=[*told.texts, text])
 
     @abstractmethod
     def told(self, cells: Sequence[Mapping[str, Any]]) -> Results:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from tyro.conf import UseAppendAction
 
 from ltm_pyro.bounds import evaluate, taxes
+from ltm_pyro.bounds.fingerprint import fingerprint
 from ltm_pyro.config import Data
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.store import StoredRows
@@ -109,7 +110,7 @@ class ZeroShot(OfRun):
     def parts(self) -> Sequence[Part]:
         """A corpus each; work is counted in rows."""
         return [
-            Part(name, partial(self.score, name), len(rows), _fingerprint(rows))
+            Part(name, partial(self.score, name), len(rows), fingerprint(rows[:]))
             for name, (_, rows, _) in self.corpora.items()
         ]
 
@@ -225,10 +226,3 @@ def _part_name(source: str) -> str:
     """A name that a file can have; of two sources of one name, each has its own."""
     short = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(source).name or source).strip("-") or "text"
     return f"{short}-{hashlib.sha256(source.encode()).hexdigest()[:6]}"
-
-
-def _fingerprint(rows: StoredRows) -> str:
-    """Of the tokens of rows, and of which documents they are."""
-    told = hashlib.sha256(rows.index["key"].tobytes())
-    told.update(rows.index["document"].tobytes())
-    return told.hexdigest()[:16]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 import subprocess
 import sys
 
@@ -193,3 +194,32 @@ def test_from_python_a_grid_is_read_as_on_the_command_line(tmp_path):
     (tmp_path / "a.txt").write_text("\n\n".join(f"the owl said {i}" for i in range(40)))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["1 2"], done.stderr
+
+
+def test_a_grid_of_a_stranger_runs_nothing_and_writes_where_it_is_told(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("\n\n".join(f"the owl said {i}" for i in range(40)))
+    start = ["study", "ablations", "--data", str(tmp_path / "a.txt"), "--out", str(tmp_path / "o")]
+    foreign = written(tmp_path / "g.json", recipes={"a": ["--prior", "no_such_module:Evil"]})
+    assert main([*start, "--grid", str(foreign)]) == 2
+    assert "names code outside ltm_pyro: no_such_module:Evil;" in capsys.readouterr().err
+    for name in ("../../escaped", "/tmp/x", "a/b", ".hidden", ""):
+        out = written(tmp_path / "g.json", recipes={name: []})
+        assert main([*start, "--grid", str(out)]) == 2
+        assert "is to be the name of a folder" in capsys.readouterr().err
+
+
+def test_figures_of_two_texts_never_meet(tmp_path, capsys):
+    for name in ("a", "b"):
+        text = "\n\n".join(f"{name} the owl said {i}, and {i * i} more" for i in range(60))
+        (tmp_path / f"{name}.txt").write_text(text)
+    grid = written(tmp_path / "g.json", recipes={"reference": [], "more": ["--batch", "3"]})
+    start = ["study", "ablations", "--grid", str(grid), "--out", str(tmp_path / "o"), "--recipe"]
+    assert main([*start, "reference", "--data", str(tmp_path / "a.txt")]) == 0
+    assert f"Text: {tmp_path / 'a.txt'}: " in capsys.readouterr().out
+    assert main([*start, "more", "--data", str(tmp_path / "b.txt")]) == 2
+    assert "holds a study with text" in capsys.readouterr().err
+    # Nor where a kill left the cell alone.
+    shutil.rmtree(tmp_path / "o/parts")
+    (tmp_path / "o/study.json").unlink()
+    assert main([*start, "reference", "--data", str(tmp_path / "b.txt")]) == 2
+    assert "cell.json is of another text" in capsys.readouterr().err
