@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	@# Its note on editable installs is for folders of the same name, which are none here.
+	@# Its note on editable installs: Python started in the folder that holds the clone finds that.
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots,flows,trackers,quality]' --group dev
 	@touch $@
 

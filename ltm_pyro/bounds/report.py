@@ -107,7 +107,8 @@ def unfitted(figures: Mapping[str, Figure]) -> str:
     return (
         f"elbo lies {gap.mean():.3f} ± {error:.3f} nats/document above prior: the fitted guide is "
         "worse than none, so the bound is loose; take a loop that suits the model (a lower "
-        "fast.lr, more fast.steps, particles), and compare models by the lower of their bounds"
+        "fast.lr, more fast.steps, particles), train longer if it was trained for a moment, and "
+        "compare models by the lower of their bounds"
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -88,4 +89,5 @@ def one_line(boxed: str) -> str:
     lines = [line.strip("│╭╮╰╯─ ") for line in boxed.splitlines()]
     lines = [line for line in lines[1:] if line.strip("-")]
     ends = [i for i, line in enumerate(lines) if line.startswith("For full helptext")]
-    return " ".join(lines[: ends[0]] if ends else lines)
+    told = " ".join(lines[: ends[0]] if ends else lines)
+    return re.sub(r"^Error parsing [\w-]+: ", "", told)  # of an error of ours

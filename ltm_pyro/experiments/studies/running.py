@@ -42,9 +42,8 @@ def run(study: Study, note: Note) -> Results:
     check_same(out / STUDY, made, study.ADDS)
     known = {part.name: read(out, part) for part in parts}
     left = [part for part in parts if known[part.name] is None]
-    note(
-        f"{len(parts)} parts, {len(parts) - len(left)} of them finished; results are kept in {out}"
-    )
+    number = f"{len(parts)} part{'s' * (len(parts) != 1)}"
+    note(f"{number}, {len(parts) - len(left)} of them finished; results are kept in {out}")
     if left:
         note(f"about {in_time(_seconds(study, left))} to go, by a trial of the first")
     files.write_json(out / STUDY, {"made": made, "version": __version__, "options": {
