@@ -20,7 +20,7 @@ from ltm_pyro.data.given import rows_of
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.data.tokenizer import Tokenizer
-from ltm_pyro.diagnostics.null_texts import by_kind, most_in_one, scored_part, written_texts
+from ltm_pyro.diagnostics.null_texts import TRIES, by_kind, most_in_one, scored_part, written_texts
 from ltm_pyro.display.progress import bar as progress_bar
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
@@ -45,6 +45,7 @@ class Surprise:
         nats: the bound on -log p of what is scored of it, shape (documents,).
         tokens: how many tokens that is, shape (documents,).
         null: bounds of texts that the model wrote, of as many tokens; for each document.
+        texts: how many of these were asked for, for each.
         tail: "upper" (more nats than the model's own texts), or "two-sided".
         protocol: in words, how it was made.
     """
@@ -53,12 +54,13 @@ class Surprise:
     nats: Array
     tokens: NDArray[np.int64]
     null: Sequence[Array]
+    texts: int
     tail: Tail
     protocol: str
 
     @property
     def p_value(self) -> Array:
-        """(1 + texts as extreme) / (1 + texts), of each document; 1 where there are no texts."""
+        """(1 + texts as extreme) / (1 + texts), of each document; nan where there are no texts."""
         return np.array([
             p_value(nats, null, self.tail) for nats, null in zip(self.nats, self.null, strict=True)
         ])  # fmt: skip
@@ -68,9 +70,15 @@ class Surprise:
         """The least false discovery rate at which a document is found (Benjamini and Hochberg).
 
         Documents of one length share their null texts, so that p-values go together: in the upper
-        tail in the way that the procedure allows (Bates et al. 2023).
+        tail in the way that the procedure allows (Bates et al. 2023); of two-sided ones that is
+        not known. Documents without a p-value are not counted, and have nan.
         """
-        return np.asarray(false_discovery_control(self.p_value))
+        p_values = self.p_value
+        known = ~np.isnan(p_values)
+        found = np.full(len(p_values), math.nan)
+        if known.any():
+            found[known] = false_discovery_control(p_values[known])
+        return found
 
     @property
     def standardised(self) -> Array:
@@ -82,6 +90,8 @@ class Surprise:
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each document, the most surprising first: of equal p-values, by `standardised`.
+
+        Those without a p-value come last.
 
         Columns: `document`, `p_value`, `q_value`, `standardised`, `nats`, `tokens`,
         `nats_per_token`, `expected` (the mean of its null texts, nats), and how many `texts`.
@@ -110,16 +120,25 @@ class Surprise:
     @property
     def told(self) -> str:
         """The protocol, and what cannot be seen with so few texts, in words."""
-        texts = [len(one) for one in self.null]
-        few = sum(one < max(texts) for one in texts)
+        found = [len(one) for one in self.null]
+        least, most = min(found), max(found)
+        number = f"{most}" if least == most else f"{least} to {most}"
         lines = [
             self.protocol,
-            f"{len(texts)} documents; the least p-value that {max(texts)} texts can give is "
-            f"{1 / (1 + max(texts)):.2g}",
+            f"{len(found)} documents, each beside {number} texts; the least p-value that "
+            f"{most} texts can give is {1 / (1 + most):.2g}",
         ]
-        if few:
+        if few := sum(one < self.texts for one in found):
             lines.append(
-                f"{few} documents have fewer texts: the model seldom or never writes one as long"
+                f"{few} documents have fewer than {self.texts} texts: of {TRIES} times as many "
+                "too few end where these do, or go on for as long"
+            )
+        if none := found.count(0):
+            lines.append(f"{none} documents have no text beside them, and so no p-value")
+        if self.tail == "two-sided":
+            lines.append(
+                "q-values: with texts that documents share, Benjamini and Hochberg's procedure is "
+                "known to hold for the upper tail; for two-sided p-values it is not"
             )
         return "\n".join(lines)
 
@@ -127,8 +146,10 @@ class Surprise:
 def p_value(nats: float, null: Array, tail: Tail) -> float:
     """(1 + number as extreme) / (1 + number), valid for any number (Phipson & Smyth 2010).
 
-    Two-sided it is twice the smaller of both tails', 1 at the most.
+    Two-sided it is twice the smaller of both tails', 1 at the most. Beside no text there is none.
     """
+    if not len(null):
+        return math.nan
     above, below = (
         (1 + int(more.sum())) / (1 + len(null)) for more in (null >= nats, null <= nats)
     )
@@ -158,11 +179,10 @@ def surprise(
 
     Scored is a document without its end of text, its last row cut to a multiple of some tokens.
     For each of its rows of m tokens the model writes texts: z from the prior, tokens from the
-    decoder; those that end within m tokens are rejected, so that texts are draws from
-    p(x_1 ... x_m | longer than m). They are scored as the document is: the same guide, fast steps
-    and draws. The first m tokens of a longer text of the model's own are one more such text: any
-    rank among them is as likely, however loose the bound is. Of a text that ends just there this
-    holds but for what its end says of the tokens before it.
+    decoder. Kept are those that end where the row's does: at m tokens or later, and before the next
+    multiple; beside a row that is full those that go on for more than m. They are cut to m tokens
+    and scored as the document is: the same guide, fast steps and draws. What the model writes is so
+    one more such text: any rank among them is as likely, however loose the bound is.
 
     Args:
         model: what is asked; nothing is said of whether it is a good one.
@@ -172,8 +192,9 @@ def surprise(
         tail: "upper" finds documents with more nats than the model's own texts; "two-sided" also
             those with less, which repeat themselves, say.
         multiple: rows that are not full are cut to a multiple of so many tokens, so that documents
-            share texts; of a document with less tokens nothing is cut.
-        tokenizer: the model's: its end of text. Without it, tokens are all alike.
+            share texts; a document with less tokens is whole, beside texts of its very length.
+        tokenizer: the model's: its end of text. Without it tokens are all alike, and a row of m
+            is beside the first m tokens of any text.
         guide, fast: what is fitted, and how.
         seed: where every draw comes from.
         chunk: rows handled at once; bounds the memory.
@@ -212,10 +233,12 @@ def surprise(
         )
     end = None if tokenizer is None else tokenizer.end
     device = next(model.parameters()).device
-    rows = scored_part(rows.to(device), end, multiple)
+    config = getattr(model, "config", None)
+    longest = None if config is None else config.architecture.length
+    rows, before = scored_part(rows.to(device), end, multiple, longest)
     if not len(rows):
         raise InputError("there is no document with text in it to rank")
-    groups = by_kind(rows)
+    groups = by_kind(rows, before)
     most = {kind: most_in_one(rows.document[places]) for kind, places in groups.items()}
     groups_kept: Kept = {} if kept is None else kept
     fast = fast or Fast()
@@ -242,9 +265,9 @@ def surprise(
 
         found, null = np.zeros(len(rows)), {}
         for number, (kind, places) in enumerate(groups.items(), 1):
-            own, wanted = rows[places], texts * most[kind]
+            own, wanted, until = rows[places], texts * most[kind], int(before[places[0]])
             if kind not in groups_kept:
-                written, tried = written_texts(model, own, wanted, end, seed, chunk)
+                written, tried = written_texts(model, own, until, wanted, end, seed, chunk)
                 groups_kept[kind] = {
                     "nats": score(own), "null": score(written) if written else [],
                     "tried": tried, "protocol": said,
@@ -255,12 +278,13 @@ def surprise(
             one = groups_kept[kind]
             said = one["protocol"]
             found[places.cpu().numpy()], null[kind] = one["nats"], np.asarray(one["null"])
+            where = f"that end before {until}" if until else "that go on"
             note(
-                f"{int(own.lengths[0])} tokens: {len(places)} rows, {len(null[kind])} of "
-                f"{one['tried']} texts of the model are as long ({number} of {len(groups)})"
+                f"{int(own.lengths[0])} tokens {where}: {len(places)} rows, {len(null[kind])} of "
+                f"{one['tried']} texts of the model do so ({number} of {len(groups)})"
             )
     protocol = (
-        f"{said}; beside {texts} texts of the model of as many tokens, scored alike; p-values "
+        f"{said}; beside texts of the model of as many tokens, scored alike; p-values "
         f"{'of the upper tail' if tail == 'upper' else 'two-sided'}, by simulation"
     )
     return _joined(rows, found, groups, null, texts, tail, protocol)
@@ -287,4 +311,4 @@ def _joined(
         known = min([texts, *(len(null[kind]) // count for kind, count in of.items())])
         parts = [null[kind][: known * n].reshape(known, n).sum(1) for kind, n in of.items()]
         sums.append(np.sum(parts, axis=0))
-    return Surprise(numbers, total, tokens, sums, tail, protocol)
+    return Surprise(numbers, total, tokens, sums, texts, tail, protocol)

@@ -3,17 +3,21 @@
 import dataclasses
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from scipy import stats
 
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.data.rows import Rows
+from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.diagnostics import surprise
-from ltm_pyro.diagnostics.null_texts import scored_part, written_texts
+from ltm_pyro.diagnostics.null_texts import by_kind, scored_part, written_texts
 from ltm_pyro.diagnostics.surprising import p_value
 from ltm_pyro.errors import InputError
-from ltm_pyro.models import LinearGaussianModel
+from ltm_pyro.models import LinearGaussianModel, TextModel
+from ltm_pyro.models.priors.normal import StandardNormal
 from ltm_pyro.programs.densities import simulate
 
 DOCUMENTS, TEXTS, SEEDS = 48, 59, 3
@@ -49,6 +53,65 @@ def test_documents_of_the_model_have_uniform_p_values(linear):
     assert distance(twice) < PASSED + 1 / (TEXTS + 1)
     # Beside texts that were fitted otherwise, or are of another length, they are not.
     assert all(distance(some) > 1.5 * PASSED for some in wrong.values())
+
+
+class Ending(TextModel):
+    """Tokens 1 to 8 and an end, 0: the larger z is, the sooner a text ends, and the plainer."""
+
+    samples_prior_alone = True
+
+    def __init__(self):
+        super().__init__()
+        self.thoughts = Thoughts(1, 1, 1)
+        self.prior = StandardNormal(self.thoughts)
+        self.weight = torch.nn.Parameter(torch.tensor([8.0, 8.0] + [0.0] * 7))
+        self.bias = torch.nn.Parameter(torch.tensor([-2.0] + [0.0] * 8))
+
+    def forward(self, batch, prelude=None):
+        with pyro.plate("documents", len(batch), dim=-1):
+            z = self.prior(batch)
+            logits = (z.flatten(-3) * self.weight + self.bias)[..., None, :]
+            logits = logits.expand(*logits.shape[:-2], batch.tokens.shape[1], 9)
+            tokens = dist.Categorical(logits=logits).mask(batch.mask).to_event(1)
+            pyro.sample("tokens", tokens, obs=batch.tokens)
+        return z
+
+    def read(self, batch):
+        """Nothing here is independent of z."""
+
+
+class ZeroEnds(Tokenizer):
+    """What `surprise` reads of a tokenizer: its end of text."""
+
+    def __init__(self):
+        self.end = 0
+
+
+def whole_texts(model, seed, least=4, most=16):
+    """Texts of the model's own that end after some tokens: what may follow an end is cut off."""
+    written, _ = simulate(model, torch.full((12 * DOCUMENTS,), most), seed)
+    ends = written.tokens == 0
+    lengths = ends.long().argmax(1) + 1
+    there = (ends.any(1) & (lengths > least)).nonzero()[:DOCUMENTS, 0]
+    return Rows(written.tokens, lengths, written.document, lengths)[there]
+
+
+def test_whole_texts_of_the_model_have_uniform_p_values():
+    model, right, twice, going_on = Ending(), [], [], []
+    options = {**QUIET, "fast": Fast.quick(), "tokenizer": ZeroEnds()}
+    for seed in range(SEEDS):
+        rows = whole_texts(model, 200 + seed)
+        found = surprise(model, rows, multiple=4, seed=seed, **options)
+        right.append(found.p_value)
+        twice.append(dataclasses.replace(found, tail="two-sided").p_value)
+        part, _ = scored_part(rows, 0, 4)
+        another = surprise(model, part, multiple=4, seed=seed, **options)
+        going_on.append(dataclasses.replace(found, null=another.null).p_value)
+    assert len(np.concatenate(right)) == SEEDS * DOCUMENTS
+    assert distance(right) < PASSED
+    assert distance(twice) < PASSED + 1 / (TEXTS + 1)
+    # Beside texts that go on for longer, whether the document does or not, they are not.
+    assert distance(going_on) > 1.5 * PASSED
 
 
 def test_a_document_of_several_rows_is_beside_sums_of_as_many(model):
@@ -91,15 +154,48 @@ def test_what_the_model_does_not_write_comes_first(linear):
 def test_texts_go_on_for_as_long_as_the_document(model):
     like = Rows(torch.zeros(1, 6, dtype=torch.long), torch.tensor([6]), torch.tensor([0]),
                 torch.tensor([0]))  # fmt: skip
-    all_of_them, tried = written_texts(model, like, 30, None, 0, 64)
+    all_of_them, tried = written_texts(model, like, 0, 30, None, 0, 64)
     assert (len(all_of_them), tried) == (30, 64)
     end = int(all_of_them.tokens.flatten().bincount().argmax())
-    without, more = written_texts(model, like, 30, end, 0, 64)
+    without, more = written_texts(model, like, 0, 30, end, 0, 64)
     assert not (without.tokens == end).any()
     assert len(without) <= 30
     assert more >= tried
     assert without.lengths.unique().tolist() == [6]
-    assert p_value(3.0, np.array([]), "upper") == 1  # no text, no evidence
+
+
+def test_texts_end_where_the_document_does():
+    rows = whole_texts(Ending(), 3)[:1].first(4)
+    some, _ = written_texts(Ending(), rows, 8, 500, 0, 0, 512)
+    every, _ = simulate(Ending(), torch.full((5000,), 8), 1)
+    assert some.tokens.shape == (500, 4)
+    assert not (some.tokens == 0).any()
+    ends = (every.tokens == 0).long()
+    asked = (ends[:, :4].sum(1) == 0) & (ends.sum(1) > 0)
+    plain, usual = ((tokens == 1).double().mean().item()
+                    for tokens in (some.tokens, every.tokens[asked, :4]))  # fmt: skip
+    assert plain == pytest.approx(usual, abs=0.06)
+    going_on = every.tokens[(ends.sum(1) == 0), :4]
+    assert plain - (going_on == 1).double().mean().item() > 0.2
+
+
+def test_documents_that_end_where_the_model_does_not_have_no_p_value():
+    model = Ending()
+    rows = whole_texts(model, 4)[:6]
+    model.bias.data[0] = -1e9
+    never = surprise(model, rows, multiple=4, tokenizer=ZeroEnds(), fast=Fast(steps=0), **QUIET)
+    assert np.isnan(never.p_value).all()
+    assert np.isnan(never.q_value).all()
+    assert "6 documents have no text beside them, and so no p-value" in str(never)
+    # Some have texts: the others are not counted, and come last.
+    found = dataclasses.replace(never, nats=np.arange(6.0), null=[np.arange(-3.0, 0.0)] * 2
+                                + [np.array([])] * 4, tail="two-sided")  # fmt: skip
+    assert found.to_frame()["p_value"].isna().tolist() == [False] * 2 + [True] * 4
+    assert found.q_value[:2].tolist() == [0.5, 0.5]
+    told = str(found)
+    assert "each beside 0 to 3 texts" in told
+    assert f"6 documents have fewer than {TEXTS} texts" in told
+    assert "for two-sided p-values it is not" in told
 
 
 def test_what_is_scored_of_a_document():
@@ -108,11 +204,23 @@ def test_what_is_scored_of_a_document():
     for row, length in enumerate([12, 12, 7, 3, 1]):
         tokens[row, length - 1] = 19 if row in (2, 3, 4) else 5
     rows = Rows(tokens, lengths, torch.tensor([0, 0, 0, 1, 2]), lengths)
-    kept = scored_part(rows, 19, 4)
+    kept, before = scored_part(rows, 19, 4)
     # The end of a text is not scored; a full row is whole, its document's rest a multiple.
     assert kept.lengths.tolist() == [12, 12, 4, 2]
     assert kept.document.tolist() == [0, 0, 0, 1]
-    assert scored_part(rows, None, 1).lengths.tolist() == lengths.tolist()
+    # Texts beside it end where it does, or go on.
+    assert before.tolist() == [0, 0, 8, 3]
+    whole, before = scored_part(rows, None, 1)
+    assert whole.lengths.tolist() == lengths.tolist()
+    assert before.tolist() == [0] * 5
+    # A row of the model's has no place for a later end.
+    last = rows[2:]
+    assert [scored_part(last, 19, 5, room)[1].tolist() for room in (None, 9, 64)] == [
+        [10, 3], [9, 3], [10, 3]
+    ]  # fmt: skip
+    assert by_kind(kept, torch.tensor([0, 0, 8, 3])).keys() == {
+        "2-tokens-end-before-3", "4-tokens-end-before-8", "12-tokens"
+    }  # fmt: skip
 
 
 def test_p_values_by_simulation():
