@@ -39,8 +39,8 @@ TABLE = "ranks.csv"
 class Rank:
     """Rank documents by how little a trained model explains them, with p-values by simulation.
 
-    Beside each stand texts of as many tokens that the model writes, scored alike: a p-value is the
-    share of them, and of the document itself, that are as surprising.
+    Beside each stand texts that the model writes and that end where it does, scored alike: a
+    p-value is the share of them, and of the document itself, that are as surprising.
     """
 
     run_folder: Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
@@ -63,7 +63,7 @@ class Rank:
     such as those that repeat themselves."""
     multiple: Count = 16
     """Rows that are not full are cut to a multiple of so many tokens, so that documents share the
-    model's texts; 1 cuts nothing, and takes longer."""
+    model's texts, which end before the next multiple; 1 cuts nothing, and finds few of them."""
     show: Count = 20
     """Lines of the table that are printed."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
