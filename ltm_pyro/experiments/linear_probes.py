@@ -52,19 +52,32 @@ def ratio(parts: Array, sizes: Array) -> Mean:
     return Mean(value + (parts - value * sizes) / sizes.mean())
 
 
-def folds_of(documents: int, folds: int, seed: int) -> Folds:
-    """The fold of each document: by lot, and of sizes that differ by one at the most.
+def folds_of(values: NDArray[Any], folds: int, seed: int) -> Folds:
+    """The fold of each document: by lot, each fold with about its share of every value.
+
+    Were folds drawn without regard to values, one with many of a value would leave few to the
+    others, and what knows nothing would answer worse than by chance. Of each value, or of numbers
+    between any two, folds hold as many but for one or two; their sizes differ by one at the most.
+
+    Args:
+        values: codes or numbers, (documents,).
+        folds: how many.
+        seed: the lot.
 
     Raises:
         InputError: for fewer documents than would leave two in each fold.
     """
-    if documents < 2 * folds:
+    if len(values) < 2 * folds:
         raise InputError(
-            f"{documents} documents are too few for {folds} folds: expected {2 * folds} or more"
+            f"{len(values)} documents are too few for {folds} folds: expected {2 * folds} or more"
         )
-    return np.random.default_rng(derive(seed, Stream.FOLDS)).permutation(
-        np.arange(documents) % folds
-    )
+    source = np.random.default_rng(derive(seed, Stream.FOLDS))
+    order = source.permutation(len(values))
+    order = order[np.argsort(values[order], kind="stable")]  # equal ones stay as the lot has them
+    dealt = [source.permutation(folds) for _ in range(-(-len(values) // folds))]
+    found = np.empty(len(values), np.int64)
+    found[order] = np.concatenate(dealt)[: len(values)]
+    return found
 
 
 def predicted(features: Array, targets: Array, folds: Folds) -> Array:
@@ -115,32 +128,26 @@ def _fitted(known: Array, targets: Array, new: Array) -> Array:
 def of_values(features: Array | None, values: NDArray[Any], folds: Folds) -> list[Mean]:
     """Accuracy of probes for sets of values (sets, documents), each a code from 0.
 
-    Without features a probe answers with the commonest value of the other folds.
+    Without features the answer is the commonest value of all documents. That of the other folds
+    alone would be rarer in the fold it is scored on, and chance too low.
     """
     kinds = int(values.max()) + 1
     one_hot = np.eye(kinds)[values.T]  # (documents, sets, kinds)
-    told = _means(one_hot, folds) if features is None else predicted(features, one_hot, folds)
+    told = one_hot.mean(0)[None] if features is None else predicted(features, one_hot, folds)
     return [Mean(each) for each in (values == told.argmax(-1).T).astype(float)]
 
 
 def of_numbers(features: Array | None, values: Array, folds: Folds) -> list[Mean]:
-    """R^2 of probes for sets of numbers (sets, documents), over the mean of the other folds.
+    """R^2 of probes for sets of numbers (sets, documents), over the mean of all documents.
 
-    1 less the squared errors over those of that mean. Without features it is 0.
+    1 less the squared errors over those of that mean, so that a probe that knows nothing is a
+    little below 0: its mean is of the other folds. Without features it is 0.
     """
     targets = values.T[..., None]
-    of_mean = _means(targets, folds)
-    told = of_mean if features is None else predicted(features, targets, folds)
-    before, after = (np.square(one - targets)[..., 0].T for one in (of_mean, told))
+    mean = targets.mean(0)[None]
+    told = mean if features is None else predicted(features, targets, folds)
+    before, after = (np.square(one - targets)[..., 0].T for one in (mean, told))
     return [ratio(one - other, one) for one, other in zip(before, after, strict=True)]
-
-
-def _means(targets: Array, folds: Folds) -> Array:
-    """The mean of the other folds, for each document."""
-    found = np.empty_like(targets)
-    for fold in np.unique(folds):
-        found[folds == fold] = targets[folds != fold].mean(0)
-    return found
 
 
 def probed(
@@ -157,7 +164,8 @@ def probed(
         features: (documents, D), by name.
         values: codes from 0 (whole numbers), or numbers (floats), (documents,).
         folds: the fold of each document.
-        shuffles: how often labels are dealt anew to the documents, and all is done again.
+        shuffles: how often labels are dealt anew to the documents, and all is done again. They
+            are dealt within folds: `folds_of` looks at values, so that only there are they alike.
         seed: labels are dealt by it.
         reference: the name of the features that others are compared with.
 
@@ -168,7 +176,10 @@ def probed(
     """
     score = of_values if np.issubdtype(values.dtype, np.integer) else of_numbers
     source = np.random.default_rng(derive(seed, Stream.LABELS))
-    dealt = np.stack([values, *(source.permutation(values) for _ in range(shuffles))])
+    dealt = np.tile(values, (1 + shuffles, 1))
+    for fold in np.unique(folds):
+        own = folds == fold
+        dealt[1:, own] = source.permuted(dealt[1:, own], axis=1)
     chance = score(None, values[None], folds)[0]
     found: dict[str, Sequence[Mean]] = {n: score(x, dealt, folds) for n, x in features.items()}
     probes = {}

@@ -174,7 +174,7 @@ def column(study: "Probing", name: str) -> dict[str, Any]:
     if layers > 1:
         kinds |= {f"layer {i}": x for i, x in enumerate(np.split(some, layers, axis=1))}
     kinds[BAG] = bags(rows, study.loaded.tokenizer.vocabulary)
-    folds = folds_of(len(known), study.folds, study.seed)
+    folds = folds_of(known, study.folds, study.seed)
     found = probed(kinds, known, folds, study.shuffles, study.seed, BAG)
     likeness = likeness_of(known)
     near = {

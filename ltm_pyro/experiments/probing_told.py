@@ -177,8 +177,9 @@ def _columns(columns: Mapping[str, Found]) -> Told:
         "greatest is the answer), its penalty chosen within the documents it is fitted to; each "
         "document is scored by a probe fitted to the other folds. The model does not see the "
         "column. `bag of words`: the same probe from the row's tokens, counted. `score`: accuracy, "
-        "beside always answering the commonest value; of a number R^2, beside the mean. "
-        "`labels by lot`: all of it done again with labels dealt at random, ± standard deviation; "
+        "beside always answering the commonest value of all these documents; of a number R^2, "
+        "beside their mean. Folds share values out evenly. `labels by lot`: all of it done again "
+        "with labels dealt at random within folds, ± standard deviation; "
         "p is the share of dealings that do as well. Errors are over documents, the folds given.",
     ]
     for one in columns.values():

@@ -14,8 +14,8 @@ from ltm_pyro.experiments.linear_probes import (
     ratio,
 )
 
-FOLDS = folds_of(200, 5, 0)
 LABELS = np.random.default_rng(1).integers(4, size=200)
+FOLDS = folds_of(LABELS, 5, 0)
 NOISE = np.random.default_rng(2).standard_normal((200, 400))
 
 
@@ -60,7 +60,7 @@ def test_p_values_are_uniform_where_features_know_nothing():
     found = []
     for i in range(40):
         features, labels = source.standard_normal((60, 5)), source.integers(2, size=60)
-        got = probed({"z": features}, labels, folds_of(60, 3, i), 19, i, "z")
+        got = probed({"z": features}, labels, folds_of(labels, 3, i), 19, i, "z")
         found.append(got["probes"]["z"]["p"])
     # The mean of 40 of them, uniform on 0.05, ..., 1 (ties lift it), is 0.525 with error 0.046.
     assert abs(np.mean(found) - 0.525) < 4 * 0.046 + 0.05
@@ -76,10 +76,9 @@ def test_a_number_is_found_by_r_squared():
     assert abs(z["score"][0] - 0.75) < 4 * z["score"][1]
     assert z["p"] == 1 / 41
     assert got["chance"][0] == pytest.approx(0)
-    # By hand: squared errors over those of the mean of the other folds.
+    # By hand: squared errors over those of the mean of all documents.
     told = predicted(features, values[:, None, None], FOLDS)[:, 0, 0]
-    mean = np.array([values[fold != FOLDS].mean() for fold in FOLDS])
-    by_hand = 1 - np.square(told - values).sum() / np.square(mean - values).sum()
+    by_hand = 1 - np.square(told - values).sum() / np.square(values.mean() - values).sum()
     assert of_numbers(features, values[None], FOLDS)[0].value == pytest.approx(by_hand)
     assert abs(noise["score"][0]) < 0.1
     assert noise["p"] > 0.02
@@ -111,11 +110,35 @@ def test_penalties_are_chosen_by_the_exact_error_of_leaving_one_out():
     assert both[12:, 0] == pytest.approx(ridge(known, targets, new, best * unit))
 
 
-def test_chance_is_the_commonest_value_of_the_other_folds():
+def test_chance_is_the_commonest_value_of_all_documents():
     labels = np.array([0] * 6 + [1] * 4)
     folds = np.array([0] * 5 + [1] * 5)  # without the first fold most are 1
     chance = of_values(None, labels[None], folds)[0]
-    assert chance.each.tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
+    assert chance.each.tolist() == [1] * 6 + [0] * 4
+
+
+def test_what_knows_nothing_is_as_good_as_chance():
+    """Of 40 labels, half of each kind: folds by lot alone have such a probe right in 0.38."""
+    labels, one = np.arange(40) % 2, np.ones((40, 1))
+    seeds = [folds_of(labels, 5, seed) for seed in range(50)]
+    chance = of_values(None, labels[None], seeds[0])[0]
+    assert abs(chance.value - 0.5) < chance.error
+    known = [of_values(one, labels[None], folds)[0].value for folds in seeds]
+    assert np.mean(known) == pytest.approx(0.5)
+    # Of a number the mean of the other folds is a little worse than that of all, and no more.
+    numbers = np.random.default_rng(8).standard_normal((50, 40))
+    known = [of_numbers(one, x[None], folds_of(x, 5, i))[0].value for i, x in enumerate(numbers)]
+    assert max(known) < 0
+    assert np.mean(known) > -0.02
+
+
+@pytest.mark.parametrize("values", [LABELS, np.random.default_rng(9).standard_normal(203)])
+def test_folds_share_values_out_evenly_and_by_lot(values):
+    folds = folds_of(values, 5, 0)
+    assert np.ptp(np.bincount(folds)) <= 1
+    for upper in np.unique(values):
+        assert np.ptp(np.bincount(folds[values <= upper], minlength=5)) <= 1
+    assert not np.array_equal(folds, folds_of(values, 5, 1))
 
 
 def test_means_and_their_errors():
@@ -125,4 +148,4 @@ def test_means_and_their_errors():
     assert same.less(same).told() == [0.0, 0.0]
     assert same.error == pytest.approx(1 / 3**0.5)
     with pytest.raises(InputError, match=r"9 documents are too few for 5 folds: expected 10"):
-        folds_of(9, 5, 0)
+        folds_of(np.arange(9), 5, 0)
