@@ -77,12 +77,36 @@ def less(one: Found, other: Found, measure: str) -> Mean | None:
     return None if ours is None or theirs is None else Mean.of(ours - theirs)
 
 
-def verdict(change: Mean, before: float, after: float, aim: float, among: int) -> str:
-    """Whether a measure has come nearer to that of held-out text, if it has changed for sure."""
-    low, high = interval(change.value, change.error, change.units - 1, among)
-    if not (low > 0 or high < 0):
+def beyond(one: Found, other: Found, aim: Found, measure: str) -> Mean | None:
+    """How far the middle of two ways lies above a third, paired by prompt, or by set of prompts."""
+    three = [values(way, measure) for way in (one, other, aim)]
+    ours, theirs, its = three
+    if ours is None or theirs is None or its is None:
+        return None
+    return Mean.of((ours + theirs) / 2 - its)
+
+
+def verdict(change: Mean, middle: Mean, among: int) -> str:
+    """Whether a measure has changed for sure, and come nearer to its aim for sure.
+
+    What has grown is nearer to an aim above the middle of before and after, so that an interval of
+    that middle less the aim must leave zero out as well. Where both do, a wrong word is no more
+    frequent than either interval's error: with no change, or no difference from the middle, one of
+    them fails; otherwise one has to miss by its other end, each half as often.
+
+    Args:
+        change: of the measure.
+        middle: of before and after, less the aim, whose own error is in it.
+        among: how many measures are told of together.
+    """
+    sides = [
+        (low > 0) - (high < 0)
+        for one in (change, middle)
+        for low, high in [interval(one.value, one.error, one.units - 1, among)]
+    ]
+    if not sides[0]:
         return "no change shown"
-    return "nearer" if abs(after - aim) < abs(before - aim) else "further"
+    return {-1: "nearer", 0: "changed", 1: "further"}[sides[0] * sides[1]]
 
 
 def tell(found: Mapping[str, Found], options: Any) -> Results:
@@ -164,13 +188,14 @@ def _progressive(
 ) -> tuple[str, str, Found]:
     """Whether progressive fitting helps: in words, a table, and as JSON."""
     one, other = found[PROGRESSIVE], found[CONDITIONAL]
-    rows, changes, said = [], {}, {"nearer": list[str](), "further": list[str]()}
+    rows, changes = [], {}
+    said: dict[str, list[str]] = {"nearer": [], "further": [], "changed": []}
     for m in known:
-        change = less(one, other, m)
-        if change is None or m not in means[HELD_OUT]:
+        change, middle = less(one, other, m), beyond(one, other, found[HELD_OUT], m)
+        if change is None or middle is None:
             continue
         before, after, aim = (means[n][m] for n in (CONDITIONAL, PROGRESSIVE, HELD_OUT))
-        told = verdict(change, before.value, after.value, aim.value, len(known))
+        told = verdict(change, middle, len(known))
         if told in said:
             said[told].append(MEASURES[m])
         changes[m] = {**change.to_dict(), "verdict": told}
@@ -181,7 +206,11 @@ def _progressive(
     table = markdown(
         ["measure", HELD_OUT, CONDITIONAL, PROGRESSIVE, "difference ± s.e.", "to held-out"], rows
     )
-    shown = [f"{word} to held-out text in {', '.join(of)}" for word, of in said.items() if of]
+    in_words = {
+        "nearer": "nearer to held-out text in", "further": "further from held-out text in",
+        "changed": "changed, whether nearer to held-out text or further is not shown, in",
+    }  # fmt: skip
+    shown = [f"{in_words[told]} {', '.join(of)}" for told, of in said.items() if of]
     answer = (
         f"**Does progressive fitting help?** Thoughts fitted anew every {options.progressive} "
         f"tokens, less thoughts fitted to the prompt once, paired by prompt, {len(rows)} measures, "

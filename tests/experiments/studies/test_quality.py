@@ -9,7 +9,7 @@ import pytest
 from ltm_pyro.commands.cli import main
 from ltm_pyro.data.asked import Text
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.quality_told import Mean, less, tell, verdict
+from ltm_pyro.experiments.quality_told import Mean, beyond, less, tell, verdict
 from ltm_pyro.experiments.scorers import HuggingFace
 from ltm_pyro.experiments.studies.quality import Quality
 
@@ -115,10 +115,33 @@ def test_change_is_told_for_sure_as_often_as_it_says():
     """Of no change, 5 % by chance: eight sets with two standard errors would say so in 8.6 %."""
     generator, trials = np.random.default_rng(0), 4000
     draws = generator.normal(size=(trials, 8))
-    told = [verdict(Mean.of(one), 0.0, 0.0, 0.0, 1) != "no change shown" for one in draws]
+    far = Mean(1.0, 0.0, 8)
+    told = [verdict(Mean.of(one), far, 1) != "no change shown" for one in draws]
     assert abs(np.mean(told) - 0.05) < 4 * math.sqrt(0.05 * 0.95 / trials)
-    assert verdict(Mean.of(draws[0] + 9), 1.0, 10.0, 12.0, 11) == "nearer"
-    assert verdict(Mean.of(draws[0] + 9), 1.0, 10.0, 2.0, 11) == "further"
+    grown, below, above = Mean.of(draws[0] + 9), Mean.of(draws[1] - 9), Mean.of(draws[1] + 9)
+    assert verdict(grown, below, 11) == "nearer"
+    assert verdict(grown, above, 11) == "further"
+    assert verdict(Mean.of(-draws[0] - 9), above, 11) == "nearer"
+    assert verdict(grown, Mean(9.0, math.nan, 1), 11) == "changed"
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.05])
+def test_nearer_is_said_no_more_often_in_error_than_it_says(truth):
+    """Held-out text is as far from one way as from the other, or a little nearer to the first.
+
+    Its mean of 16 texts has an error of 0.25: by means alone one word or the other is always said.
+    """
+    generator, trials = np.random.default_rng(1), 1000
+    wrong = changed = 0
+    for _ in range(trials):
+        base = generator.normal(0, 0.1, 16)
+        ways = [0.5 + base, -0.5 + base, generator.normal(truth, 1.0, 16)]
+        before, after, held = ({"of_text": {"new": one}, "of_set": {}} for one in ways)
+        told = verdict(less(after, before, "new"), beyond(after, before, held, "new"), 1)
+        wrong += told == "nearer" or (told == "further" and not truth)
+        changed += told == "changed"
+    assert wrong / trials < 0.05 + 4 * math.sqrt(0.05 * 0.95 / trials)
+    assert changed > 0.85 * trials
 
 
 def test_differences_are_paired():
