@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 
 from ltm_pyro.bounds import evaluate
 from ltm_pyro.bounds.predictive import DRAWS, FIRST
+from ltm_pyro.data.laying import rows_of_documents
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.generation import Sampling, generate
 from ltm_pyro.generation.where import codes_of, rows_where
@@ -102,12 +103,14 @@ class Scorer:
         return [(sum(scores[p][0] for p in one), all(scores[p][1] for p in one)) for one in asked]
 
     def rolling(self, text: str) -> float:
-        """log-probability of a text and its end by the figure `predictive`, in nats."""
-        if not text.strip():
-            return 0.0
+        """log-probability of a text, a blank or an empty one too, and its end, in nats.
+
+        By the figure `predictive`.
+        """
+        rows = rows_of_documents(self.tokenizer.encode_documents([text]), self.length)
         report = evaluate(
-            self.model, [text], [f"predictive:{self.block}"], guide=self.run.guide, fast=self.fast,
-            seed=self.seed, chunk=self.chunk, repeat=0, progress=False, tokenizer=self.tokenizer,
+            self.model, rows, [f"predictive:{self.block}"], guide=self.run.guide, fast=self.fast,
+            seed=self.seed, chunk=self.chunk, repeat=0, progress=False,
         )  # fmt: skip
         return -float(report["predictive"].nats.sum())
 
@@ -117,6 +120,8 @@ class Scorer:
         until = options.get("until") or []
         stops = [one for one in ([until] if isinstance(until, str) else until) if one]
         most = min(int(options.get("max_gen_toks", MOST)), max(1, self.length // 2))
+        if most < 1:
+            return ""
         temperature = float(options.get("temperature", 1.0 if options.get("do_sample") else 0.0))
         ids = self.tokenizer.encode(context)
         room = self.length - most

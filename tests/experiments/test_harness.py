@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import ltm_pyro as ltm
 from ltm_pyro.commands.cli import main
 from ltm_pyro.data.laying import rows_of_documents
 from ltm_pyro.errors import InputError
@@ -81,7 +82,17 @@ def test_whole_texts_have_the_scores_of_ltm_evaluate(run_config, tmp_path, capsy
     found = json.loads(capsys.readouterr().out)["predictive"]
     own = Scorer(run, block=8, fast_steps=2).rolling(text)
     assert -own / found["tokens"] == pytest.approx(found["nats_per_token"], rel=1e-6)
-    assert Scorer(run, block=8, fast_steps=2).rolling(" ") == 0
+
+
+def test_blank_text_has_the_score_that_it_has_beside_other_text(run):
+    scorer, texts = Scorer(run, block=4, fast_steps=1), ["", " ", "\n \n  \n", "sea 7: wave"]
+    report = ltm.evaluate(
+        run.model, texts, ["predictive:4"], guide=run.guide, fast=scorer.fast, repeat=0,
+        progress=False, tokenizer=run.tokenizer,
+    )  # fmt: skip
+    found = [scorer.rolling(one) for one in texts]
+    assert found == pytest.approx((-report["predictive"].nats).tolist(), rel=1e-5)
+    assert max(found) < -0.1
 
 
 def test_text_is_written_until_it_is_to_stop(run):
@@ -90,6 +101,7 @@ def test_text_is_written_until_it_is_to_stop(run):
     assert scorer.text("sea 7:", {"max_gen_toks": 4}) == plain
     assert len(scorer.tokenizer.encode(plain)) <= 4
     assert plain
+    assert scorer.text("sea 7:", {"max_gen_toks": 0}) == ""
     assert scorer.text("sea 7:", {"max_gen_toks": 4, "until": [plain[0]]}) == ""
     drawn = {"do_sample": True, "temperature": 9.0, "max_gen_toks": 4}
     assert len({scorer.text(f"sea {i}:", drawn) for i in range(3)}) == 3
