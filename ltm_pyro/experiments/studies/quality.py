@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 
 from ltm_pyro.data.asked import FlatText, Text
+from ltm_pyro.data.cache import content
 from ltm_pyro.data.store import StoredRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.novelty import copied
@@ -149,6 +150,13 @@ class Quality(OfRun):
             Part(name, partial(self.judge, name), work * len(self.prompts), told)
             for name, work in self.ways().items()
         ]
+
+    def follows(self) -> dict[str, Any]:
+        """The run's weights, and all files of the scorer: a path says not what lies there."""
+        known = super().follows()
+        if self.scorer is not None:
+            known["scorer"] = f"files of SHA-256 {content(self.scorer)[0][:16]}"
+        return known
 
     def trial(self) -> Trial:
         """The first texts without a prompt."""

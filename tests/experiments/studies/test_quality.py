@@ -111,6 +111,20 @@ def test_a_scorer_stands_beside_the_control(run, tmp_path):
     assert f"| perplexity under the scorer | {perplexity:.2f} ±" in table
 
 
+def test_another_scorer_in_the_same_folder_is_another_study(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(Quality, "ways", lambda _: {"held-out": 1.0})
+    some, lines = {"run_folder": str(run.path), "out": tmp_path / "out", **FEW}, []
+    scorer = saved(tmp_path / "scorer")
+    Quality(**some, scorer=scorer).run(lambda _: None)
+    moved = Quality(**some, scorer=scorer.rename(tmp_path / "moved"))
+    moved.run(lines.append)
+    assert "1 parts, 1 of them finished" in lines[0]
+    weights = tmp_path / "moved" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(InputError, match=r"scorer 'files of SHA-256 \w+', and 'files of"):
+        moved.run(lines.append)
+
+
 def test_change_is_told_for_sure_as_often_as_it_says():
     """Of no change, 5 % by chance: eight sets with two standard errors would say so in 8.6 %."""
     generator, trials = np.random.default_rng(0), 4000
