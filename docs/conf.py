@@ -69,6 +69,9 @@ nitpick_ignore_regex = [
     ("py:(class|exc|func)", rf"({'|'.join(ELSEWHERE)})(\..*)?"),
     ("py:class", r"Trainer|DataTree|Shape|Draws|.*\.Shape|.*\.Draws|.*\._\w+"),
     ("py:class", r"ltm_pyro\..*\.[A-Z]"),
+    # What options of a command are called, and how they are read.
+    ("py:class", r"JSON|RUN|FOLDER|UseAppendAction|tyro\..*"),
+    ("py:class", r"ltm_pyro\.runs\.(scored\.Scored|trainer\.Trainer)"),
 ]
 
 # The build needs no network. With LTM_DOCS_LINKS=1 names of these libraries are links.
