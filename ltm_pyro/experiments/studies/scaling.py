@@ -24,7 +24,7 @@ from ltm_pyro.experiments.studies.of_grid import OfGrid
 from ltm_pyro.experiments.tax import RUN
 from ltm_pyro.experiments.tax_plot import panels
 from ltm_pyro.options import Whole
-from ltm_pyro.runs.checkpoint import load_own
+from ltm_pyro.runs.checkpoint import load
 
 USUAL = (0, 1, 2, 4, 8, 16)
 RELEASED = "same_noise"
@@ -55,7 +55,8 @@ class Scaling(OfGrid):
 
     def more(self, cell: Any) -> Found:
         """What training spent until each look, and the figures at each number of fast steps."""
-        run, corpus, score = load_own(cell.path / RUN), self.corpora[cell.recipe][1], self.score
+        run = load(cell.path / RUN, trust=self.trust)
+        corpus, score = self.corpora[cell.recipe][1], self.score
         found = cell.read(score) or {}
         bounds = ["elbo:8", *([f"{RELEASED}:1"] if RELEASED in score.bounds else [])]
         curve = compute_curve(
