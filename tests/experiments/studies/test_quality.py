@@ -118,7 +118,7 @@ def test_another_scorer_in_the_same_folder_is_another_study(run, tmp_path, monke
     Quality(**some, scorer=scorer).run(lambda _: None)
     moved = Quality(**some, scorer=scorer.rename(tmp_path / "moved"))
     moved.run(lines.append)
-    assert "1 parts, 1 of them finished" in lines[0]
+    assert "1 part, 1 of them finished" in lines[0]
     weights = tmp_path / "moved" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(InputError, match=r"scorer 'files of SHA-256 \w+', and 'files of"):
