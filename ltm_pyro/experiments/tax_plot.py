@@ -19,6 +19,8 @@ from ltm_pyro.display.pictures import (
     zero,
 )
 
+APART = 0.006
+"""Between the bars of two cells, of the axis."""
 Cells = Sequence[Mapping[str, Any]]
 
 
@@ -30,16 +32,20 @@ def plot_tax(found: Cells, ax: Axes | None = None) -> Axes:
     ax, names = axis_or_new(ax), []
     zero(ax)
     recipes = list(dict.fromkeys(cell["recipe"] for cell in found))[:MOST]
+    drawn = [cell for cell in found if cell["recipe"] in recipes]
+    apart = APART * max((look["step"] for cell in drawn for look in cell["looks"]), default=0)
     for recipe, like in zip(recipes, SERIES, strict=False):
         ends = []
-        for cell in found:
+        for place, cell in enumerate(drawn):
             looks = [look for look in cell["looks"] if "tax" in look]
             if cell["recipe"] != recipe or not looks:
                 continue
             taxes = [look["tax"] for look in looks]
             errors = [look.get("tax_standard_error", np.nan) for look in looks]
-            with_errors(ax, [look["step"] for look in looks], taxes, errors, like)
-            ends.append((looks[-1]["step"], taxes[-1]))
+            shift = apart * (place - (len(drawn) - 1) / 2)  # bars are not to lie on one another
+            steps = [look["step"] + shift for look in looks]
+            with_errors(ax, steps, taxes, errors, like)
+            ends.append((steps[-1], taxes[-1]))
         if ends:
             x, y = np.mean(ends, 0)
             names.append(Named(recipe, float(x), float(y), like[0]))
