@@ -1,6 +1,5 @@
 """`ltm evaluate`."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,39 +7,29 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from tyro.conf import Positional
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import Report, certify, differences, sandwich, taxes
 from ltm_pyro.bounds.evaluation import usual
 from ltm_pyro.commands.text import as_json, say, show
-from ltm_pyro.config import (
-    Fast,
-)
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
 from ltm_pyro.options import Count, Whole
+from ltm_pyro.runs.asked import AskedRun
 from ltm_pyro.runs.scored import check_comparable, to_score
-from ltm_pyro.runs.trust import check_data
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(AskedRun):
     """Score text under a trained model: valid bounds, with errors."""
 
-    run_folder: Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
-    """Folder of a run."""
     text: FlatText = field(default_factory=Text)
-    checkpoint: Literal["best", "last"] = "last"
-    """The last weights, or those of the look with the lowest held-out bound."""
     split: Literal["train", "valid", "test", "all"] | None = None
     """Default: the test split, or, of text given with --data, all that was not trained on."""
     bounds: str | None = None
     """Figures, comma-separated, each `name` or `name:number` (elbo:64 takes 64 draws); default:
     elbo,prior, or elbo alone of a model with sites that all documents share."""
-    fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
-    """Fast steps for each document (default: as in training)."""
     tax: bool = False
     """Also what thoughts cost: each bound less the run's control, paired (below 0 they earn)."""
     against: Path | None = None
@@ -62,22 +51,14 @@ class Evaluate:
     documents.parquet holds the nats of each document in the end."""
     chunk: Count = 64
     """Rows handled at once; bounds the memory."""
-    seed: Whole = 0
-    """Every draw follows from it."""
-    device: str = "cpu"
-    """Where it is computed: cpu, cuda, cuda:1."""
-    trust: bool = False
-    """Import classes outside ltm_pyro that the run names, and read its text wherever it lies."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
     def run(self) -> None:
         """Score and print."""
-        run = ltm.load(self.run_folder, self.checkpoint, self.trust, self.device)
+        run = self.loaded
         other = None if self.against is None else self.rival(run, self.against)
-        config = run.config.replace(data=self.text.over(run.config.data))
-        check_data(run.path, config.data, run.record, self.trust, self.text.typed())
-        corpus = ltm.load_data(config, run.tokenizer)
+        corpus = ltm.load_data(run.config.replace(data=self.data_of(self.text)), run.tokenizer)
         own = corpus.fingerprint == run.record["data"]["fingerprint"]
         runs = [run] if other is None else [run, other]
         text = to_score(corpus, runs, self.split, "test" if own or not self.text.data else "all")
@@ -97,7 +78,6 @@ class Evaluate:
             )
         for note in corpus.notes:
             say(f"data: {note}")
-        fast = self.fast(run)
         report = self.score(run, rows, self.keep)
         trained = sum(line.get("tokens", 0) for line in run.log() if line["step"] <= run.step)
         if run.baseline is not None:
@@ -129,7 +109,7 @@ class Evaluate:
                 [name for name in self.figures(run, rows) if name != "baseline"],
                 temperatures=self.temperatures or 100,
                 guide=run.guide,
-                fast=fast,
+                fast=self.fast,
                 columns=like.columns,
                 seed=self.seed,
             )
@@ -140,7 +120,7 @@ class Evaluate:
                 run.model,
                 rows[:],
                 guide=run.guide,
-                fast=fast,
+                fast=self.fast,
                 temperatures=self.temperatures or 16,
                 chains=self.certify_chains,
                 particles=self.certify_particles,
@@ -158,11 +138,6 @@ class Evaluate:
         check_comparable(run, other, f"evaluate {path} --against {run.path}")
         return other
 
-    def fast(self, run: ltm.Run) -> Fast:
-        """A run's own fast loop, with the steps that were asked for."""
-        steps = run.config.fast.steps if self.fast_steps is None else self.fast_steps
-        return dataclasses.replace(run.config.fast, steps=steps)
-
     def figures(self, run: ltm.Run, rows: AnyRows) -> Sequence[str]:
         """The names of the figures."""
         return usual(run.model, rows) if self.bounds is None else self.bounds.split(",")
@@ -174,7 +149,7 @@ class Evaluate:
             rows,
             self.figures(run, rows),
             guide=run.guide,
-            fast=self.fast(run),
+            fast=self.loop_of(run),
             baseline=run.baseline,
             seed=self.seed,
             chunk=self.chunk,

@@ -1,12 +1,11 @@
 """`ltm generate`."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import UseAppendAction
 
 import ltm_pyro as ltm
 from ltm_pyro.commands.text import as_json, say, show
@@ -14,14 +13,13 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.generation import Generation, rethink
 from ltm_pyro.models.size import check_memory
 from ltm_pyro.options import Count, Fraction, NotNegative, Whole
+from ltm_pyro.runs.asked import AskedRun
 
 
 @dataclass(frozen=True)
-class Generate:
+class Generate(AskedRun):
     """Write text: from the prior, or on from prompts whose thoughts are inferred."""
 
-    run_folder: Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
-    """Folder of a run."""
     prompt: UseAppendAction[tuple[str, ...]] = ()
     """A text to go on from; may be given several times."""
     prompts_file: Path | None = None
@@ -40,21 +38,13 @@ class Generate:
     """A text ends before this string; may be given several times."""
     where: UseAppendAction[tuple[str, ...]] = ()
     """COLUMN=VALUE, for a prior or model that reads a column; may be given several times."""
-    fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
-    """Fast steps on the prompt (default: as in training)."""
     progressive: Annotated[Count | None, tyro.conf.arg(metavar="M")] = None
     """Fit thoughts anew after every M tokens, to the prompt and what is written."""
     rethink: Annotated[Whole | None, tyro.conf.arg(metavar="ROUNDS")] = None
     """Search: write each text again so often under thoughts fitted to the best so far, and keep
     what its own thoughts explain best (nats/token). What is kept is no draw of the model."""
-    seed: Whole = 0
-    """Every draw follows from it."""
-    device: str = "cpu"
-    """Where it is computed: cpu, cuda, cuda:1."""
     stream: bool = False
     """Print a text as it is written; of several texts, each as soon as it has ended."""
-    trust: bool = False
-    """Import classes outside ltm_pyro that the run names."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
@@ -68,10 +58,7 @@ class Generate:
         prompts = list(self.prompt)
         if self.prompts_file is not None:
             prompts += read_prompts(self.prompts_file)
-        run = ltm.load(self.run_folder, trust=self.trust, device=self.device)
-        fast = run.config.fast
-        if self.fast_steps is not None:
-            fast = dataclasses.replace(fast, steps=self.fast_steps)
+        run = self.loaded
         check_memory(
             {f"{self.n:,} texts of each prompt": self.n * max(1, len(prompts)) * 256}, "--n"
         )
@@ -82,7 +69,7 @@ class Generate:
             "stop": self.stop,
             "where": self.columns(),
             "guide": run.guide,
-            "fast": fast,
+            "fast": self.fast,
             "seed": self.seed,
         }
         given = (run.model, run.tokenizer, prompts or None, self.n)

@@ -5,18 +5,15 @@ import json
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import tyro
-from tyro.conf import Positional
 
 import ltm_pyro as ltm
 from ltm_pyro import files
 from ltm_pyro.bounds.fingerprint import fingerprint
 from ltm_pyro.commands.text import as_json, say, show
-from ltm_pyro.config import Fast
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.naming import names_of
 from ltm_pyro.data.store import StoredRows
@@ -24,11 +21,11 @@ from ltm_pyro.diagnostics.surprising import Tail, surprise
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.studies.rows import documents_by_lot, texts_of
 from ltm_pyro.experiments.studies.running import STUDY, check_same
-from ltm_pyro.options import Count, Whole
+from ltm_pyro.options import Count
+from ltm_pyro.runs.asked import AskedRun
 from ltm_pyro.runs.checkpoint import CHECKPOINTS
 from ltm_pyro.runs.manifest import Seal
 from ltm_pyro.runs.scored import to_score
-from ltm_pyro.runs.trust import check_data
 
 SHOWN = 60
 """Letters of a document that the table shows."""
@@ -36,20 +33,16 @@ TABLE = "ranks.csv"
 
 
 @dataclass(frozen=True)
-class Rank:
+class Rank(AskedRun):
     """Rank documents by how little a trained model explains them, with p-values by simulation.
 
     Beside each stand texts that the model writes and that end where it does, scored alike: a
     p-value is the share of them, and of the document itself, that are as surprising.
     """
 
-    run_folder: Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
-    """Folder of a run."""
     text: FlatText = field(default_factory=Text)
     out: Path | None = None
     """Folder for ranks.csv, ranks.json and what is scored: stopped, the same command goes on."""
-    checkpoint: Literal["best", "last"] = "last"
-    """The last weights, or those of the look with the lowest held-out bound."""
     split: Literal["train", "valid", "test", "all"] | None = None
     """Default: the test split, or, of text given with --data, all that was not trained on."""
     documents: Count | None = None
@@ -66,24 +59,14 @@ class Rank:
     model's texts, which end before the next multiple; 1 cuts nothing, and finds few of them."""
     show: Count = 20
     """Lines of the table that are printed."""
-    fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
-    """Fast steps for each text (default: as in training)."""
     chunk: Count = 64
     """Rows handled at once; bounds the memory."""
-    seed: Whole = 0
-    """Every draw follows from it."""
-    device: str = "cpu"
-    """Where it is computed: cpu, cuda, cuda:1."""
-    trust: bool = False
-    """Import classes outside ltm_pyro that the run names, and read its text wherever it lies."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
     def run(self) -> None:
         """Score, simulate and print."""
-        run = ltm.load(self.run_folder, self.checkpoint, self.trust, self.device)
-        data = self.text.over(run.config.data)
-        check_data(run.path, data, run.record, self.trust, self.text.typed())
+        run, data = self.loaded, self.data_of(self.text)
         if data.layout == "packed":
             say("data: the run's rows are packed; here a row holds one document")
             data = dataclasses.replace(data, layout="document")
@@ -104,11 +87,10 @@ class Rank:
                 f"data: {chosen.left_out} documents that the run was trained on are left out "
                 "(--split all ranks them)"
             )
-        fast = self.fast(run)
-        kept = None if self.out is None else Kept(self.out, self.made(run, rows, fast))
+        kept = None if self.out is None else Kept(self.out, self.made(run, rows))
         found = surprise(
             run.model, rows, texts=self.texts, bound=self.bound, tail=self.tail,
-            multiple=self.multiple, tokenizer=run.tokenizer, guide=run.guide, fast=fast,
+            multiple=self.multiple, tokenizer=run.tokenizer, guide=run.guide, fast=self.fast,
             seed=self.seed, chunk=self.chunk, kept=kept, note=say,
         )  # fmt: skip
         frame = found.to_frame()
@@ -127,18 +109,13 @@ class Rank:
             say(f"all of it: {self.out / TABLE}")
         show(as_json(told) if self.json else f"{table(frame.head(self.show))}\n{found.told}")
 
-    def fast(self, run: ltm.Run) -> Fast:
-        """The run's own fast loop, with the steps that were asked for."""
-        steps = run.config.fast.steps if self.fast_steps is None else self.fast_steps
-        return dataclasses.replace(run.config.fast, steps=steps)
-
-    def made(self, run: ltm.Run, rows: StoredRows, fast: Fast) -> dict[str, Any]:
+    def made(self, run: ltm.Run, rows: StoredRows) -> dict[str, Any]:
         """What every number follows from."""
         weights = (run.path / CHECKPOINTS[self.checkpoint]).read_bytes()
         return {
             "study": "rank", "weights": Seal.of(weights).sha256,
             "text": fingerprint(rows[:]), "texts": self.texts,
-            "bound": self.bound, "multiple": self.multiple, "fast.steps": fast.steps,
+            "bound": self.bound, "multiple": self.multiple, "fast.steps": self.fast.steps,
             "chunk": self.chunk, "seed": self.seed,
         }  # fmt: skip
 

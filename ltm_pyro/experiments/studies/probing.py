@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Annotated, Any
 
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ltm_pyro.bounds.weights import Array
-from ltm_pyro.data import Corpus, Rows
-from ltm_pyro.data.asked import FlatText, Text
+from ltm_pyro.data import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments import probes, probing_told
 from ltm_pyro.experiments.studies.base import Found, Part, Results, Trial
@@ -26,8 +25,6 @@ from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.options import Count
 from ltm_pyro.reports.thought_map import means
 from ltm_pyro.runs.scored import Scored, to_score
-from ltm_pyro.runs.training import load_data
-from ltm_pyro.runs.trust import check_data
 
 Several = Annotated[Count, Ge(2)]
 """At least two, so that there is an error."""
@@ -44,7 +41,6 @@ class Probing(OfRun):
     InputError for a column that too few documents have.
     """
 
-    text: FlatText = field(default_factory=Text)
     split: str | None = None
     """Default: all that was not trained on."""
     documents: Count = 256
@@ -63,14 +59,6 @@ class Probing(OfRun):
     """Rows handled at once; bounds the memory."""
 
     ADDS = frozenset({"text"})
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        """The run's own text, or the one that is given, with the columns that are asked for."""
-        run, typed = self.loaded, self.text.typed()
-        data = self.text.over(run.config.data)
-        check_data(run.path, data, run.record, self.trust, typed)
-        return load_data(run.config.replace(data=data), run.tokenizer)
 
     @cached_property
     def scored(self) -> Scored:

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from ltm_pyro.data.asked import FlatText, Text
+from ltm_pyro.data import Corpus
 from ltm_pyro.data.cache import content
 from ltm_pyro.data.store import StoredRows
 from ltm_pyro.errors import InputError
@@ -32,8 +32,6 @@ from ltm_pyro.experiments.text_statistics import (
 from ltm_pyro.generation import Generation, Sampling, generate, rethink
 from ltm_pyro.options import Count, Fraction, NotNegative
 from ltm_pyro.runs.scored import to_score
-from ltm_pyro.runs.training import load_data
-from ltm_pyro.runs.trust import check_data
 from ltm_pyro.seeds import derive
 
 SHORTEST = 4
@@ -50,7 +48,6 @@ class Quality(OfRun):
     Raises InputError where there are too few of them for two sets.
     """
 
-    text: FlatText = field(default_factory=Text)
     texts: Count = 64
     """Texts of each way of writing: as many prompts, chosen by lot."""
     prompt_tokens: Count = 32
@@ -83,12 +80,9 @@ class Quality(OfRun):
             )
 
     @cached_property
-    def corpus(self) -> Any:
+    def corpus(self) -> Corpus:
         """The run's text, wherever it lies now."""
-        run = self.loaded
-        data = self.text.over(run.config.data)
-        check_data(run.path, data, run.record, self.trust, self.text.typed())
-        corpus = load_data(run.config.replace(data=data), run.tokenizer)
+        run, corpus = self.loaded, super().corpus
         if corpus.fingerprint != run.record["data"]["fingerprint"]:
             raise InputError(
                 f"{corpus.name} is not the text that {run.path} was trained on, so it does not say "

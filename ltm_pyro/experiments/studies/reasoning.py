@@ -2,11 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Literal
 
-from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.questions import Asked, Exam, ask, read
 from ltm_pyro.experiments.reasoning_report import ARMS, report
@@ -17,7 +16,6 @@ from ltm_pyro.generation.thoughts import Beginnings
 from ltm_pyro.generation.where import codes_of
 from ltm_pyro.options import Count, Fraction, NotNegative, Whole
 from ltm_pyro.runs.seen import seen
-from ltm_pyro.runs.trust import check_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +28,6 @@ class Reasoning(OfRun):
     questions, and where no question leaves an answer room in a row of the decoder.
     """
 
-    text: FlatText = field(default_factory=Text)
     question: str = "question"
     """The field of a record that holds its question."""
     answer: str = "answer"
@@ -75,12 +72,11 @@ class Reasoning(OfRun):
     def exam(self) -> Exam:
         """The questions, and each one's demonstrations."""
         run = self.loaded
-        data = self.text.over(run.config.data)
-        check_data(run.path, data, run.record, self.trust, self.text.typed())
         row = run.config.architecture.length
+        records = read(self.data_of(self.text), self.question, self.answer)
         found = ask(
-            read(data, self.question, self.answer), self.split, seen(run.path), self.questions,
-            self.shots, self.between, run.tokenizer, row - self.kept, self.seed,
+            records, self.split, seen(run.path), self.questions, self.shots, self.between,
+            run.tokenizer, row - self.kept, self.seed,
         )  # fmt: skip
         if all(one.prompt is None for one in found.asked):
             raise InputError(

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from tyro.conf import UseAppendAction
 from ltm_pyro.bounds import evaluate, taxes
 from ltm_pyro.bounds.fingerprint import fingerprint
 from ltm_pyro.config import Data
-from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.store import StoredRows
 from ltm_pyro.display.pictures import MEANING, SERIES, TOLD, dress
 from ltm_pyro.errors import InputError
@@ -59,7 +58,6 @@ class ZeroShot(OfRun):
     is cut into rows, each with thoughts of its own. Raises InputError for a corpus without text.
     """
 
-    text: FlatText = field(default_factory=Text)
     usual: UseAppendAction[tuple[str, ...]] = ()
     """One of ptb, wikitext, lm1b, lambada, ag-news, pubmed, arxiv, from the Hugging Face hub; may
     be given several times."""
