@@ -13,6 +13,7 @@ import pandas as pd
 import ltm_pyro as ltm
 from ltm_pyro import files
 from ltm_pyro.bounds.fingerprint import fingerprint
+from ltm_pyro.bounds.kept import check_same
 from ltm_pyro.commands.text import as_json, say, show
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.naming import names_of
@@ -20,7 +21,7 @@ from ltm_pyro.data.store import StoredRows
 from ltm_pyro.diagnostics.surprising import Tail, surprise
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.studies.rows import documents_by_lot, texts_of
-from ltm_pyro.experiments.studies.running import STUDY, check_same
+from ltm_pyro.experiments.studies.running import STUDY
 from ltm_pyro.options import Count
 from ltm_pyro.runs.asked import AskedRun
 from ltm_pyro.runs.checkpoint import CHECKPOINTS
@@ -129,7 +130,7 @@ class Kept(MutableMapping[str, Mapping[str, Any]]):
 
     def __init__(self, folder: Path, made: Mapping[str, Any]):
         files.check_is_folder(folder)
-        check_same(folder / STUDY, made, frozenset())
+        check_same(folder / STUDY, made, "a ranking")
         files.write_json(folder / STUDY, {"made": made, "version": ltm.__version__})
         self.parts = folder / "parts"
 

@@ -99,7 +99,7 @@ def test_another_evaluation_needs_another_folder(score, tmp_path):
     place.unlink()
     score()
     made = tmp_path / "kept/evaluation.json"
-    assert json.loads(made.read_text())["chunk"] == 3
+    assert json.loads(made.read_text())["made"]["chunk"] == 3
     made.write_text("{")
     with pytest.raises(InputError, match=r"evaluation.json is damaged"):
         score()

@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib as mpl
 
 from ltm_pyro import __version__, files
+from ltm_pyro.bounds.kept import check_same
 from ltm_pyro.display.pictures import new_figure, png, svg
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, plain
@@ -39,7 +40,7 @@ def run(study: Study, note: Note) -> Results:
     """
     out, parts = study.out, study.parts()
     made = {"study": type(study).__name__, **plain(_as_dict(study.options())), **study.follows()}
-    check_same(out / STUDY, made, study.ADDS)
+    check_same(out / STUDY, made, "a study", study.ADDS)
     known = {part.name: read(out, part) for part in parts}
     left = [part for part in parts if known[part.name] is None]
     number = f"{len(parts)} part{'s' * (len(parts) != 1)}"
@@ -127,23 +128,6 @@ def read(out: Path, part: Part) -> Found | None:
             "another --out"
         )
     return found
-
-
-def check_same(path: Path, made: Mapping[str, Any], adds: frozenset[str]) -> None:
-    """Raises InputError if a study of other options lies there."""
-    if not path.exists():
-        return
-    try:
-        there = json.loads(path.read_bytes())["made"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({first_line(error)}): give another --out") from None
-    for name in {*there, *made} - adds:
-        if there.get(name) != made.get(name):
-            raise InputError(
-                f"{path.parent} holds a study with {name.replace('_', '-')} "
-                f"{shown(there.get(name))}, and {shown(made.get(name))} is asked for: give another "
-                "--out, or the same options to go on"
-            )
 
 
 def write(study: Study, found: Mapping[str, Found]) -> Results:
