@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ltm_pyro.commands.study import configured
-from ltm_pyro.experiments.grid import read_grid
+from ltm_pyro.experiments.grids.grid import read_grid
 
 GRIDS = sorted((Path(__file__).parent.parent / "examples" / "studies").glob("*.json"))
 

@@ -25,7 +25,7 @@ from ltm_pyro.display.pictures import (
 )
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments import fast_steps, width
-from ltm_pyro.experiments.tax_plot import plot_tax
+from ltm_pyro.experiments.grids.tax_plot import plot_tax
 
 from .dressed import dressed
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ltm_pyro.experiments.answers import (
+from ltm_pyro.experiments.reasoning.answers import (
     answer_of,
     mean_interval,
     numbers,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.linear_probes import (
+from ltm_pyro.experiments.probing.linear import (
     Mean,
     folds_of,
     of_numbers,
@@ -85,7 +85,7 @@ def test_a_number_is_found_by_r_squared():
 
 
 def test_penalties_are_chosen_by_the_exact_error_of_leaving_one_out():
-    from ltm_pyro.experiments import linear_probes
+    from ltm_pyro.experiments.probing import linear
 
     source = np.random.default_rng(7)
     known, new = source.standard_normal((12, 5)), source.standard_normal((4, 5))
@@ -102,7 +102,7 @@ def test_penalties_are_chosen_by_the_exact_error_of_leaving_one_out():
     losses = {
         p: sum(((ridge(known[k], targets[k], known[~k], p * unit) - targets[~k]) ** 2).sum()
                for k in keep)
-        for p in linear_probes.PENALTIES[:-1]
+        for p in linear.PENALTIES[:-1]
     }  # fmt: skip
     best = min(losses, key=losses.get)
     folds = np.array([0] * 12 + [1] * 4)

@@ -10,7 +10,7 @@ from ltm_pyro.config import Data
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.data.building import digest_of
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.questions import ask, prompt_of, read
+from ltm_pyro.experiments.reasoning.questions import ask, prompt_of, read
 
 BYTES = Tokenizer.train(["no merges"], 258)
 FIELDS = {"fields": ("question", "answer")}

@@ -7,7 +7,7 @@ import tokenizers
 import torch
 
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.scorers import HuggingFace, by_control
+from ltm_pyro.experiments.quality.scorers import HuggingFace, by_control
 from ltm_pyro.models import AutoregressiveModel
 
 from ..conftest import strong

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ltm_pyro.commands.cli import main
-from ltm_pyro.experiments import tax, tax_tables
+from ltm_pyro.experiments.grids import tax, tax_tables
 
 SMALL = [
     "--length", "12", "--vocabulary", "300", "--architecture.width", "16", "--architecture.heads",

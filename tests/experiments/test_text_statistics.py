@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.experiments import novelty
-from ltm_pyro.experiments.text_statistics import (
+from ltm_pyro.experiments.quality import novelty
+from ltm_pyro.experiments.quality.statistics import (
     distinct,
     entropy,
     in_sets,

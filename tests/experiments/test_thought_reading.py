@@ -6,7 +6,7 @@ import torch
 
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.experiments import thought_reading as reading
+from ltm_pyro.experiments.probing import reading
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.models.decoders.decode import decode

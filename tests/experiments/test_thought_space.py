@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.experiments.thought_space import alike, bags, likeness_of, moved, nearest
+from ltm_pyro.experiments.probing.space import alike, bags, likeness_of, moved, nearest
 
 SOURCE = np.random.default_rng(0)
 CODES = SOURCE.integers(3, size=90)

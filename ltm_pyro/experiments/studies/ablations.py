@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ltm_pyro.display.pictures import ERRORS, MEANING, TOLD, dress
 from ltm_pyro.errors import unknown
-from ltm_pyro.experiments.paired import (
+from ltm_pyro.experiments.grids.paired import (
     CONTROL,
     Cell,
     Difference,

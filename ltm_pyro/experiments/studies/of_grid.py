@@ -17,10 +17,10 @@ from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError, unknown
-from ltm_pyro.experiments.grid import Grid, read_grid
-from ltm_pyro.experiments.spending import Spending
+from ltm_pyro.experiments.grids.grid import Grid, read_grid
+from ltm_pyro.experiments.grids.spending import Spending
+from ltm_pyro.experiments.grids.tax import Cell, Score, cells_of
 from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, Trial
-from ltm_pyro.experiments.tax import Cell, Score, cells_of
 from ltm_pyro.options import Count
 from ltm_pyro.runs.training import for_corpus, load_data
 from ltm_pyro.runs.trust import check_options

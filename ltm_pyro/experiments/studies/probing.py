@@ -16,11 +16,11 @@ from torch import Tensor
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.data import Rows
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments import probes, probing_told
+from ltm_pyro.experiments.probing import probes, report
+from ltm_pyro.experiments.probing.reading import right
 from ltm_pyro.experiments.studies.base import Found, Part, Results, Trial
 from ltm_pyro.experiments.studies.of_run import OfRun
 from ltm_pyro.experiments.studies.rows import documents_by_lot
-from ltm_pyro.experiments.thought_reading import right
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.options import Count
 from ltm_pyro.reports.thought_map import means
@@ -160,7 +160,7 @@ class Probing(OfRun):
 
     def results(self, found: Mapping[str, Found]) -> Results:
         """Tables, pictures, and the protocol of each."""
-        return probing_told.results(found)
+        return report.results(found)
 
 
 def _part_name(column: str) -> str:

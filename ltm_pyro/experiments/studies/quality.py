@@ -15,13 +15,10 @@ from ltm_pyro.data import Corpus
 from ltm_pyro.data.cache import content
 from ltm_pyro.data.store import StoredRows
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.novelty import copied
-from ltm_pyro.experiments.quality_told import CONDITIONAL, HELD_OUT, PROGRESSIVE, tell
-from ltm_pyro.experiments.scorers import HuggingFace, Scored, by_control, check_folder
-from ltm_pyro.experiments.studies.base import Found, Part, Results, Trial
-from ltm_pyro.experiments.studies.of_run import OfRun
-from ltm_pyro.experiments.studies.rows import documents_by_lot
-from ltm_pyro.experiments.text_statistics import (
+from ltm_pyro.experiments.quality.novelty import copied
+from ltm_pyro.experiments.quality.report import CONDITIONAL, HELD_OUT, PROGRESSIVE, tell
+from ltm_pyro.experiments.quality.scorers import HuggingFace, Scored, by_control, check_folder
+from ltm_pyro.experiments.quality.statistics import (
     distinct,
     entropy,
     has_bleu,
@@ -29,6 +26,9 @@ from ltm_pyro.experiments.text_statistics import (
     repeated,
     self_bleu,
 )
+from ltm_pyro.experiments.studies.base import Found, Part, Results, Trial
+from ltm_pyro.experiments.studies.of_run import OfRun
+from ltm_pyro.experiments.studies.rows import documents_by_lot
 from ltm_pyro.generation import Generation, Sampling, generate, rethink
 from ltm_pyro.options import Count, Fraction, NotNegative
 from ltm_pyro.runs.scored import to_score

@@ -7,8 +7,8 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.questions import Asked, Exam, ask, read
-from ltm_pyro.experiments.reasoning_report import ARMS, report
+from ltm_pyro.experiments.reasoning.questions import Asked, Exam, ask, read
+from ltm_pyro.experiments.reasoning.report import ARMS, report
 from ltm_pyro.experiments.studies.base import Found, Part, Results, Trial
 from ltm_pyro.experiments.studies.of_run import OfRun
 from ltm_pyro.generation import Generation, Sampling, generate

@@ -10,19 +10,19 @@ from tyro.conf import UseAppendAction
 
 from ltm_pyro.diagnostics import compute_curve
 from ltm_pyro.display.pictures import TOLD
-from ltm_pyro.experiments.paired import CONTROL, Cell, by_recipe, difference, mean_of
-from ltm_pyro.experiments.scaling_plot import (
+from ltm_pyro.experiments.grids.paired import CONTROL, Cell, by_recipe, difference, mean_of
+from ltm_pyro.experiments.grids.scaling_plot import (
     draw_axes,
     draw_inference,
     draw_training,
     label,
     neighbours,
 )
-from ltm_pyro.experiments.spending import spent_at_looks
+from ltm_pyro.experiments.grids.spending import spent_at_looks
+from ltm_pyro.experiments.grids.tax import RUN
+from ltm_pyro.experiments.grids.tax_plot import panels
 from ltm_pyro.experiments.studies.base import Found, Picture, Results, markdown, with_error
 from ltm_pyro.experiments.studies.of_grid import OfGrid
-from ltm_pyro.experiments.tax import RUN
-from ltm_pyro.experiments.tax_plot import panels
 from ltm_pyro.options import Whole
 from ltm_pyro.runs.checkpoint import load
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltm_pyro import files
+from ltm_pyro.experiments.grids.tax import Cell
+from ltm_pyro.experiments.grids.tax_plot import draw, panels
+from ltm_pyro.experiments.grids.tax_tables import controls, costs, in_words, summary, traced
 from ltm_pyro.experiments.studies.base import Found, Note, Picture, Results
 from ltm_pyro.experiments.studies.of_grid import OfGrid
 from ltm_pyro.experiments.studies.running import RESULTS
-from ltm_pyro.experiments.tax import Cell
-from ltm_pyro.experiments.tax_plot import draw, panels
-from ltm_pyro.experiments.tax_tables import controls, costs, in_words, summary, traced
 
 TABLE = "tax.json"
 

@@ -12,10 +12,10 @@ import pytest
 
 from ltm_pyro.commands.cli import main
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.grid import read_grid
-from ltm_pyro.experiments.paired import difference
-from ltm_pyro.experiments.scaling_plot import label
-from ltm_pyro.experiments.spending import Spending
+from ltm_pyro.experiments.grids.grid import read_grid
+from ltm_pyro.experiments.grids.paired import difference
+from ltm_pyro.experiments.grids.scaling_plot import label
+from ltm_pyro.experiments.grids.spending import Spending
 from ltm_pyro.inference.operations import count
 from ltm_pyro.inference.speaking import SpeakThenThink
 from ltm_pyro.runs.build import build_guide, build_model

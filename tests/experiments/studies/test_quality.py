@@ -9,8 +9,8 @@ import pytest
 from ltm_pyro.commands.cli import main
 from ltm_pyro.data.asked import Text
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.quality_told import Mean, beyond, less, tell, verdict
-from ltm_pyro.experiments.scorers import HuggingFace
+from ltm_pyro.experiments.quality.report import Mean, beyond, less, tell, verdict
+from ltm_pyro.experiments.quality.scorers import HuggingFace
 from ltm_pyro.experiments.studies.quality import Quality
 
 from ...runs.helpers import train, with_training

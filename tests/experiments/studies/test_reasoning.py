@@ -10,7 +10,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.commands.cli import main
 from ltm_pyro.config import Data
-from ltm_pyro.experiments.reasoning_report import ARMS, report
+from ltm_pyro.experiments.reasoning.report import ARMS, report
 from ltm_pyro.experiments.studies import reasoning
 from ltm_pyro.experiments.studies.reasoning import Reasoning
 from ltm_pyro.generation import Generation

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from ltm_pyro.errors import printable
-from ltm_pyro.experiments import probing_drawn as drawn
+from ltm_pyro.experiments.probing import pictures as drawn
 from ltm_pyro.experiments.studies.base import (
     Found,
     Picture,

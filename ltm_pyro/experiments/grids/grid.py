@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ltm_pyro.errors import InputError, first_line, unknown
-from ltm_pyro.experiments.tax import Score
+from ltm_pyro.experiments.grids.tax import Score
 from ltm_pyro.options import shown, taken
 from ltm_pyro.runs.config_json import from_dict
 

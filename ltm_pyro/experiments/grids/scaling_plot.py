@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ltm_pyro.display.pictures import MOST, SERIES, Named, dress, name_lines, with_errors
-from ltm_pyro.experiments.paired import CONTROL, Cell, by_recipe, difference, mean_of
-from ltm_pyro.experiments.tax_plot import panels
+from ltm_pyro.experiments.grids.paired import CONTROL, Cell, by_recipe, difference, mean_of
+from ltm_pyro.experiments.grids.tax_plot import panels
 
 Cells = Sequence[Cell]
 SPENT = {

@@ -13,7 +13,7 @@ from torch import Tensor
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.data import Tokenizer
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.experiments.linear_probes import Mean, ratio
+from ltm_pyro.experiments.probing.linear import Mean, ratio
 from ltm_pyro.generation import Generation, Sampling, generate
 from ltm_pyro.inference.posterior import Posterior, pieces
 from ltm_pyro.models import LatentThoughtModel

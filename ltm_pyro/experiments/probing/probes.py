@@ -10,9 +10,9 @@ from ltm_pyro.bounds.weights import Array
 from ltm_pyro.data import Rows, Tokenizer
 from ltm_pyro.diagnostics import thought_use
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments import thought_reading as reading
-from ltm_pyro.experiments.linear_probes import Mean, folds_of, probed, ratio
-from ltm_pyro.experiments.thought_space import alike, bags, likeness_of, moved, nearest
+from ltm_pyro.experiments.probing import reading
+from ltm_pyro.experiments.probing.linear import Mean, folds_of, probed, ratio
+from ltm_pyro.experiments.probing.space import alike, bags, likeness_of, moved, nearest
 from ltm_pyro.reports.thought_map import principal
 from ltm_pyro.seeds import Stream, generator
 

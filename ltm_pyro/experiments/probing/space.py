@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.experiments.linear_probes import Mean, p_value
+from ltm_pyro.experiments.probing.linear import Mean, p_value
 from ltm_pyro.seeds import Stream, derive
 
 Neighbours = NDArray[np.int64]

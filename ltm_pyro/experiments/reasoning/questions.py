@@ -15,7 +15,7 @@ from ltm_pyro.data.documents import find, several
 from ltm_pyro.data.near_duplicates import groups
 from ltm_pyro.data.sources.base import Wanted
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.answers import answer_of
+from ltm_pyro.experiments.reasoning.answers import answer_of
 from ltm_pyro.seeds import Stream, generator
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ltm_pyro.display.pictures import BLUE, GREEN, GREY, ORANGE, dress
-from ltm_pyro.experiments.answers import (
+from ltm_pyro.experiments.reasoning.answers import (
     LEVEL,
     MARKER,
     answer_of,

@@ -1,0 +1,1 @@
+"""What thoughts hold: probes, and what is told of them."""

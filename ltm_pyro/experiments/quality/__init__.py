@@ -1,0 +1,1 @@
+"""What texts are like: statistics of them, scorers, and what is told."""

@@ -1,0 +1,1 @@
+"""Questions behind demonstrations: answers, and what is told of them."""
