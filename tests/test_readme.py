@@ -21,6 +21,8 @@ def test_the_python_code_runs_block_after_block(capsys):
         exec(block, names)
     assert list(names["run"].history.step) == list(range(1, 101))
     assert names["posterior"].sample(3).shape == (3, 8, 2, 2, 16)
+    gain, error = names["report"].difference("prior", "elbo")
+    assert gain > 2 * error
     assert "NOT A BOUND" in capsys.readouterr().out
 
 
