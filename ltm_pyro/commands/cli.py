@@ -97,7 +97,7 @@ def _done(arguments: list[str]) -> int:
 def _tell(text: str) -> None:
     """Say why it ends; of several processes one does."""
     if MANY in os.environ:
-        from ltm_pyro.inference.world import has_last_word
+        from ltm_pyro.inference.processes import has_last_word
 
         if not has_last_word():
             return
@@ -108,7 +108,7 @@ def _place() -> tuple[int, int]:
     """This process's number, and how many there are."""
     if MANY not in os.environ:
         return 0, 1
-    from ltm_pyro.inference.world import started
+    from ltm_pyro.inference.processes import started
 
     return started()
 

@@ -29,8 +29,8 @@ from ltm_pyro.config import (
 )
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError
+from ltm_pyro.inference.processes import here
 from ltm_pyro.inference.released import LOOPS
-from ltm_pyro.inference.world import here
 from ltm_pyro.options import Count, NotNegative, Whole
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder

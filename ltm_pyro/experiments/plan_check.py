@@ -28,7 +28,7 @@ from ltm_pyro.files import write_json
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.operations import training_flops
-from ltm_pyro.inference.world import here
+from ltm_pyro.inference.processes import here
 from ltm_pyro.runs.build import build_model
 from ltm_pyro.seeds import generator
 

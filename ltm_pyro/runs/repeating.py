@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from ltm_pyro.data import Corpus
-from ltm_pyro.inference.world import here
+from ltm_pyro.inference.processes import here
 from ltm_pyro.runs.record import versions
 
 

@@ -10,7 +10,8 @@ from ltm_pyro import files
 from ltm_pyro.config import Config, Data
 from ltm_pyro.data import Corpus, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError
-from ltm_pyro.inference.world import World, here
+from ltm_pyro.inference.processes import here
+from ltm_pyro.inference.world import World
 from ltm_pyro.options import checked
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Callback

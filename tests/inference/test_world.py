@@ -16,8 +16,9 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Amortized, Langevin, SemiAmortized
 from ltm_pyro.inference import Hierarchical, SpeakThenThink, StopTraining
 from ltm_pyro.inference.part import Part
+from ltm_pyro.inference.processes import here
 from ltm_pyro.inference.released import Released
-from ltm_pyro.inference.world import ALONE, here
+from ltm_pyro.inference.world import ALONE
 from ltm_pyro.models import LatentThoughtModel
 
 from ..conftest import some_rows, strong

@@ -17,7 +17,7 @@ import ltm_pyro as ltm
 from ltm_pyro.commands import cli
 from ltm_pyro.config import Fast, Warm
 from ltm_pyro.inference.memory import Memory
-from ltm_pyro.inference.world import here
+from ltm_pyro.inference.processes import here
 from ltm_pyro.runs import record
 from ltm_pyro.runs.callbacks import Callback
 
