@@ -16,7 +16,7 @@ from ltm_pyro.errors import InputError, Lost, NotFinite, Notice, printable
 from ltm_pyro.files import Steady
 
 MANY = "WORLD_SIZE"
-"""Where it is set there may be other processes, of which `inference.world` knows."""
+"""Where it is set there may be other processes, of which `inference.processes` knows."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
