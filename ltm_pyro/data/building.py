@@ -63,36 +63,71 @@ def survey(source: Source, columns: Iterable[str], dedup: bool) -> Survey:
     order nor other documents matter and copies stay together; with `dedup`, near-duplicates all
     follow the one of them whose hash is the least.
     """
-    found = Survey(values={name: set() for name in columns})
-    leaders = _leaders(source) if dedup else None
-    digests: dict[str, bytearray] = {split: bytearray() for split in SPLITS}
-    for place, (given, document) in enumerate(every(source)):
+    deciding = Deciding(source, columns, dedup)
+    found = Survey(values=deciding.values)
+    for given, document in every(source):
+        split, digest = deciding.split(given, document)
+        found.split.append(split)
+        found.digest.append(int.from_bytes(digest[:8], "big"))
+    found.fingerprint, found.moved = deciding.fingerprint, deciding.moved
+    return found
+
+
+class Deciding:
+    """Decides which split each document is of, and keeps what the corpus's name is made of.
+
+    Attributes:
+        values: of each column, the values among training documents so far.
+        moved: documents so far that follow a near-duplicate into its split.
+        documents: of each split, how many there were so far.
+    """
+
+    def __init__(self, source: Source, columns: Iterable[str], dedup: bool):
+        self.values: dict[str, set[str]] = {name: set() for name in columns}
+        self.moved = 0
+        self.documents = [0] * len(SPLITS)
+        self._holds_valid = "valid" in source.splits
+        self._leaders = _leaders(source) if dedup else None
+        self._digests = [bytearray() for _ in SPLITS]
+
+    def split(self, given: str, document: Document) -> tuple[int, bytes]:
+        """The index of the next document's split in `SPLITS`, and SHA-256 of its text.
+
+        Args:
+            given: the split it comes with, or "all".
+            document: the next one in the order of reading.
+        """
         digest = hashlib.sha256(document.text.encode()).digest()
         split = _split_of(digest)
-        if leaders is not None and leaders[place] is not None:
-            followed = _split_of(leaders[place] or digest)
-            found.moved += followed != split
+        leader = self._leaders[sum(self.documents)] if self._leaders is not None else None
+        if leader is not None:
+            followed = _split_of(leader)
+            self.moved += followed != split
             split = followed
-        if given == "train" and "valid" not in source.splits:
+        if given == "train" and not self._holds_valid:
             split = "valid" if split == "valid" else "train"  # no validation split of its own
         elif given != "all":
             split = given
-        found.split.append(SPLITS.index(split))
-        found.digest.append(int.from_bytes(digest[:8], "big"))
-        digests[split] += digest
+        place = SPLITS.index(split)
+        self.documents[place] += 1
+        self._digests[place] += digest
         if document.columns:
-            columns_ = repr(sorted(document.columns.items()))
-            digests[split] += hashlib.sha256(columns_.encode()).digest()
+            columns = repr(sorted(document.columns.items()))
+            self._digests[place] += hashlib.sha256(columns.encode()).digest()
         if split == "train":
-            for name, values in found.values.items():
+            for name, values in self.values.items():
                 value = document.columns.get(name)
                 if value is not None:
                     values.add(value)
-    whole = hashlib.sha256()
-    for part in digests.values():
-        whole.update(part)
-    found.fingerprint = whole.hexdigest()
-    return found
+        return place, digest
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all documents so far, split by split."""
+        whole = hashlib.sha256()
+        for part in self._digests:
+            whole.update(part)
+        return whole.hexdigest()
 
 
 def every(source: Source) -> Iterator[tuple[str, Document]]:

@@ -115,7 +115,7 @@ def find(
     taken = f"text: field {', '.join(fields)}, found by looking; --field (fields=) takes others"
     notes = [taken] if fields else []
     notes += dict.fromkeys(note for one in found.values() for note in one.notes)
-    splits = {split: _filled(name, one.documents, limit) for split, one in found.items()}
+    splits = {split: _filled(name, one.documents, limit, wanted) for split, one in found.items()}
     everything = tuple(one.documents for one in found.values())
     return Source(name, splits, tuple(notes), () if path is None else (path,), everything)
 
@@ -160,16 +160,24 @@ def nothing_in(source: Source, wanted: Wanted) -> InputError:
     )
 
 
-def _filled(name: str, documents: Iterable[Document], limit: int | None) -> Iterable[Document]:
+def _filled(
+    name: str, documents: Iterable[Document], limit: int | None, wanted: Wanted
+) -> Iterable[Document]:
     """Those that are not blank, as many as were asked for."""
     documents = list(documents) if isinstance(documents, Iterator) else documents
 
     def read() -> Iterator[Document]:
-        for number, document in enumerate(documents, start=1):
-            if not document.text.isascii():
-                _check_letters(name, number, document.text)
+        for number, document in enumerate(wanted.whole(documents), start=1):
+            try:
+                if not document.text.isascii():
+                    _check_letters(name, number, document.text)
+            except InputError as error:
+                wanted.broken("documents with half a letter", error)
+                continue
             if document.text.strip():
                 yield document
+            elif wanted.skipped is not None:
+                wanted.skipped.add("blank documents")
 
     return Again(lambda: itertools.islice(read(), limit))
 

@@ -11,6 +11,7 @@ Nothing else knows of it: a new format is a new module here.
 import functools
 import importlib
 import pkgutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,27 @@ class Document:
     columns: Mapping[str, str | None] = field(default_factory=dict)
 
 
+class Skipped:
+    """What was passed over, and why.
+
+    Attributes:
+        counts: how often, by the kind of what was wrong.
+        first: what was said of the first of each kind.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def add(self, kind: str, why: str = "") -> None:
+        """Count one."""
+        self.counts[kind] += 1
+        self.first.setdefault(kind, why)
+
+    def clear(self) -> None:
+        """Begin anew, for text that is read once more."""
+        self.counts, self.first = Counter[str](), dict[str, str]()
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is asked of a source.
@@ -42,12 +64,28 @@ class Wanted:
             "blank-line", or a regular expression.
         columns: names of the columns that documents are to carry.
         delimiter: what stands between the cells of a table; found out if not given.
+        skipped: takes note of documents and files that cannot be read, which are then passed over;
+            not given, the first of them is an error.
     """
 
     fields: tuple[str, ...] = ()
     separator: str | None = None
     columns: tuple[str, ...] = ()
     delimiter: str | None = None
+    skipped: Skipped | None = None
+
+    def broken(self, kind: str, error: InputError) -> None:
+        """Pass over what cannot be read, or raise that error."""
+        if self.skipped is None:
+            raise error from None
+        self.skipped.add(kind, str(error))
+
+    def whole(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Documents up to where their file cannot be read."""
+        try:
+            yield from documents
+        except InputError as error:
+            self.broken("files that end where they cannot be read on", error)
 
 
 @dataclass(frozen=True)

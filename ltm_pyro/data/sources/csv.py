@@ -28,18 +28,19 @@ def read(path: Path, wanted: Wanted) -> Found:
         raise InputError(
             f"{path} has two fields of the name {sorted(twice)[0]!r}: give each its own"
         )
-    return documents_of(lambda: _records(path, between, header), wanted, str(path), header)
+    return documents_of(lambda: _records(path, between, header, wanted), wanted, str(path), header)
 
 
-def _records(path: Path, between: str, header: list[str]) -> Iterator[Record]:
+def _records(path: Path, between: str, header: list[str], wanted: Wanted) -> Iterator[Record]:
     found = False
     for line, row in itertools.islice(_rows(path, between), 1, None):
         if len(row) != len(header):
-            raise InputError(
+            wanted.broken("rows of a table with other cells than its header", InputError(
                 f"cannot read {path} as {kind_of(path)[1:]}: the row that ends in line {line} has "
                 f"{len(row)} cells, its header {len(header)} ({', '.join(header)}): put cells with "
                 f"{between!r} or line ends in them between double quotes"
-            )
+            ))  # fmt: skip
+            continue
         yield {name: cell or None for name, cell in zip(header, row, strict=True)}
         found = True
     if not found:

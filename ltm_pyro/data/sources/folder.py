@@ -1,5 +1,6 @@
 """A folder of files, in folders of their own or not."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,22 +69,34 @@ def read(path: Path, wanted: Wanted) -> dict[str, Found]:
 
 def _file(folder: Path, file: Path, wanted: Wanted) -> Found:
     """The documents of a file, or of a saved data set, with the folder they lie in."""
-    if file.is_dir():
-        found = Found.together(list(saved.read(file, wanted).values()))
-    else:
-        found = read_file(file, wanted)
+    try:
+        if file.is_dir():
+            found = Found.together(list(saved.read(file, wanted).values()))
+        else:
+            found = read_file(file, wanted)
+    except InputError as error:
+        if wanted.skipped is None:
+            raise
+        return Found(Again(functools.partial(_unreadable, wanted, error)), (COLUMN, FILE))
     columns = tuple(dict.fromkeys((COLUMN, FILE, *found.columns)))
     here = file.relative_to(folder)
     place = {COLUMN: here.parent.as_posix(), FILE: here.as_posix()}
     place = {name: value for name, value in place.items() if name in wanted.columns}
     if not place:
-        return Found(found.documents, columns, found.fields, found.notes)
+        whole = Again(lambda: wanted.whole(found.documents))
+        return Found(whole, columns, found.fields, found.notes)
 
     def documents() -> Iterator[Document]:
-        for one in found.documents:
+        for one in wanted.whole(found.documents):
             yield Document(one.text, place | dict(one.columns))
 
     return Found(Again(documents), columns, found.fields, found.notes)
+
+
+def _unreadable(wanted: Wanted, error: InputError) -> Iterator[Document]:
+    """No document, of a file that is passed over."""
+    wanted.broken("files that cannot be read", error)
+    yield from ()
 
 
 def _listed(folder: Path) -> tuple[list[Path], list[str]]:

@@ -23,7 +23,7 @@ def read(path: Path, wanted: Wanted) -> Found:
             # Several values one after the other: a record a line under another name.
             if not str(error).startswith("Extra data") or kind_of(path) != ".json":
                 raise _cannot(path, str(error)) from None
-    return documents_of(lambda: _lines(path), wanted, str(path))
+    return documents_of(lambda: _lines(path, wanted), wanted, str(path))
 
 
 def _is_whole(path: Path) -> bool:
@@ -44,18 +44,21 @@ def _in_memory(value: Any, path: Path, wanted: Wanted) -> Found:
     return documents_of(lambda: iter(records), wanted, str(path))
 
 
-def _lines(path: Path) -> Iterator[Record]:
+def _lines(path: Path, wanted: Wanted) -> Iterator[Record]:
     number = found = 0
     with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                record = _loads(line)
+                record = _check(_loads(line), path, f"line {number}")
+            except InputError as error:
+                wanted.broken("lines that are no record", error)
             except ValueError as error:
-                raise _cannot(path, f"line {number}: {error}") from None
-            yield _check(record, path, f"line {number}")
-            found += 1
+                wanted.broken("lines that are no record", _cannot(path, f"line {number}: {error}"))
+            else:
+                yield record
+                found += 1
     if not found:
         raise _cannot(path, "it holds no record")
 

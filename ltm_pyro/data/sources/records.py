@@ -65,9 +65,13 @@ def documents_of(
 
     def documents() -> Iterator[Document]:
         for number, record in enumerate(records(), start=1):
-            parts = (text_of(record, field, where, number) for field in chosen)
-            text = "\n".join(part for part in parts if part is not None)
-            yield Document(text, {n: value_of(record.get(n), n, where) for n in columns})
+            try:
+                parts = [text_of(record, field, where, number) for field in chosen]
+                values = {n: value_of(record.get(n), n, where) for n in columns}
+            except InputError as error:
+                wanted.broken("records whose field is no text", error)
+                continue
+            yield Document("\n".join(part for part in parts if part is not None), values)
 
     return Found(Again(documents), tuple(names), fields)
 
