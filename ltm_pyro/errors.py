@@ -22,7 +22,7 @@ class NotFinite(ArithmeticError):
 
 
 class Lost(Exception):
-    """Another process of this training is gone, so that this one cannot go on."""
+    """Another process that this one works with is gone, so that it cannot go on."""
 
 
 def unknown(kind: str, given: str, known: Iterable[str]) -> InputError:

@@ -6,11 +6,12 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ltm_pyro.errors import Damaged, InputError
+from ltm_pyro.errors import Damaged, InputError, first_line
+from ltm_pyro.options import shown
 
 UNTOUCHED = "what was there before is untouched"
 
@@ -204,6 +205,30 @@ def clean(folder: Path, names: Iterable[str]) -> None:
         for beside in folder.glob(f".{name}.*"):
             if beside.suffix[1:].isdecimal():
                 beside.unlink(missing_ok=True)
+
+
+def check_same(path: Path, made: Mapping[str, Any], what: str, adds: Collection[str] = ()) -> None:
+    """Raises InputError if a folder holds what follows from something else.
+
+    Args:
+        path: the file of the folder that says what it follows from, if there is one.
+        made: what is asked for follows from; plain JSON types.
+        what: is kept there, in words.
+        adds: what may differ.
+    """
+    if not path.exists():
+        return
+    try:
+        there: dict[str, Any] = json.loads(path.read_bytes())["made"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({first_line(error)}): give another folder") from None
+    for name in sorted({*there, *made} - {*adds}):
+        if there.get(name) != made.get(name):
+            raise InputError(
+                f"{path.parent} holds {what} with {name.replace('_', '-')} "
+                f"{shown(there.get(name))}, and {shown(made.get(name))} is asked for: give another "
+                "folder, or the same options to go on"
+            )
 
 
 def json_lines(path: Path, data: bytes | None = None) -> list[dict[str, Any]]:

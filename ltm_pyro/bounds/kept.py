@@ -7,7 +7,7 @@ scored together, up to rounding, so an evaluation that went on gives the same fi
 
 import dataclasses
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from ltm_pyro import files
 from ltm_pyro.bounds.estimate import Estimate
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, first_line
-from ltm_pyro.options import shown
 
 MADE, DOCUMENTS = "evaluation.json", "documents.parquet"
 WEIGHTS = ("log_weights", "shared_weights")
@@ -42,7 +41,7 @@ class Kept:
         self.folder = Path(folder)
         made = json.loads(json.dumps(made))
         place = self.folder / MADE
-        check_same(place, made, "an evaluation")
+        files.check_same(place, made, "an evaluation")
         files.write_json(place, {"made": made})
 
     def place(self, turn: int, chunk: int, label: str) -> Path:
@@ -105,30 +104,6 @@ class Kept:
     def finish(self, documents: Mapping[str, Any]) -> None:
         """Write a table with a row for each document."""
         files.write(self.folder / DOCUMENTS, _bytes(pa.table(dict(documents))))
-
-
-def check_same(path: Path, made: Mapping[str, Any], what: str, adds: Collection[str] = ()) -> None:
-    """Raises InputError if a folder holds what follows from something else.
-
-    Args:
-        path: the file of the folder that says what it follows from, if there is one.
-        made: what is asked for follows from; plain JSON types.
-        what: is kept there, in words.
-        adds: what may differ.
-    """
-    if not path.exists():
-        return
-    try:
-        there: dict[str, Any] = json.loads(path.read_bytes())["made"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({first_line(error)}): give another folder") from None
-    for name in sorted({*there, *made} - {*adds}):
-        if there.get(name) != made.get(name):
-            raise InputError(
-                f"{path.parent} holds {what} with {name.replace('_', '-')} "
-                f"{shown(there.get(name))}, and {shown(made.get(name))} is asked for: give another "
-                "folder, or the same options to go on"
-            )
 
 
 def _numbers(values: Tensor) -> Any:

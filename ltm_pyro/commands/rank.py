@@ -13,7 +13,6 @@ import pandas as pd
 import ltm_pyro as ltm
 from ltm_pyro import files
 from ltm_pyro.bounds.fingerprint import fingerprint
-from ltm_pyro.bounds.kept import check_same
 from ltm_pyro.commands.text import as_json, say, show
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.naming import names_of
@@ -130,7 +129,7 @@ class Kept(MutableMapping[str, Mapping[str, Any]]):
 
     def __init__(self, folder: Path, made: Mapping[str, Any]):
         files.check_is_folder(folder)
-        check_same(folder / STUDY, made, "a ranking")
+        files.check_same(folder / STUDY, made, "a ranking")
         files.write_json(folder / STUDY, {"made": made, "version": ltm.__version__})
         self.parts = folder / "parts"
 

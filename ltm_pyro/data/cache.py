@@ -1,7 +1,6 @@
 """Corpora kept on disk once they are made, by their text and by what made rows of it.
 
-A kept corpus is a folder: the ids of its tokens, a row's facts for each split, its tokenizer, and
-`facts.json`, which is written last. It is never changed, and may be deleted at any time.
+Each is a folder (see `kept`). It is never changed, and may be deleted at any time.
 """
 
 import hashlib
@@ -13,15 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ltm_pyro.data.laying import map_tokens
-from ltm_pyro.data.store import ROW, StoredRows
+from ltm_pyro.data import kept
+from ltm_pyro.data.store import StoredRows
+from ltm_pyro.errors import Damaged
 
 FROM_BYTES = 2**23
 """Smaller texts are not kept: to read them again takes a moment."""
-FORMAT = 3
-FACTS, TOKENS, TOKENIZER = "facts.json", "tokens.bin", "tokenizer.json"
+FORMAT = 4
 
 
 def place() -> Path:
@@ -60,14 +57,7 @@ def keep(
     folder: Path, name: str, splits: Mapping[str, StoredRows], facts: Mapping[str, Any]
 ) -> Path:
     """Finish a folder that holds tokens and tokenizer, and give it its name."""
-    for split, rows in splits.items():
-        np.save(folder / f"{split}.npy", rows.index)
-        np.save(folder / f"{split}.digests.npy", rows.digests)
-        for column, codes in enumerate(rows.codes.values()):
-            np.save(folder / f"{split}.{column}.npy", codes)
-    sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
-    packed = any(rows.packed for rows in splits.values())
-    (folder / FACTS).write_text(json.dumps({**facts, "sizes": sizes, "packed": packed}))
+    kept.write(folder, splits, facts)
     target = place() / name
     try:
         folder.rename(target)
@@ -84,23 +74,6 @@ def load(name: str) -> tuple[dict[str, StoredRows], dict[str, Any], Path] | None
     """A kept corpus: its rows by split, its facts and its folder; None where there is none."""
     folder = place() / name
     try:
-        facts = json.loads((folder / FACTS).read_text())
-        if any((folder / file).stat().st_size != size for file, size in facts["sizes"].items()):
-            return None
-        flat = map_tokens(folder / TOKENS, np.dtype(facts["kind"]))
-        splits = {split: _rows(folder, split, facts, flat) for split in facts["splits"]}
-    except (OSError, ValueError, KeyError):
+        return *kept.read(folder), folder
+    except Damaged:
         return None
-    return splits, facts, folder
-
-
-def _rows(folder: Path, split: str, facts: Mapping[str, Any], flat: Any) -> StoredRows:
-    index = np.load(folder / f"{split}.npy", mmap_mode="r")
-    if index.dtype != ROW:
-        raise ValueError("another format")
-    codes = {
-        column: np.load(folder / f"{split}.{number}.npy", mmap_mode="r")
-        for number, column in enumerate([*facts["columns"], *facts["numbers"]])
-    }
-    digests = np.load(folder / f"{split}.digests.npy", mmap_mode="r")
-    return StoredRows(flat, index, codes, digests, bool(facts["packed"]))

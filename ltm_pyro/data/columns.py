@@ -1,9 +1,8 @@
 """What documents are besides their text: values counted along a list, and numbers."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from ltm_pyro.data.building import Survey
 from ltm_pyro.data.sources.base import Document
 from ltm_pyro.errors import InputError
 
@@ -58,11 +57,11 @@ def number_of(name: str, value: str | None) -> float:
     return number
 
 
-def values_of(name: str, known: Survey) -> tuple[str, ...]:
-    """The values of a column among training documents, sorted."""
-    if not known.values[name]:
+def sorted_values(name: str, values: Collection[str], documents: int) -> tuple[str, ...]:
+    """The values of a column among so many training documents, sorted."""
+    if not values:
         raise InputError(
-            f"column {name!r} has no value in any of the {known.count('train')} training "
-            "documents: leave it out, or give the values that are known, as Data(columns={...})"
+            f"column {name!r} has no value in any of the {documents} training documents: leave it "
+            "out, or give the values that are known, as Data(columns={...})"
         )
-    return tuple(sorted(known.values[name]))
+    return tuple(sorted(values))

@@ -1,27 +1,15 @@
-"""A corpus: documents split three ways, a tokenizer, and their rows."""
+"""A corpus: rows of tokens for training, validation and test, and what made them."""
 
-import contextlib
-import dataclasses
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from ltm_pyro.config import Data
-from ltm_pyro.data import cache
-from ltm_pyro.data.building import SPLITS, Survey, lay_out, survey, training_texts
-from ltm_pyro.data.columns import coder, values_of
-from ltm_pyro.data.documents import Source, find, nothing_in, several
+from ltm_pyro.data.building import SPLITS
 from ltm_pyro.data.in_html import corpus_table
-from ltm_pyro.data.laying import Laying, lay_end_to_end, smallest
-from ltm_pyro.data.sources import python_docs
-from ltm_pyro.data.sources.base import Wanted
 from ltm_pyro.data.store import StoredRows
 from ltm_pyro.data.tokenizer import Tokenizer
-from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.errors import unknown
 
 Layout = Literal["document", "packed"]
 
@@ -74,8 +62,7 @@ class Corpus:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{split} {len(getattr(self, split))}" for split in SPLITS)
-        tokens = sum(getattr(self, split).token_count for split in SPLITS)
-        size = sum(int(getattr(self, split).bytes.sum()) for split in SPLITS)
+        tokens, size = (sum(n) for n in zip(*(self.rows(s).sums for s in SPLITS), strict=True))
         columns = "".join(f"; {name}: {len(known)} values" for name, known in self.columns.items())
         columns += "".join(f"; {name}: a number" for name in self.numbers)
         return (
@@ -96,216 +83,3 @@ class Corpus:
             raise unknown("split", split, (*SPLITS, "all"))
         rows: StoredRows = getattr(self, split)
         return rows
-
-
-def load_corpus(
-    source: Any = "python-docs",
-    *,
-    length: int = 64,
-    tokenizer: Tokenizer | str | Path | None = None,
-    **options: Any,
-) -> Corpus:
-    """Documents -> tokenizer -> rows of tokens, split 90/5/5 by a hash of each document's text.
-
-    The split does not depend on order or on other documents, and copies of a document stay
-    together. A data set that brings splits of its own keeps them. Rows of more than a few megabytes
-    of text are kept in a cache on disk, by content and tokenizer (`ltm_pyro.data.cache`).
-
-    Args:
-        source: "python-docs" (embedded), a file or folder, a Hugging Face data set, texts or
-            records that a program holds (see `ltm_pyro.data.documents.read_documents`), or a whole
-            `Data`.
-        length: tokens in a row.
-        tokenizer: a tokenizer, a `tokenizer.json`, or a name on the hub, instead of the data's.
-        options: fields of `ltm_pyro.config.Data`: `fields`, `separator`, `delimiter`, `subset`,
-            `streaming`, `limit`, `layout`, `vocabulary`, `columns`, `numbers`, `dedup`.
-
-    Raises:
-        InputError: for a source that cannot be read, or that leaves nothing to train on.
-
-    Example:
-        >>> import ltm_pyro as ltm
-        >>> texts = {"train": ["a fox", "an owl"], "test": ["a hen"]}
-        >>> corpus = ltm.load_corpus(texts, length=8)
-        >>> len(corpus.train), len(corpus.test)
-        (2, 1)
-    """
-    if isinstance(source, Data):
-        data, given = dataclasses.replace(source, **options), source.source
-    else:
-        named = isinstance(source, str | Path)
-        data = Data(str(source) if named else "<data in memory>", **options)
-        given = str(source) if named else source
-    if data.layout not in ("document", "packed"):
-        raise unknown("layout", data.layout, ("document", "packed"))
-    if length < 1:
-        raise InputError(f"length is {length}: a row needs at least 1 token")
-    if data.kept and data.layout == "packed":
-        raise InputError(
-            f"column {', '.join(data.kept)} with layout 'packed': a packed window holds several "
-            "documents, whose values may differ; take layout 'document'"
-        )
-    if tokenizer is None and data.tokenizer is not None:
-        tokenizer = data.tokenizer
-    if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
-        data = dataclasses.replace(data, tokenizer=str(tokenizer))
-        tokenizer = Tokenizer.load(tokenizer)
-    wanted = Wanted(data.fields, data.separator, data.kept, data.delimiter)
-    read = several if isinstance(source, Data) and isinstance(given, tuple) else find
-    found = read(given, wanted, data.subset, data.streaming, data.limit)
-    if data.streaming:  # read once: what comes over the network
-        found = dataclasses.replace(
-            found, splits={split: list(some) for split, some in found.splits.items()}
-        )
-    name = _cache_name(found, data, length, tokenizer)
-    kept = None if name is None else _kept(name, found, data, length, tokenizer)
-    return _made(name, found, data, length, tokenizer) if kept is None else kept
-
-
-def _source(found: Source, data: Data) -> str | tuple[str, ...]:
-    return data.source if isinstance(data.source, tuple) else found.name
-
-
-def _deduplicated(data: Data) -> bool:
-    return data.source == python_docs.NAME if data.dedup is None else data.dedup
-
-
-def _cache_name(found: Source, data: Data, length: int, tokenizer: Tokenizer | None) -> str | None:
-    """The name under which the corpus is kept, if its text is large enough to be kept."""
-    if not found.paths:
-        return None
-    read = [cache.content(path) for path in found.paths]
-    if sum(size for _, size in read) < cache.FROM_BYTES:
-        return None
-    made = dataclasses.asdict(dataclasses.replace(data, source="", tokenizer=None))
-    return cache.name_of({
-        "content": [digest for digest, _ in read],
-        "names": [path.name for path in found.paths],  # a suffix tells how a file is read
-        "data": made,
-        "length": length,
-        "tokenizer": None if tokenizer is None else tokenizer.inner.to_str(),
-    })  # fmt: skip
-
-
-def _kept(
-    name: str, found: Source, data: Data, length: int, tokenizer: Tokenizer | None
-) -> Corpus | None:
-    """The corpus from the cache, if it is there."""
-    kept = cache.load(name)
-    if kept is None:
-        return None
-    splits, facts, folder = kept
-    return Corpus(
-        name=found.name,
-        tokenizer=tokenizer or Tokenizer.load(folder / cache.TOKENIZER),
-        length=length,
-        layout=data.layout,
-        fingerprint=facts["fingerprint"],
-        columns={column: tuple(values) for column, values in facts["columns"].items()},
-        numbers=tuple(facts["numbers"]),
-        notes=tuple(facts["notes"]),
-        source=_source(found, data),
-        read_as=data,
-        **splits,
-    )
-
-
-def _made(
-    name: str | None, found: Source, data: Data, length: int, tokenizer: Tokenizer | None
-) -> Corpus:
-    """The corpus from its documents; kept in the cache, if it has a name there."""
-    known = survey(found, data.columns, _deduplicated(data))
-    if not len(known.split):
-        raise nothing_in(found, Wanted(data.fields))
-    given = tokenizer
-    if tokenizer is None:
-        if not known.count("train"):
-            raise InputError(
-                f"{found.name} leaves no document to train on: it holds {len(known.split)}, held "
-                f"out for validation or test; give more, or a `separator` between them{_hint(data)}"
-            )
-        tokenizer = Tokenizer.train(training_texts(found, known), data.vocabulary)
-    columns = {name: values or values_of(name, known) for name, values in data.columns.items()}
-    notes = [*found.notes, *_notes(known, data)]
-    code = coder(columns, data.numbers)
-    with contextlib.ExitStack() as stack:
-        folder = None if name is None else cache.new_folder()
-        if folder is not None:
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        kind = smallest(tokenizer.vocabulary)
-        paths = {
-            split: folder / (cache.TOKENS if split == "train" else f"{split}.bin")
-            for split in SPLITS
-        } if folder is not None else None  # fmt: skip
-        files = {
-            split: stack.enter_context(path.open("wb")) for split, path in (paths or {}).items()
-        }
-        layings = {
-            split: Laying(length, data.layout == "packed", kind, files.get(split))
-            for split in SPLITS
-        }
-        lost, first = lay_out(
-            found, known, tokenizer, layings,
-            code,
-        )  # fmt: skip
-        for laying in layings.values():
-            laying.end()
-        for file in files.values():
-            file.flush()
-        splits = lay_end_to_end(layings, kind, paths)
-        for rows in splits.values():
-            for column in columns:
-                rows.codes.setdefault(column, np.zeros(0, np.int64))  # type: ignore[attr-defined]
-            for column in data.numbers:
-                rows.codes.setdefault(column, np.zeros(0))  # type: ignore[attr-defined]
-        if lost:
-            notes.append(
-                f"bits per byte are nan: {lost / len(known.split):.1%} of the texts cannot be read "
-                f"back from the tokenizer's tokens (the first: {first!r}), so figures are of less "
-                "than the text"
-            )
-            for rows in splits.values():
-                rows.index["bytes"] = 0
-        if folder is not None and name is not None:
-            tokenizer.save(folder / cache.TOKENIZER)
-            facts = {
-                "kind": kind.name, "splits": list(SPLITS), "columns": columns,
-                "numbers": list(data.numbers),
-                "fingerprint": known.fingerprint, "notes": notes,
-            }  # fmt: skip
-            cache.keep(folder, name, splits, facts)
-            kept = _kept(name, found, data, length, given)
-            if kept is not None:
-                return kept
-    return Corpus(
-        found.name, tokenizer=tokenizer, length=length, layout=data.layout,
-        fingerprint=known.fingerprint, columns=columns, numbers=data.numbers, notes=tuple(notes),
-        source=_source(found, data), read_as=data, **splits,
-    )  # fmt: skip
-
-
-def _notes(known: Survey, data: Data) -> Iterable[str]:
-    """What a reader should know of the splits."""
-    counts = {split: known.count(split) for split in SPLITS}
-    empty = [split for split in ("valid", "test") if not counts[split]]
-    if empty:
-        yield (
-            f"{' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty, of "
-            f"{len(known.split)} document(s): nothing is held out there; give more documents"
-            f"{_hint(data)}"
-        )
-    if known.moved:
-        yield (
-            f"{known.moved} documents follow a near-duplicate into its split (dedup): no held-out "
-            "document shares more than half of its runs of 8 words with any one of training"
-        )
-
-
-def _hint(data: Data) -> str:
-    names: Sequence[str] = (data.source,) if isinstance(data.source, str) else data.source
-    if data.separator is None and any(".txt" in name.lower() for name in names):
-        return (
-            " (documents of a .txt file have a blank line between them; with --separator line, or "
-            "separator='line', each line is one)"
-        )
-    return ""

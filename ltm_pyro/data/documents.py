@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ltm_pyro.data.kept import MADE
 from ltm_pyro.data.sources import folder, hub, memory, python_docs, saved, text
 from ltm_pyro.data.sources.base import Again, Document, Found, Wanted, formats, read_file
 from ltm_pyro.data.sources.opening import kind_of
@@ -214,6 +215,11 @@ def _named(
             return {"all": file}, path
         if saved.is_saved(path):
             return saved.read(path, wanted), path
+        if (path / MADE).exists():
+            raise InputError(
+                f"{path} holds text that is prepared: give it alone, not beside other text, nor "
+                "to be prepared once more"
+            )
         return folder.read(path, wanted), path
     if name.startswith("<"):
         raise InputError(

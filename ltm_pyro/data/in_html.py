@@ -14,7 +14,7 @@ def corpus_table(corpus: Any) -> str:
             "documents": len(one.digests),
             "rows": len(one),
             "tokens": one.token_count,
-            "bytes": int(one.bytes.sum()),
+            "bytes": one.sums[1],
         }
         for name, one in splits.items()
     ]

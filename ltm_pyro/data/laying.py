@@ -29,12 +29,16 @@ class Laying:
             never crosses the end of a document.
         kind: type of token ids.
         file: where ids are written; in memory if not given.
+
+    Attributes:
+        documents: how many there are.
     """
 
     def __init__(
         self, length: int, packed: bool, kind: np.dtype[np.generic], file: BinaryIO | None = None
     ):
         self.length, self.packed, self.kind, self.file = length, packed, kind, file
+        self.documents = 0
         self._blocks: list[NDArray[np.generic]] = []
         self._done: list[NDArray[np.generic]] = []
         self._held = 0  # tokens in these blocks
@@ -44,7 +48,6 @@ class Laying:
         self._document = array.array("q")
         self._digests = array.array("Q")
         self._codes: dict[str, array.array[Any]] = {}
-        self.documents = 0
 
     def add(
         self,
@@ -104,6 +107,18 @@ class Laying:
         else:
             self.file.write(together.tobytes())
 
+    def follow(self, documents: int, waiting: NDArray[np.int64]) -> None:
+        """Go on after documents, and packed tokens and bytes that filled no window."""
+        self.documents = documents
+        if waiting.shape[1]:
+            self._waiting, self._unpacked = [waiting], waiting.shape[1]
+
+    def pause(self) -> NDArray[np.int64]:
+        """Documents follow, in another laying; returns the packed tokens and bytes that wait."""
+        self._windows()
+        self._write()
+        return np.concatenate([np.zeros((2, 0), np.int64), *self._waiting], axis=1)
+
     def end(self) -> None:
         """No document follows."""
         self._windows(rest=True)
@@ -118,15 +133,34 @@ class Laying:
         """Tokens laid out."""
         return int(np.frombuffer(self._lengths, np.int32).sum(dtype=np.int64))
 
-    def rows(self, flat: NDArray[np.generic], begin: int) -> StoredRows:
-        """What was laid out, its ids in `flat` from a place on."""
+    @property
+    def size(self) -> int:
+        """Tokens laid out, and those that wait for a window to be full."""
+        return self.token_count + self._unpacked
+
+    def index(self, begin: int) -> NDArray[Any]:
+        """A `ROW` for each row, its key not yet made; their ids lie from a place on."""
         index = np.zeros(len(self._lengths), ROW)
         index["length"], index["bytes"] = self._lengths, self._bytes
         index["document"] = self._document
         index["start"] = begin + np.cumsum(index["length"], dtype=np.int64) - index["length"]
+        return index
+
+    @property
+    def codes(self) -> dict[str, NDArray[Any]]:
+        """What each row's document holds in each column."""
+        return {name: np.array(values, values.typecode) for name, values in self._codes.items()}
+
+    @property
+    def digests(self) -> NDArray[np.uint64]:
+        """A number for each document."""
+        return np.array(self._digests, np.uint64)
+
+    def rows(self, flat: NDArray[np.generic], begin: int) -> StoredRows:
+        """What was laid out, its ids in `flat` from a place on."""
+        index = self.index(begin)
         index["key"] = row_keys(flat, index["start"], index["length"])
-        codes = {name: np.array(values, values.typecode) for name, values in self._codes.items()}
-        return StoredRows(flat, index, codes, np.array(self._digests, np.uint64), self.packed)
+        return StoredRows(flat, index, self.codes, self.digests, self.packed)
 
 
 def lay_end_to_end(

@@ -9,6 +9,7 @@ import numpy as np
 from ltm_pyro.config import Data
 from ltm_pyro.data.building import digest_of, every
 from ltm_pyro.data.documents import find
+from ltm_pyro.data.prepared import is_prepared
 from ltm_pyro.data.sources import folder, saved
 from ltm_pyro.data.sources.base import Wanted
 from ltm_pyro.data.store import StoredRows
@@ -29,6 +30,8 @@ def names_of(rows: StoredRows, data: Data) -> dict[int, str]:
     known: defaultdict[int, deque[str]] = defaultdict(deque)
     for digest, name in _named(data):
         known[digest].append(name)
+    if is_prepared(data.source):  # whose text is not there
+        return {int(n): f"document {n}" for n in np.unique(rows.index["document"])}
     found: dict[int, str] = {}
     for number in np.unique(rows.index["document"]).tolist():
         some = known.get(int(rows.digests[number]))

@@ -152,9 +152,7 @@ class Rows:
         )
 
 
-def row_keys(
-    flat: NDArray[Any], starts: NDArray[np.int64], lengths: NDArray[Any]
-) -> NDArray[np.int64]:
+def row_keys(flat: Any, starts: NDArray[np.int64], lengths: NDArray[Any]) -> NDArray[np.int64]:
     """A number for each row from its tokens, and from how many rows before it were the same.
 
     A row's tokens are `flat[start : start + length]`.
@@ -170,7 +168,7 @@ def row_keys(
             held = memoryview(flat[first:last].astype(np.int64).tobytes())
             ends = (8 * (starts[part] + lengths[part] - first)).tolist()
             begins = (8 * (starts[part] - first)).tolist()
-            contents = [held[a:b] for a, b in zip(begins, ends, strict=True)]  # type: ignore[misc]
+            contents = [held[a:b] for a, b in zip(begins, ends, strict=True)]
         keys[part] = [_key(content, 0) for content in contents]
     values, counts = np.unique(keys, return_counts=True)
     copies = np.flatnonzero(np.isin(keys, values[counts > 1]))

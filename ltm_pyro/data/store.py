@@ -1,5 +1,6 @@
-"""Rows of a corpus as they are kept: token ids laid end to end, in memory or in a mapped file."""
+"""Rows of a corpus as they are kept: token ids laid end to end, in memory or in files."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ltm_pyro.data.on_disk import OnDisk
 from ltm_pyro.data.order import batch_places
 from ltm_pyro.data.rows import Rows, row_keys
 from ltm_pyro.errors import InputError
@@ -17,6 +19,9 @@ from ltm_pyro.errors import InputError
 ROW = np.dtype([("start", "<i8"), ("length", "<i4"), ("bytes", "<i4"),
                 ("document", "<i8"), ("key", "<i8")])  # fmt: skip
 """What is known of a row: where its tokens begin, and see `Rows`."""
+BLOCK = 2**18
+"""Rows whose sizes are added up at once."""
+Array = NDArray[Any] | OnDisk
 Which = slice | int | Tensor | Sequence[int]
 
 
@@ -32,10 +37,10 @@ class StoredRows:
         packed: whether rows are windows of one stream; see `Rows`.
     """
 
-    flat: NDArray[Any]
-    index: NDArray[Any]
-    codes: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    digests: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    flat: Array
+    index: Array
+    codes: Mapping[str, Array] = field(default_factory=dict)
+    digests: Array = field(default_factory=lambda: np.empty(0, np.uint64))
     packed: bool = False
 
     def __len__(self) -> int:
@@ -88,6 +93,12 @@ class StoredRows:
         codes = {name: codes[places] for name, codes in self.codes.items()}
         return StoredRows(self.flat, self.index[places], codes, self.digests, self.packed)
 
+    def without_bytes(self) -> "StoredRows":
+        """The same rows, of which it is not known how much text they stand for."""
+        index = np.array(self.index)
+        index["bytes"] = 0
+        return dataclasses.replace(self, index=index)
+
     @property
     def tokens(self) -> Tensor:
         """Ids of all rows, shape (R, N), padded."""
@@ -121,12 +132,22 @@ class StoredRows:
     @property
     def columns(self) -> dict[str, Tensor]:
         """What is known of each row's document besides its text; see `Rows`."""
-        return {name: _tensor(codes) for name, codes in self.codes.items()}
+        return {name: _tensor(np.asarray(codes)) for name, codes in self.codes.items()}
+
+    @functools.cached_property
+    def sums(self) -> tuple[int, int]:
+        """Tokens that count, and bytes of text, over all rows, read a block at a time."""
+        parts = (self.index[i : i + BLOCK] for i in range(0, len(self), BLOCK))
+        sums = [
+            (part["length"].sum(dtype=np.int64), part["bytes"].sum(dtype=np.int64))
+            for part in parts
+        ]
+        return sum(int(n) for n, _ in sums), sum(int(b) for _, b in sums)
 
     @property
     def token_count(self) -> int:
         """Tokens that count, over all rows."""
-        return int(self.index["length"].sum(dtype=np.int64))
+        return self.sums[0]
 
     @staticmethod
     def end_to_end(parts: "Sequence[StoredRows]") -> "StoredRows":
@@ -134,15 +155,15 @@ class StoredRows:
 
         Keys are made anew: a row that two sets have is a copy.
         """
-        index = np.concatenate([part.index for part in parts])
+        index = np.concatenate([np.asarray(part.index) for part in parts])
         shift = begun = 0
         for part in parts:
             index["document"][begun : begun + len(part)] += shift
             begun += len(part)
             shift += len(part.digests)
         index["key"] = row_keys(parts[0].flat, index["start"], index["length"])
-        codes = {n: np.concatenate([p.codes[n] for p in parts]) for n in parts[0].codes}
-        digests = np.concatenate([part.digests for part in parts])
+        codes = {n: np.concatenate([np.asarray(p.codes[n]) for p in parts]) for n in parts[0].codes}
+        digests = np.concatenate([np.asarray(part.digests) for part in parts])
         return StoredRows(parts[0].flat, index, codes, digests, parts[0].packed)
 
     def _places(self, which: Which) -> NDArray[np.int64]:

@@ -40,7 +40,7 @@ def seen(path: Path) -> NDArray[np.uint64] | None:
 
 def without_seen(rows: StoredRows, known: NDArray[np.uint64] | None) -> tuple[StoredRows, int]:
     """The rows of documents that are not among the known ones, and how many documents are."""
-    if known is None or not len(rows) or not rows.digests.any():
+    if known is None or not len(rows) or not np.asarray(rows.digests).any():
         return rows, 0
     met = np.isin(rows.digests, known)
     own = rows.index["document"]

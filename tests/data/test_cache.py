@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.data import cache
-from ltm_pyro.data import corpus as making
+from ltm_pyro.data import cache, kept
+from ltm_pyro.data import loading as making
 from ltm_pyro.data.laying import Laying, lay_end_to_end, rows_of_documents, smallest
 
 
@@ -76,11 +76,15 @@ def test_whatever_changes_a_corpus_has_a_corpus_of_its_own(text):
 
 def test_a_damaged_one_is_made_anew(text):
     made = ltm.load_corpus(text, length=16, vocabulary=300)
-    held = {split: dataclasses.replace(made.rows(split), flat=made.train.flat.copy())
-            for split in ("train", "valid", "test")}  # fmt: skip
+    held = {
+        split: dataclasses.replace(
+            rows.chosen(slice(None)), flat=np.asarray(rows.flat), digests=np.asarray(rows.digests)
+        )
+        for split, rows in ((name, made.rows(name)) for name in ("train", "valid", "test"))
+    }
     made = dataclasses.replace(made, **held)  # its tokens lie in a file that is damaged now
     (folder,) = cache.place().iterdir()
-    for name in (cache.TOKENS, "train.npy", cache.FACTS):
+    for name in (kept.TOKENS, "train.npy", kept.FACTS):
         (folder / name).write_bytes((folder / name).read_bytes()[:-7])
         same(made, ltm.load_corpus(text, length=16, vocabulary=300))
         assert cache.load(folder.name) is not None  # and is whole again

@@ -15,7 +15,6 @@ from typing import Any
 import matplotlib as mpl
 
 from ltm_pyro import __version__, files
-from ltm_pyro.bounds.kept import check_same
 from ltm_pyro.display.pictures import new_figure, png, svg
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, plain
@@ -40,7 +39,7 @@ def run(study: Study, note: Note) -> Results:
     """
     out, parts = study.out, study.parts()
     made = {"study": type(study).__name__, **plain(_as_dict(study.options())), **study.follows()}
-    check_same(out / STUDY, made, "a study", study.ADDS)
+    files.check_same(out / STUDY, made, "a study", study.ADDS)
     known = {part.name: read(out, part) for part in parts}
     left = [part for part in parts if known[part.name] is None]
     number = f"{len(parts)} part{'s' * (len(parts) != 1)}"

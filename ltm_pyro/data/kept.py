@@ -1,0 +1,89 @@
+"""A corpus in a folder: token ids in one file or several, what is known of its rows, a tokenizer.
+
+facts.json        what made it, its size, and the sizes of all other files; it is written last
+tokenizer.json
+tokens.bin        token ids of all rows, or shards/00000.bin and so on
+train.npy         a `ROW` for each row of a split
+train.digests.npy a number for each document, from its text
+train.0.npy       what each row's document holds in the first column, and so on
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltm_pyro import files
+from ltm_pyro.data.on_disk import OnDisk, Piece
+from ltm_pyro.data.store import ROW, StoredRows
+from ltm_pyro.errors import Damaged, first_line
+
+FACTS, TOKENS, TOKENIZER, SHARDS = "facts.json", "tokens.bin", "tokenizer.json", "shards"
+MADE = "prepared.json"
+"""Of a prepared text: what it follows from."""
+KINDS = ("uint16", "uint32")
+
+
+def write(folder: Path, splits: Mapping[str, StoredRows], facts: Mapping[str, Any]) -> None:
+    """What is known of the rows, beside their tokens and tokenizer; the facts last."""
+    for split, rows in splits.items():
+        np.save(folder / f"{split}.npy", np.asarray(rows.index))
+        np.save(folder / f"{split}.digests.npy", np.asarray(rows.digests))
+        for column, codes in enumerate(rows.codes.values()):
+            np.save(folder / f"{split}.{column}.npy", np.asarray(codes))
+    held = [file for file in (*folder.iterdir(), *folder.glob(f"{SHARDS}/*.bin")) if file.is_file()]
+    sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in sorted(held)}
+    packed = any(rows.packed for rows in splits.values())
+    content = {**facts, "splits": list(splits), "packed": packed, "sizes": sizes}
+    files.write(folder / FACTS, json.dumps(content).encode())
+
+
+def read(folder: Path) -> tuple[dict[str, StoredRows], dict[str, Any]]:
+    """The rows of each split, and the facts. Nothing is read but the facts and heads of files.
+
+    Raises:
+        Damaged: if a file is missing or has another size, or the facts are none of ours.
+    """
+    try:
+        facts = json.loads((folder / FACTS).read_bytes())
+        for file, size in facts["sizes"].items():
+            if not re.fullmatch(rf"([\w.]+|{SHARDS}/\w+\.bin)", file):
+                raise ValueError(f"{file!r} is no file of a corpus")
+            if (folder / file).stat().st_size != size:
+                raise ValueError(f"{file} has another size than when it was written")
+        if facts["kind"] not in KINDS:
+            raise ValueError(f"tokens of {facts['kind']}")
+        flat = _tokens(folder, facts)
+        return {str(split): _rows(folder, split, facts, flat) for split in facts["splits"]}, facts
+    except Damaged:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(
+            f"{folder} holds no whole corpus ({first_line(error)}): make it again"
+        ) from None
+
+
+def _tokens(folder: Path, facts: Mapping[str, Any]) -> OnDisk:
+    """All token ids."""
+    kind = np.dtype(facts["kind"])
+    names = [name for name in facts["sizes"] if name == TOKENS or name.startswith(f"{SHARDS}/")]
+    pieces = [Piece(folder / name, 0, facts["sizes"][name] // kind.itemsize)
+              for name in sorted(names)]  # fmt: skip
+    return OnDisk(pieces, kind, facts.get("vocabulary", 2**32) - 1)
+
+
+def _rows(folder: Path, split: str, facts: Mapping[str, Any], flat: OnDisk) -> StoredRows:
+    if not re.fullmatch(r"\w+", split):
+        raise ValueError(f"{split!r} is no split")
+    index = OnDisk.of_npy(folder / f"{split}.npy", ROW)
+    codes = {
+        str(column): OnDisk.of_npy(folder / f"{split}.{number}.npy")
+        for number, column in enumerate([*facts["columns"], *facts["numbers"]])
+    }
+    if any(len(one) != len(index) or one.dtype.kind not in "if" for one in codes.values()):
+        raise ValueError(f"the columns of {split} are not those of its rows")
+    digests = OnDisk.of_npy(folder / f"{split}.digests.npy", np.uint64)
+    return StoredRows(flat, index, codes, digests, bool(facts["packed"]))

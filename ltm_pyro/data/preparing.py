@@ -1,0 +1,288 @@
+"""Text of any size as a folder of token ids: read once, encoded in processes, kept in shards.
+
+What is in the folder at the end is told in `kept`. Until then `parts` has the finished shards; a
+preparing that was stopped goes on after the last of them.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ltm_pyro import files
+from ltm_pyro.config import Data
+from ltm_pyro.data import kept, prepared
+from ltm_pyro.data.building import BATCH_LETTERS, BATCH_TEXTS, SPLITS, Deciding, every
+from ltm_pyro.data.columns import number_of, sorted_values
+from ltm_pyro.data.corpus import Corpus
+from ltm_pyro.data.documents import Source, nothing_in
+from ltm_pyro.data.encoding import encode_all
+from ltm_pyro.data.laying import Laying, smallest
+from ltm_pyro.data.loading import Asked, is_deduplicated, told_lost, told_splits
+from ltm_pyro.data.parts import Parts, verify
+from ltm_pyro.data.sources.base import Document, Skipped, Wanted
+from ltm_pyro.data.tokenizer import Tokenizer
+from ltm_pyro.errors import InputError
+from ltm_pyro.options import Count, checked
+
+SHARD, LEARN_FROM = 2**25, 2 * 10**8
+Note = Callable[[str], Any]
+
+
+@checked
+def prepare(
+    source: Any,
+    out: str | Path,
+    *,
+    length: Count = 64,
+    tokenizer: Tokenizer | str | Path | None = None,
+    processes: Count = 1,
+    shard: Count = SHARD,
+    learn_from: Count = LEARN_FROM,
+    note: Note = lambda text: None,
+    **options: Any,
+) -> Corpus:
+    """Make text ready for training, however much it is: `load_corpus` and `--data` take the folder.
+
+    The corpus is that of `load_corpus` with the same arguments, of texts that its tokenizer is
+    trained on all of. Documents and files that cannot be read are passed over, and counted in the
+    corpus's notes. Stopped at any time, the same call goes on after its last finished shard; of
+    a folder that is finished it checks every file.
+
+    Args:
+        source, length, tokenizer, options: see `load_corpus`.
+        out: the folder.
+        processes: how many encode text, beside this one, which reads it; 1 for this one alone. A
+            script that asks for several needs `if __name__ == "__main__":`, as each imports it.
+        shard: token ids in a file, at least.
+        learn_from: letters of training text that a tokenizer is trained on, at most.
+        note: called with a line of text for whatever happens.
+
+    Raises:
+        InputError: for a source of which nothing can be read, for a folder in which something else
+            was prepared, or if the text has changed since.
+        Lost: if a process that encodes has ended.
+    """
+    asked = Asked.of(source, length, tokenizer, options)
+    return Preparing(asked, Path(out), length, shard, learn_from, note).run(processes)
+
+
+Decided = tuple[int, bytes, Mapping[str, int | float]]
+"""Of a document the index of its split, SHA-256 of its text, and what it holds in each column."""
+
+
+class Batch(NamedTuple):
+    """Documents that are encoded at once.
+
+    Attributes:
+        each: what is decided of each.
+        documents: how many were read, up to the end of these.
+        read: SHA-256 of all of them.
+    """
+
+    each: list[Decided]
+    documents: int
+    read: str
+
+
+class Preparing:
+    """A preparing, as far as it has come; see `prepare`."""
+
+    def __init__(
+        self, asked: Asked, out: Path, length: int, shard: int, learn_from: int, note: Note
+    ):
+        self.asked, self.out, self.length, self.shard, self.note = asked, out, length, shard, note
+        self.learn_from = learn_from
+        self.packed = asked.data.layout == "packed"
+        self.skipped = Skipped()
+        self.codes: dict[str, dict[str, int]] = {name: {} for name in asked.data.columns}
+
+    def run(self, processes: int) -> Corpus:
+        """Go on to the end."""
+        data = self.asked.data
+        self._check_folder()
+        if (self.out / kept.FACTS).exists():
+            self.note(f"{verify(self.out)} shards are finished, and as they were written")
+            return prepared.read(self.out, self._as_read(), self.length, None)
+        files.write_json(self.out / kept.MADE, {"made": self._made()})
+        self.parts = Parts(self.out)
+        found = self.asked.find(self.skipped)
+        tokenizer = self._tokenizer(found)
+        self.skipped.clear()
+        self.deciding = Deciding(found, data.columns, is_deduplicated(data))
+        if self.parts.done:
+            self.note(f"{len(self.parts.done)} shards are finished: reading on after them")
+        self.kind = smallest(tokenizer.vocabulary)
+        self._encode(found, tokenizer, processes)
+        self._finish(found, tokenizer)
+        return prepared.read(self.out, self._as_read(), self.length, None)
+
+    def _check_folder(self) -> None:
+        """Raises InputError if this cannot be prepared in the folder."""
+        files.check_is_folder(self.out)
+        if not prepared.is_prepared(self.out) and self.out.is_dir() and any(self.out.iterdir()):
+            raise InputError(f"{self.out} holds something else: give another --out")
+        files.check_same(self.out / kept.MADE, self._made(), "prepared text")
+
+    def _made(self) -> dict[str, Any]:
+        """What the folder follows from."""
+        data = dataclasses.asdict(self.asked.data)
+        if self.asked.tokenizer is not None:
+            text = self.asked.tokenizer.inner.to_str()
+            data["tokenizer"] = hashlib.sha256(text.encode()).hexdigest()
+        made = {**data, "length": self.length, "shard": self.shard, "learn_from": self.learn_from}
+        found: dict[str, Any] = json.loads(json.dumps(made))
+        return found
+
+    def _as_read(self) -> Data:
+        """How the folder is read: what is no matter of rows is done."""
+        given = {name: getattr(self.asked.data, name) for name in prepared.OF_ROWS}
+        return Data(**{**given, "tokenizer": None})
+
+    def _tokenizer(self, found: Source) -> Tokenizer:
+        place = self.out / kept.TOKENIZER
+        if place.exists():
+            return Tokenizer.load(place)
+        tokenizer = self.asked.tokenizer
+        if tokenizer is None:
+            self.note("training a tokenizer")
+            texts = _first(self._training_texts(found), self.learn_from)
+            tokenizer = Tokenizer.train(texts, self.asked.data.vocabulary)
+        files.write(place, tokenizer.inner.to_str(pretty=True).encode())
+        return tokenizer
+
+    def _training_texts(self, found: Source) -> Iterator[str]:
+        deciding = Deciding(found, (), is_deduplicated(self.asked.data))
+        for given, document in every(found):
+            if deciding.split(given, document)[0] == 0:
+                yield document.text
+
+    def _encode(self, found: Source, tokenizer: Tokenizer, processes: int) -> None:
+        """What is left of the text, a shard after the other."""
+        lost, first = 0, ""
+        if self.parts.done:
+            lost, first = (self.parts.done[-1][name] for name in ("lost", "first_lost"))
+        layings, about = self._layings(), dict[str, Any]()
+        for batch, ids in encode_all(tokenizer, self._batches(found), processes):
+            for (split, digest, codes), (one, sizes) in zip(batch.each, ids.each(), strict=True):
+                number = int.from_bytes(digest[:8], "big")
+                layings[SPLITS[split]].add(one, sizes, number, codes)
+            lost, first = lost + len(ids.lost), first or next(iter(ids.lost), "")
+            about = {"documents": batch.documents, "read": batch.read, "lost": lost,
+                     "first_lost": first}  # fmt: skip
+            if sum(laying.size for laying in layings.values()) >= self.shard:
+                self._add(layings, about)
+                layings, about = self._layings(), {}
+        if not sum(self.deciding.documents):
+            raise nothing_in(found, Wanted(self.asked.data.fields))
+        before = self.parts.done[-1] if self.parts.done else {}
+        if about or (self.packed and not before.get("last")):
+            self._add(layings, {**before, **about}, True)
+
+    def _add(
+        self, layings: Mapping[str, Laying], about: Mapping[str, Any], last: bool = False
+    ) -> None:
+        self.parts.add(layings, about, last)
+        self.note(
+            f"shard {len(self.parts.done)}: {about['documents']:,} documents, "
+            f"{self.parts.tokens:,} tokens so far"
+        )
+
+    def _layings(self) -> dict[str, Laying]:
+        """Empty ones, which follow those of the last finished shard."""
+        layings = {split: Laying(self.length, self.packed, self.kind) for split in SPLITS}
+        self.parts.follow(layings)
+        return layings
+
+    def _batches(self, found: Source) -> Iterator[tuple[Batch, list[str]]]:
+        """The documents after those of finished shards."""
+        read, number, letters = hashlib.sha256(), 0, 0
+        before = {part["documents"]: part["read"] for part in self.parts.done}
+        last = max(before, default=0)
+        each, texts = list[Decided](), list[str]()
+        for given, document in every(found):
+            split, digest = self.deciding.split(given, document)
+            codes = self._coded(document)
+            number += 1
+            read.update(digest + repr(sorted(document.columns.items())).encode())
+            if number <= last:
+                if before.get(number, read.hexdigest()) != read.hexdigest():
+                    raise self._changed()
+                continue
+            each.append((split, digest, codes))
+            texts.append(document.text)
+            letters += len(document.text)
+            if letters >= BATCH_LETTERS or len(texts) >= BATCH_TEXTS:
+                yield Batch(each, number, read.hexdigest()), texts
+                each, texts, letters = [], [], 0
+        if number < last:
+            raise self._changed()
+        if texts:
+            yield Batch(each, number, read.hexdigest()), texts
+
+    def _changed(self) -> InputError:
+        return InputError(
+            f"the text has changed since {self.out} was begun, or is read in another order: remove "
+            "it to prepare the text anew, or give another --out"
+        )
+
+    def _coded(self, document: Document) -> dict[str, int | float]:
+        """What a document holds in each column; values are counted in the order they come in."""
+        codes: dict[str, int | float] = {}
+        for name, known in self.codes.items():
+            value = document.columns.get(name)
+            codes[name] = -1 if value is None else known.setdefault(value, len(known))
+        for name in self.asked.data.numbers:
+            try:
+                codes[name] = number_of(name, document.columns.get(name))
+            except InputError as error:
+                self.skipped.add("numbers that are none, left out as missing", str(error))
+                codes[name] = number_of(name, None)
+        return codes
+
+    def _finish(self, found: Source, tokenizer: Tokenizer) -> None:
+        """What is known of all rows, in one file for each split; then parts are of no use."""
+        data, deciding = self.asked.data, self.deciding
+        columns = {
+            name: values or sorted_values(name, deciding.values[name], deciding.documents[0])
+            for name, values in data.columns.items()
+        }
+        kinds = {**dict.fromkeys(columns, np.int64), **dict.fromkeys(data.numbers, np.float64)}
+        splits = {s: self.parts.rows(s, self.kind, self.packed, kinds) for s in SPLITS}
+        for name, known in columns.items():
+            places = {value: place for place, value in enumerate(known)}
+            now = np.array([*(places.get(value, -1) for value in self.codes[name]), -1])
+            for rows in splits.values():
+                rows.codes[name] = now[rows.codes[name]]  # type: ignore[index]
+        counts = dict(zip(SPLITS, deciding.documents, strict=True))
+        notes = [*found.notes, *told_splits(counts, deciding.moved, data), *self._told()]
+        if lost := self.parts.done[-1]["lost"]:
+            notes.append(told_lost(lost / sum(counts.values()), self.parts.done[-1]["first_lost"]))
+            splits = {split: rows.without_bytes() for split, rows in splits.items()}
+        kept.write(self.out, splits, {
+            "kind": self.kind.name, "vocabulary": tokenizer.vocabulary, "length": self.length,
+            "layout": data.layout, "columns": columns, "numbers": list(data.numbers),
+            "fingerprint": deciding.fingerprint, "notes": notes, "documents": counts,
+            "skipped": dict(self.skipped.counts),
+            "shards": [part["sha256"] for part in self.parts.done],
+        })  # fmt: skip
+        self.parts.remove()
+
+    def _told(self) -> Iterator[str]:
+        """What was passed over, and why."""
+        for kind, count in self.skipped.counts.items():
+            first = self.skipped.first[kind]
+            yield f"passed over: {count:,} {kind}" + (f" (the first: {first})" if first else "")
+
+
+def _first(texts: Iterator[str], letters: int) -> Iterator[str]:
+    """Texts up to so many letters."""
+    for text in texts:
+        yield text[:letters]
+        letters -= len(text)
+        if letters <= 0:
+            return
