@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ltm_pyro.auditing import audit
     from ltm_pyro.bounds import evaluate
     from ltm_pyro.config import Config, Fast, Objective, Slow, Thoughts, Training, Warm
-    from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus
+    from ltm_pyro.data import Corpus, Rows, Tokenizer, load_corpus, prepare
     from ltm_pyro.errors import InputError, NotFinite
     from ltm_pyro.generation import Generation, Sampling, generate
     from ltm_pyro.inference import DualRateSVI, Posterior
@@ -34,7 +34,7 @@ _MODULES = {
     "auditing": ("audit",),
     "bounds": ("evaluate",),
     "config": ("Config", "Fast", "Objective", "Slow", "Thoughts", "Training", "Warm"),
-    "data": ("Corpus", "Rows", "Tokenizer", "load_corpus"),
+    "data": ("Corpus", "Rows", "Tokenizer", "load_corpus", "prepare"),
     "errors": ("InputError", "NotFinite"),
     "generation": ("Generation", "Sampling", "generate"),
     "inference": ("DualRateSVI", "Posterior"),
@@ -76,6 +76,7 @@ __all__ = [
     "load",
     "load_corpus",
     "load_data",
+    "prepare",
     "preset",
     "quick_protocol",
     "released_protocol",
