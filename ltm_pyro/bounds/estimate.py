@@ -1,5 +1,6 @@
 """What every estimator is given, and what it gives back."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,15 @@ class Estimate:
     shared_weights: Tensor | None = None
     row_perplexities: bool = False
     observed: tuple[str, ...] | None = None
+
+    def cpu(self) -> "Estimate":
+        """The same, on the CPU."""
+        held = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        moved: dict[str, Any] = {
+            name: one.cpu() for name, one in held.items() if isinstance(one, Tensor)
+        }
+        parts = {name: part.cpu() for name, part in self.parts.items()}
+        return dataclasses.replace(self, **moved, parts=parts)
 
 
 Estimator = Callable[..., Estimate]

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from ltm_pyro import __version__
 from ltm_pyro.bounds.estimate import BOUNDS, WITH_SHARED, Estimate, Estimator, Task
 from ltm_pyro.bounds.fingerprint import fingerprint
-from ltm_pyro.bounds.gathering import by_document, figure_of, of_shared
+from ltm_pyro.bounds.gathering import by_document, figure_of, of_shared, text_of
 from ltm_pyro.bounds.kept import Kept
 from ltm_pyro.bounds.repetition import repeated_rows, rounds
 from ltm_pyro.bounds.report import Report
@@ -25,6 +25,7 @@ from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.checks import check_model, with_gradients
 from ltm_pyro.inference.local import MakeGuide
+from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.options import Count, Whole, checked, taken
@@ -53,6 +54,7 @@ def evaluate(
     progress: bool = True,
     tokenizer: Tokenizer | None = None,
     keep: str | Path | None = None,
+    world: World = ALONE,
 ) -> Report:
     """Score rows of text under a model, each figure with its protocol and its errors.
 
@@ -75,6 +77,8 @@ def evaluate(
         keep: a folder for what is found, as it is found: the same call goes on after a kill.
             `parts/` has a Parquet file for each figure and chunk, `documents.parquet` in the end
             the nats of each document.
+        world: processes that score parts of the rows, all called with the same arguments, each of
+            which is given the whole report (`ltm_pyro.inference.processes.here`).
 
     Raises:
         InputError: for an unknown figure or a bad number, if there are no rows, for a prior or a
@@ -113,36 +117,41 @@ def evaluate(
                 f"figure has no draws of their guide: choose of {', '.join(WITH_SHARED)}"
             )
     warn_of_cut_documents(sites, rows, type(model).__name__)
-    chosen = repeated_rows(len(rows), repeat, seed)
+    text, whole = text_of(rows), None if keep is None else fingerprint(rows)
+    order = torch.argsort(rows.lengths, stable=True)  # rows of like length together
+    chosen = torch.isin(order, repeated_rows(len(rows), repeat, seed)).nonzero().flatten()
+    rows = rows[order]
     times = rounds(len(chosen))
     device = next(model.parameters()).device
     parts = list(rows.to(device).split(chunk))
     again = list(rows[chosen].to(device).split(chunk)) if times else []
     kept = None if keep is None else Kept(keep, {
         "model": fingerprint(model), "baseline": fingerprint(baseline),
-        "text": fingerprint(rows),
+        "text": whole,
         "figures": {name: [one.__name__, *number] for name, (one, number) in wanted.items()},
         "guide": f"{_name(guide)} {fingerprint(guide)}", "fast": fingerprint(fast or Fast()),
         "seed": seed, "chunk": chunk, "repeat": repeat, "version": __version__,
     })  # fmt: skip
     said: dict[str, str] = {}
-    steps = (len(parts) + times * len(again)) * len(wanted)
+    steps = (len(parts) + times * len(again)) * len(wanted) // world.size
     with progress_bar(None, "scoring", total=steps, unit="part", shown=progress) as bar:
 
-        def score(labels: Iterable[str], parts: list[Rows], seed: int, turn: int = 0) -> Scored:
-            found: Scored = {label: [] for label in labels}
-            for number, part in enumerate(parts):
+        def score(labels: Collection[str], parts: list[Rows], seed: int, turn: int = 0) -> Scored:
+            own: dict[tuple[str, int], tuple[Estimate, float]] = {}
+            for number in world.take(len(parts)):
+                part = parts[number]
                 task = Task(model, part, guide, fast or Fast(), seed, baseline, progress, said)
-                for label in found:
+                for label in labels:
                     bar.set_postfix_str(label)
                     estimator, numbers = wanted[label]
                     known = None if kept is None else kept.read(turn, number, label)
-                    scored = known or _timed(estimator, task, numbers)
+                    estimate, seconds = known or _timed(estimator, task, numbers)
                     if kept is not None and known is None:
-                        kept.write(turn, number, label, part, scored)
-                    found[label].append(scored)
+                        kept.write(turn, number, label, part, (estimate, seconds))
+                    own[label, number] = (estimate.cpu(), seconds)
                     bar.update()
-            return found
+            found = {place: one for some in world.gather(own) for place, one in some.items()}
+            return {label: [found[label, i] for i in range(len(parts))] for label in labels}
 
         first = score(wanted, parts, derive(seed, Stream.TASK))
         # What is exact, or no bound, has no error that repetitions would show.
@@ -169,8 +178,8 @@ def evaluate(
             figure = dataclasses.replace(figure, constant_error=constant * len(rows))
         if shared and label != "baseline":
             figure = of_shared(figure, estimates, others, chosen, shared)
-        figures[label] = dataclasses.replace(figure, known=known)
-    if kept is not None:
+        figures[label] = dataclasses.replace(figure, known=known, text=text)
+    if kept is not None and world.first:
         one = next(iter(figures.values()))
         nats = {label: figure.nats for label, figure in figures.items()}
         kept.finish({

@@ -79,7 +79,6 @@ def figure_of(
         mean_perplexity=mean_perplexity,
         seconds=seconds,
         observed=observed,
-        text=text_of(rows),
     )
 
 

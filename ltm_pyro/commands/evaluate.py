@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import tyro
@@ -15,6 +15,7 @@ from ltm_pyro.commands.text import as_json, say, show
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError
+from ltm_pyro.inference.processes import here
 from ltm_pyro.options import Count, Whole
 from ltm_pyro.runs.asked import AskedRun
 from ltm_pyro.runs.scored import check_comparable, to_score
@@ -23,6 +24,8 @@ from ltm_pyro.runs.scored import check_comparable, to_score
 @dataclass(frozen=True)
 class Evaluate(AskedRun):
     """Score text under a trained model: valid bounds, with errors."""
+
+    many: ClassVar[bool] = True  # processes may do it together
 
     text: FlatText = field(default_factory=Text)
     split: Literal["train", "valid", "test", "all"] | None = None
@@ -56,9 +59,11 @@ class Evaluate(AskedRun):
 
     def run(self) -> None:
         """Score and print."""
-        run = self.loaded
+        world, run = here(), self.loaded
         other = None if self.against is None else self.rival(run, self.against)
-        corpus = ltm.load_data(run.config.replace(data=self.data_of(self.text)), run.tokenizer)
+        with world.in_turn():
+            data = self.data_of(self.text)
+            corpus = ltm.load_data(run.config.replace(data=data), run.tokenizer)
         own = corpus.fingerprint == run.record["data"]["fingerprint"]
         runs = [run] if other is None else [run, other]
         text = to_score(corpus, runs, self.split, "test" if own or not self.text.data else "all")
@@ -101,6 +106,8 @@ class Evaluate(AskedRun):
                 f"{self.against} (paired)"
                 for name, gap in gaps.items()
             ]
+        if not world.first:  # what is left is computed by one
+            return
         if self.sandwich:
             like = rows[torch.arange(self.sandwich) % len(rows)]
             certificate = sandwich(
@@ -134,7 +141,7 @@ class Evaluate(AskedRun):
 
     def rival(self, run: ltm.Run, path: Path) -> ltm.Run:
         """Another run, if it can score the same rows."""
-        other = ltm.load(path, self.checkpoint, self.trust, self.device)
+        other = ltm.load(path, self.checkpoint, self.trust, here().device(self.device))
         check_comparable(run, other, f"evaluate {path} --against {run.path}")
         return other
 
@@ -154,4 +161,5 @@ class Evaluate(AskedRun):
             seed=self.seed,
             chunk=self.chunk,
             keep=keep,
+            world=here(),
         )

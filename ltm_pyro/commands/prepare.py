@@ -66,12 +66,8 @@ class Prepare:
         if self.json:
             show(as_json(found))
         else:
-            table = pd.DataFrame(found["splits"]).T.rename_axis("split").reset_index()
-            show(
-                table.to_string(
-                    index=False, formatters={n: "{:,}".format for n in table if n != "split"}
-                )
-            )
+            table = pd.DataFrame(found["splits"]).T.map("{:,}".format)
+            show(table.rename_axis("split").reset_index().to_string(index=False))
             show(f"train on it: ltm train --data {self.out} --length {self.length}")
 
     def found(self, corpus: ltm.Corpus, seconds: float) -> dict[str, Any]:

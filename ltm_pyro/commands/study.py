@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from tyro.conf import Positional
@@ -24,6 +24,7 @@ class Study:
     """Experiments of the literature, each with its report; can be resumed."""
 
     asked: Any
+    many: ClassVar[bool] = True  # processes may do it together
 
     @classmethod
     def parsed(cls, arguments: Sequence[str]) -> "Study":

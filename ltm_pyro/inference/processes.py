@@ -8,6 +8,7 @@ to be kept equal: no wrapper of the model, no hook in its backward pass.
 
 import functools
 import os
+import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from ltm_pyro.inference.world import ALONE, Seen, World
 
 WAIT = timedelta(hours=2)
 """So long processes wait for one that reads its text, or saves."""
+POLL = 0.5
+"""Seconds between looks whether the others are here."""
 
 
 class Processes(World):
@@ -42,6 +45,7 @@ class Processes(World):
         attempt = _number("TORCHELASTIC_RESTART_COUNT", 0)
         self.restarted = attempt > 0
         self._asked = self._told = False
+        self._counters = 0
         self._models: list[weakref.ref[nn.Parameter]] = []
         both = torch.cuda.is_available() and dist.is_nccl_available()
         try:
@@ -137,8 +141,28 @@ class Processes(World):
         with _together():
             return self._kept.get(name).decode() if self._kept.check([name]) else ""
 
-    def wait(self) -> None:
-        """Wait until every process is here."""
+    def take(self, count: int) -> Iterator[int]:
+        """By a counter in the store."""
+        self._counters += 1
+        name = f"taken {self._counters}"
+        while True:
+            with _together():
+                number = self._store.add(name, 1) - 1
+            if number >= count:
+                return
+            yield number
+
+    def wait(self, long: bool = False) -> None:
+        """Wait until every process is here; for long by looking into the store."""
+        if long:
+            self._counters += 1
+            name = f"here {self._counters}"
+            with _together():
+                here = self._store.add(name, 1)
+            while here < self.size:
+                time.sleep(POLL)
+                with _together():
+                    here = self._store.add(name, 0)
         with _together():
             dist.barrier()
 
@@ -190,10 +214,31 @@ class Processes(World):
             return True
 
 
-@functools.cache
 def here() -> World:
-    """The processes that this one was started with; `ALONE` where `WORLD_SIZE` names no more."""
+    """The processes that this one works with: all that were started, unless it is `by_itself`.
+
+    `ALONE` where `WORLD_SIZE` names no more than one.
+    """
+    return ALONE if _apart else _all()
+
+
+@functools.cache
+def _all() -> World:
     return Processes() if started()[1] > 1 else ALONE
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """A block in which this process works by itself: it has taken something that is its own."""
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
+
+
+_apart = False
 
 
 def started() -> tuple[int, int]:
@@ -208,7 +253,7 @@ def has_last_word() -> bool:
     except InputError:  # which is what it is to say
         return True
     if size > 1 and dist.is_initialized():
-        world = here()
+        world = _all()
         assert isinstance(world, Processes)
         return world.claims()
     return rank == 0
@@ -224,7 +269,7 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError:  # gloo's and NCCL's own, of closed connections
-        raise Lost("another process of this training has ended") from None
+        raise Lost("another process has ended") from None
 
 
 def _innermost(store: dist.Store) -> dist.Store:

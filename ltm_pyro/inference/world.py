@@ -79,8 +79,15 @@ class World:
         """The text that was kept last under a name; none if it is empty."""
         return ""
 
-    def wait(self) -> None:
-        """Wait until every process is here."""
+    def take(self, count: int) -> Iterator[int]:
+        """Numbers below `count`, each of which is given to one process, whichever is free first.
+
+        All processes ask for the same counts in the same order.
+        """
+        yield from range(count)
+
+    def wait(self, long: bool = False) -> None:
+        """Wait until every process is here, which may take `long`, hours or days."""
 
     def gather(self, value: Any) -> list[Any]:
         """A value of every process, in every process; sent as a pickle."""

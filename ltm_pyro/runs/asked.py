@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from ltm_pyro.config import Data, Fast
 from ltm_pyro.data.asked import Text
+from ltm_pyro.inference.processes import here
 from ltm_pyro.options import Whole
 from ltm_pyro.runs.checkpoint import Run, load
 from ltm_pyro.runs.trust import check_data
@@ -35,7 +36,8 @@ class AskedRun:
     @cached_property
     def loaded(self) -> Run:
         """The run."""
-        return load(self.run_folder, self.checkpoint, self.trust, self.device)
+        device = here().device(self.device)
+        return load(self.run_folder, self.checkpoint, self.trust, device)
 
     @property
     def fast(self) -> Fast:

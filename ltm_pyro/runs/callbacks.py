@@ -152,13 +152,12 @@ class Looks(Callback):
         training, step = trainer.config.training, trainer.svi.done
         if step % training.check_every and step != training.steps:
             return
-        found = look(
+        line |= look(
             trainer.svi,
             held_out(trainer.corpus, training.check_rows),
             None if self.baseline is None else self.baseline.svi.model,
             training.seed,
         )
-        line |= trainer.svi.world.gather(found)[0]  # GPUs may differ in the last bit, and the best
         if BOUND not in line:
             return
         trainer.note(in_words(line))

@@ -12,6 +12,9 @@ from ltm_pyro.models import TextModel
 BOUND = "held_out_elbo"
 """The held-out bound in a log's line, nats per token: what the best checkpoint is chosen by."""
 
+CHUNK = 64
+"""Rows of a look that are handled at once."""
+
 
 def held_out(corpus: Corpus, most: int) -> Rows:
     """The first rows of the validation split, or of the test split where there is none."""
@@ -38,8 +41,10 @@ def look(svi: DualRateSVI, rows: Rows, baseline: TextModel | None, seed: int) ->
         fast=svi.fast,
         baseline=baseline,
         seed=seed,
+        chunk=min(CHUNK, -(-len(rows) // svi.world.size)),
         repeat=0,
         progress=False,
+        world=svi.world,
     )
     elbo = report["elbo"]
     found = {f"held_out_{name}": one.nats_per_token for name, one in report.figures.items()}

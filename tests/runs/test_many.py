@@ -149,7 +149,7 @@ def test_where_one_is_killed_the_others_stop_with_one_line(text_file, tmp_path, 
     assert code == 1
     lines = [line for line in told.splitlines() if line.startswith("ltm:")]
     assert lines == [
-        f"ltm: stopped: another process of this training has ended; the last good checkpoint, of "
+        f"ltm: stopped: another process has ended; the last good checkpoint, of "
         f"iteration 4, is in {out}; ltm train --resume --out {out} goes on from there"
     ]
     assert ltm.load(out, trust=True).step == 4

@@ -7,7 +7,7 @@ A folder of a study holds `study.json` (which study, with what options), `parts/
 import json
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from ltm_pyro import __version__, files
 from ltm_pyro.display.pictures import new_figure, png, svg
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, plain
+from ltm_pyro.inference.processes import by_itself, here
 from ltm_pyro.options import shown
 from ltm_pyro.runs.config_json import from_dict
 
@@ -28,7 +29,8 @@ def run(study: Study, note: Note) -> Results:
     """Compute the parts of a study that are not finished, and write its report after each.
 
     Stopped at any time, the same call goes on with the first part that is not there; where all
-    are, only the report is written.
+    are, only the report is written. Of several processes each takes the next part that none has
+    taken, and computes it by itself.
 
     Args:
         study: what is to be computed.
@@ -37,33 +39,50 @@ def run(study: Study, note: Note) -> Results:
     Raises:
         InputError: if the folder holds parts of another study, or of other options.
     """
-    out, parts = study.out, study.parts()
+    world, out = here(), study.out
+    world.device(getattr(study, "device", "cpu"))
+    with world.in_turn():
+        parts = study.parts()
     made = {"study": type(study).__name__, **plain(_as_dict(study.options())), **study.follows()}
     files.check_same(out / STUDY, made, "a study", study.ADDS)
     known = {part.name: read(out, part) for part in parts}
-    left = [part for part in parts if known[part.name] is None]
+    names = world.gather([name for name, one in known.items() if one is None])[0]
+    left = [part for part in parts if part.name in names]
     number = f"{len(parts)} part{'s' * (len(parts) != 1)}"
     note(f"{number}, {len(parts) - len(left)} of them finished; results are kept in {out}")
-    if left:
-        note(f"about {in_time(_seconds(study, left))} to go, by a trial of the first")
+    if left and world.first:
+        with by_itself():
+            seconds = _seconds(study, left) / min(world.size, len(left))
+        note(f"about {in_time(seconds)} to go, by a trial of the first")
     files.write_json(out / STUDY, {"made": made, "version": __version__, "options": {
         f.name: plain(_as_dict(getattr(study, f.name))) for f in fields(study)
     }})  # fmt: skip
-    found = finished(out) if study.ADDS else {n: one for n, one in known.items() if one is not None}
     results, spent, done = None, 0.0, 0.0
-    for i, part in enumerate(left, 1):
-        start = time.perf_counter()
-        what = plain(part.compute())
+    for i in world.take(len(left)):
+        part, start = left[i], time.perf_counter()
+        with by_itself():
+            what = plain(part.compute())
         seconds = time.perf_counter() - start
         content = {"follows": part.follows, "seconds": round(seconds, 2), "found": what}
         files.write_json(place(out, part.name), content)
-        found[part.name] = what
         spent, done = spent + seconds, done + part.work
-        rest = sum(one.work for one in left[i:]) * spent / done if done else 0.0
-        to_go = f", about {in_time(rest)} to go" if left[i:] else ""
-        note(f"{part.name}: {in_time(seconds)} ({i} of {len(left)}{to_go})")
-        results = write(study, found)
-    return results or write(study, found)
+        rest = sum(one.work for one in left[i + 1 :]) * spent / done / world.size if done else 0.0
+        to_go = f", about {in_time(rest)} to go" if left[i + 1 :] else ""
+        note(f"{part.name}: {in_time(seconds)} ({i + 1} of {len(left)}{to_go})")
+        if world.first:
+            results = write(study, _there(study, parts))
+    world.wait(long=True)
+    if not world.first:
+        return study.results(_there(study, parts))
+    return results if results and world.size == 1 else write(study, _there(study, parts))
+
+
+def _there(study: Study, parts: Sequence[Part]) -> dict[str, Found]:
+    """What is found so far, by whichever process."""
+    if study.ADDS:
+        return finished(study.out)
+    found = {part.name: read(study.out, part) for part in parts}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def redraw(folder: str | Path) -> Results:
