@@ -14,7 +14,7 @@ import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Named, Objective, Slow, Warm
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Amortized, Langevin, SemiAmortized
-from ltm_pyro.inference import Hierarchical, SpeakThenThink, StopTraining
+from ltm_pyro.inference import Hierarchical, SpeakThenThink, StopTraining, processes
 from ltm_pyro.inference.part import Part
 from ltm_pyro.inference.processes import here
 from ltm_pyro.inference.released import Released
@@ -236,14 +236,14 @@ def test_alone_it_is_nothing(monkeypatch):
     assert ALONE.tokens(batch) == batch.token_count
     assert ALONE.gradients([], seen, batch) is seen
     monkeypatch.setenv("WORLD_SIZE", "1")
-    here.cache_clear()
+    processes._all.cache_clear()
     assert here() is ALONE
     assert not dist.is_initialized()
 
 
 def test_processes_that_do_not_meet_are_told_how(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    here.cache_clear()
+    processes._all.cache_clear()
     with pytest.raises(
         InputError, match=r"WORLD_SIZE is 2.* do not meet.* start them with torchrun"
     ):
