@@ -12,6 +12,7 @@ from typing import Any
 
 from ltm_pyro.errors import Damaged, InputError, first_line
 from ltm_pyro.options import shown
+from ltm_pyro.storage import is_local
 
 UNTOUCHED = "what was there before is untouched"
 
@@ -54,7 +55,13 @@ def write(path: Path, data: bytes | memoryview) -> None:
     Raises:
         CannotWrite: if the disk is full, or does not let us.
     """
-    move(put(path, data), path)
+    if is_local(path):
+        move(put(path, data), path)
+        return
+    try:  # in a store a file is written whole or not at all
+        path.write_bytes(bytes(data))
+    except Exception as error:  # of the library of each kind of store
+        raise CannotWrite(f"cannot write {path}: {first_line(error)}; {UNTOUCHED}") from None
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -179,6 +186,8 @@ def append(path: Path, line: str) -> None:
 
 def check_is_folder(path: Path) -> None:
     """Raises InputError if a folder cannot be here because something in its path is a file."""
+    if not is_local(path):  # a store has no folders
+        return
     there = next((p for p in (path, *path.parents) if p.exists()), None)
     if there is not None and not there.is_dir():
         raise InputError(f"{there} is a file: a run needs a folder; give another --out")
@@ -190,6 +199,8 @@ def make_folder(path: Path) -> None:
     Raises:
         CannotWrite: if one of them cannot be made.
     """
+    if not is_local(path):
+        return
     check_is_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,12 @@ import json
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 import ltm_pyro as ltm
+from ltm_pyro import storage
 from ltm_pyro.commands.text import as_json, say, show
 from ltm_pyro.config import Data, Vocabulary
 from ltm_pyro.data import kept
@@ -28,8 +28,8 @@ class Prepare:
     shard.
     """
 
-    out: Path
-    """Folder of the shards."""
+    out: str
+    """Folder of the shards, or the URL of one in a store (s3://bucket/folder)."""
     length: Count
     """Tokens in a row, as ltm train --length will have them."""
     text: FlatText = field(default_factory=Text)
@@ -72,7 +72,7 @@ class Prepare:
 
     def found(self, corpus: ltm.Corpus, seconds: float) -> dict[str, Any]:
         """What is in the folder."""
-        facts = json.loads((self.out / kept.FACTS).read_bytes())
+        facts = json.loads((storage.place(self.out) / kept.FACTS).read_bytes())
         splits = {
             split: {
                 "documents": facts["documents"][split], "rows": len(corpus.rows(split)),
@@ -80,7 +80,7 @@ class Prepare:
             } for split in SPLITS
         }  # fmt: skip
         return {
-            "folder": str(self.out), "length": corpus.length, "layout": corpus.layout,
+            "folder": self.out, "length": corpus.length, "layout": corpus.layout,
             "vocabulary": corpus.vocabulary, "splits": splits, "passed_over": facts["skipped"],
             "shards": len(facts["shards"]), "seconds": round(seconds, 2),
         }  # fmt: skip

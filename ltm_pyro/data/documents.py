@@ -13,6 +13,7 @@ from ltm_pyro.data.sources import folder, hub, memory, python_docs, saved, text
 from ltm_pyro.data.sources.base import Again, Document, Found, Wanted, formats, read_file
 from ltm_pyro.data.sources.opening import kind_of
 from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.storage import is_url
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,11 @@ def _named(
     """What a name stands for, by split, and its path if it is one."""
     if name == python_docs.NAME:
         return {"all": python_docs.read(wanted)}, None
+    if is_url(name):
+        raise InputError(
+            f"{name} holds no text that ltm prepare has made ready: other text is read from files "
+            "of this machine, or from the Hugging Face hub"
+        )
     path = Path(name).expanduser()
     try:
         if "\0" in name:

@@ -8,6 +8,7 @@ train.digests.npy a number for each document, from its text
 train.0.npy       what each row's document holds in the first column, and so on
 """
 
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ import numpy as np
 
 from ltm_pyro import files
 from ltm_pyro.data.on_disk import OnDisk, Piece
-from ltm_pyro.data.store import ROW, StoredRows
+from ltm_pyro.data.store import ROW, Array, StoredRows
 from ltm_pyro.errors import Damaged, first_line
 
 FACTS, TOKENS, TOKENIZER, SHARDS = "facts.json", "tokens.bin", "tokenizer.json", "shards"
@@ -30,15 +31,22 @@ KINDS = ("uint16", "uint32")
 def write(folder: Path, splits: Mapping[str, StoredRows], facts: Mapping[str, Any]) -> None:
     """What is known of the rows, beside their tokens and tokenizer; the facts last."""
     for split, rows in splits.items():
-        np.save(folder / f"{split}.npy", np.asarray(rows.index))
-        np.save(folder / f"{split}.digests.npy", np.asarray(rows.digests))
+        _save(folder / f"{split}.npy", rows.index)
+        _save(folder / f"{split}.digests.npy", rows.digests)
         for column, codes in enumerate(rows.codes.values()):
-            np.save(folder / f"{split}.{column}.npy", np.asarray(codes))
-    held = [file for file in (*folder.iterdir(), *folder.glob(f"{SHARDS}/*.bin")) if file.is_file()]
-    sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in sorted(held)}
+            _save(folder / f"{split}.{column}.npy", codes)
+    held = {file.name: file for file in folder.iterdir() if file.is_file()}
+    held |= {f"{SHARDS}/{file.name}": file for file in folder.glob(f"{SHARDS}/*.bin")}
+    sizes = {name: held[name].stat().st_size for name in sorted(held)}
     packed = any(rows.packed for rows in splits.values())
     content = {**facts, "splits": list(splits), "packed": packed, "sizes": sizes}
     files.write(folder / FACTS, json.dumps(content).encode())
+
+
+def _save(path: Path, array: Array) -> None:
+    held = io.BytesIO()
+    np.save(held, np.asarray(array))
+    files.write(path, held.getbuffer())
 
 
 def read(folder: Path) -> tuple[dict[str, StoredRows], dict[str, Any]]:
@@ -60,7 +68,7 @@ def read(folder: Path) -> tuple[dict[str, StoredRows], dict[str, Any]]:
         return {str(split): _rows(folder, split, facts, flat) for split in facts["splits"]}, facts
     except Damaged:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except Exception as error:  # of JSON of any form, and of the library of each kind of store
         raise Damaged(
             f"{folder} holds no whole corpus ({first_line(error)}): make it again"
         ) from None

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltm_pyro.errors import Damaged, first_line
+from ltm_pyro.storage import is_local, ranges
 
 GAP = 4096
 """Bytes between two things that are asked for, below which they are read at once."""
@@ -22,7 +23,7 @@ BLOCK = 2**20
 
 @dataclass(frozen=True)
 class Piece:
-    """Where a part of an array lies: in a file, from a byte on, so many entries."""
+    """A part of a file: from a byte on, so many entries, or bytes."""
 
     path: Path
     offset: int
@@ -49,17 +50,22 @@ class OnDisk:
         self.begins = np.cumsum([0, *(piece.count for piece in pieces)])
         self.shape = (int(self.begins[-1]),)
         self._files = _Files()
-        for piece in self.pieces[:MOST_OPEN]:  # and are there still when someone deletes them
-            self._files.read(piece.path, 0, 0)
+        # They are there still when someone deletes them.
+        self._files.read([Piece(piece.path, 0, 0) for piece in self.pieces[:MOST_OPEN]])
 
     @classmethod
-    def of_npy(cls, path: Path, dtype: Any = None) -> "OnDisk":
-        """The array of a `.npy` file.
+    def of_npy(cls, path: Path, dtype: Any = None) -> "OnDisk | NDArray[Any]":
+        """The array of a `.npy` file; of one in a store, in memory.
 
         Raises:
             Damaged: if it is no such file, not of one dimension, or not of that type.
         """
         try:
+            if not is_local(path):
+                array = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+                if array.ndim != 1 or (dtype is not None and array.dtype != dtype):
+                    raise ValueError(f"shape {array.shape} of {array.dtype}")
+                return array
             with path.open("rb") as file:
                 version = np.lib.format.read_magic(file)
                 if version != (1, 0):
@@ -104,21 +110,35 @@ class OnDisk:
         """
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"places {start} to {stop} of an array of {len(self)}")
-        found = np.empty(stop - start, self.dtype)
-        piece = int(np.searchsorted(self.begins, start, "right")) - 1
-        done = start
-        while done < stop:
-            one, begin = self.pieces[piece], int(self.begins[piece])
-            end = min(stop, begin + one.count)
-            found[done - start : end - start] = self._part(one, done - begin, end - begin)
-            done, piece = end, piece + 1
+        return self._read([(start, stop)])[0]
+
+    def _read(self, spans: Sequence[tuple[int, int]]) -> list[NDArray[Any]]:
+        """The entries of several spans; those that lie in a store are asked for at once."""
+        asked = [part for span in spans for part in self._parts(*span)]
+        held = iter([self._checked(*one) for one in zip(
+            asked, self._files.read(asked), strict=True
+        )])  # fmt: skip
+        found = []
+        for start, stop in spans:
+            parts = [next(held) for _ in self._parts(start, stop)]
+            found.append(np.concatenate([np.empty(0, self.dtype), *parts]))
         return found
 
-    def _part(self, piece: Piece, start: int, stop: int) -> NDArray[Any]:
-        size = self.dtype.itemsize
-        held = self._files.read(piece.path, piece.offset + start * size, (stop - start) * size)
+    def _parts(self, start: int, stop: int) -> list[Piece]:
+        """Where a span lies, piece by piece."""
+        found, number, size = [], int(np.searchsorted(self.begins, start, "right")) - 1, 0
+        while start < stop:
+            piece, begin = self.pieces[number], int(self.begins[number])
+            size = min(stop, begin + piece.count) - start
+            offset = piece.offset + (start - begin) * self.dtype.itemsize
+            if size:
+                found.append(Piece(piece.path, offset, size * self.dtype.itemsize))
+            start, number = start + size, number + 1
+        return found
+
+    def _checked(self, piece: Piece, held: bytes) -> NDArray[Any]:
         found = np.frombuffer(held, self.dtype)
-        if self.most is not None and len(found) and int(found.max()) > self.most:
+        if self.most is not None and int(found.max()) > self.most:
             raise Damaged(
                 f"{piece.path} is damaged: it holds {int(found.max())}, and {self.most} is the "
                 "largest number that can be in it"
@@ -133,9 +153,12 @@ class OnDisk:
         if len(at) and at[0] < 0:
             raise IndexError(f"place {at[0]} of an array of {len(self)}")
         cuts = np.flatnonzero(np.diff(at) * self.dtype.itemsize > GAP) + 1
-        for run in np.split(np.arange(len(at)), cuts) if len(at) else ():
-            first, last = int(at[run[0]]), int(at[run[-1]])
-            found[order[run]] = self.read(first, last + 1)[at[run] - first]
+        runs = np.split(np.arange(len(at)), cuts) if len(at) else []
+        spans = [(int(at[run[0]]), int(at[run[-1]]) + 1) for run in runs]
+        if spans and spans[-1][1] > len(self):
+            raise IndexError(f"place {at[-1]} of an array of {len(self)}")
+        for run, (first, _), held in zip(runs, spans, self._read(spans), strict=True):
+            found[order[run]] = held[at[run] - first]
         return found
 
 
@@ -153,12 +176,37 @@ class _Files:
         for number in self._opened.values():
             os.close(number)
 
-    def read(self, path: Path, start: int, size: int) -> bytes:
-        """Bytes of a file.
+    def read(self, asked: Sequence[Piece]) -> list[bytes]:
+        """Bytes of files: `count` of each piece, from its offset on.
 
         Raises:
-            Damaged: if it is not there, or has no such bytes.
+            Damaged: if a file is not there, or has no such bytes.
         """
+        found = {i: self._local(*vars(one).values()) for i, one in enumerate(asked)
+                 if is_local(one.path)}  # fmt: skip
+        left = [i for i in range(len(asked)) if i not in found and asked[i].count]
+        found |= dict(zip(left, self._stored([asked[i] for i in left]), strict=True))
+        return [found.get(i, b"") for i in range(len(asked))]
+
+    def _stored(self, asked: Sequence[Piece]) -> list[bytes]:
+        """Of files in a store, all of which are in the same."""
+        if not asked:
+            return []
+        starts = [one.offset for one in asked]
+        try:
+            found = ranges(
+                [one.path for one in asked], starts, [one.offset + one.count for one in asked]
+            )
+        except Exception as error:  # of the library of each kind of store
+            raise Damaged(f"cannot read {asked[0].path}: {first_line(error)}") from None
+        for one, held in zip(asked, found, strict=True):
+            if len(held) != one.count:
+                raise Damaged(
+                    f"cannot read {one.path}: it ends before byte {one.offset + one.count:,}"
+                )
+        return found
+
+    def _local(self, path: Path, start: int, size: int) -> bytes:
         held = io.BytesIO()
         try:
             with self._lock:  # which keeps a file open while it is read

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltm_pyro import files
+from ltm_pyro import files, storage
 from ltm_pyro.data import kept
 from ltm_pyro.data.laying import Laying
 from ltm_pyro.data.on_disk import OnDisk, Piece
@@ -47,7 +46,7 @@ class Parts:
     def follow(self, layings: Mapping[str, Laying]) -> None:
         """Let empty layings go on after the last shard."""
         if self.done:
-            with np.load(self._place(len(self.done) - 1, "npz"), allow_pickle=False) as held:
+            with self._held(len(self.done) - 1) as held:
                 for split, laying in layings.items():
                     laying.follow(self.done[-1]["laid"][split], held[f"{split}.waiting"])
 
@@ -98,7 +97,7 @@ class Parts:
         held: dict[str, list[NDArray[Any]]] = {"rows": [], "digests": []}
         held |= {name: [np.zeros(0, of)] for name, of in columns.items()}
         for number in range(len(self.done)):
-            with np.load(self._place(number, "npz"), allow_pickle=False) as part:
+            with self._held(number) as part:
                 for name, some in held.items():
                     if f"{split}.{name}" in part.files:
                         some.append(part[f"{split}.{name}"])
@@ -110,7 +109,12 @@ class Parts:
 
     def remove(self) -> None:
         """What is known of the shards stands elsewhere now."""
-        shutil.rmtree(self.out / PARTS)
+        storage.remove(self.out / PARTS)
+
+    def _held(self, number: int) -> Any:
+        """What is known of a shard's rows."""
+        npz = io.BytesIO(self._place(number, "npz").read_bytes())
+        return np.load(npz, allow_pickle=False)
 
     def _shard(self, number: int) -> Path:
         return shard_of(self.out, number)

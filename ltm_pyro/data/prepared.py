@@ -10,17 +10,24 @@ from ltm_pyro.data.corpus import Corpus
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.options import shown
+from ltm_pyro.storage import place
 
 OF_ROWS = ("source", "layout", "columns", "numbers", "tokenizer", "vocabulary")
 """What a configuration may say of text that is prepared."""
 
 
 def is_prepared(given: Any) -> bool:
-    """Whether it names a folder in which text is, or is being, prepared."""
+    """Whether it names a folder in which text is, or is being, prepared.
+
+    Raises:
+        InputError: for a URL of a store that cannot be reached.
+    """
     if not isinstance(given, str | Path):
         return False
     try:
-        return (Path(given).expanduser() / kept.MADE).is_file()
+        return (place(given) / kept.MADE).is_file()
+    except InputError:
+        raise
     except (OSError, ValueError):  # no name of a file
         return False
 
@@ -35,11 +42,11 @@ def read(given: str | Path, data: Data, length: int, tokenizer: Tokenizer | None
     Raises:
         InputError: if it was prepared otherwise, is not finished, or is damaged.
     """
-    path = Path(given).expanduser()
+    path = place(given)
     if not (path / kept.FACTS).exists():
         raise InputError(f"{path} is not finished: call ltm prepare once more, with --out {path}")
     splits, facts = kept.read(path)
-    own = Tokenizer.load(path / kept.TOKENIZER)
+    own = tokenizer_of(path)
     _check(path, facts, data, length)
     if tokenizer is not None and tokenizer.fingerprint() != own.fingerprint():
         raise InputError(
@@ -65,6 +72,12 @@ def read(given: str | Path, data: Data, length: int, tokenizer: Tokenizer | None
         valid=splits["valid"],
         test=splits["test"],
     )
+
+
+def tokenizer_of(path: Path) -> Tokenizer:
+    """The tokenizer of a folder, which may be in a store."""
+    file = path / kept.TOKENIZER
+    return Tokenizer.of_text(file.read_text(encoding="utf-8"), str(file))
 
 
 def _check(path: Path, facts: dict[str, Any], data: Data, length: int) -> None:

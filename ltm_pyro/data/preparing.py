@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ltm_pyro import files
+from ltm_pyro import files, storage
 from ltm_pyro.config import Data
 from ltm_pyro.data import kept, prepared
 from ltm_pyro.data.building import BATCH_LETTERS, BATCH_TEXTS, SPLITS, Deciding, every
@@ -55,7 +55,7 @@ def prepare(
 
     Args:
         source, length, tokenizer, options: see `load_corpus`.
-        out: the folder.
+        out: the folder, or the URL of one in a store.
         processes: how many encode text, beside this one, which reads it; 1 for this one alone. A
             script that asks for several needs `if __name__ == "__main__":`, as each imports it.
         shard: token ids in a file, at least.
@@ -68,7 +68,7 @@ def prepare(
         Lost: if a process that encodes has ended.
     """
     asked = Asked.of(source, length, tokenizer, options)
-    return Preparing(asked, Path(out), length, shard, learn_from, note).run(processes)
+    return Preparing(asked, storage.place(out), length, shard, learn_from, note).run(processes)
 
 
 Decided = tuple[int, bytes, Mapping[str, int | float]]
@@ -107,7 +107,7 @@ class Preparing:
         self._check_folder()
         if (self.out / kept.FACTS).exists():
             self.note(f"{verify(self.out)} shards are finished, and as they were written")
-            return prepared.read(self.out, self._as_read(), self.length, None)
+            return prepared.read(str(self.out), self._as_read(), self.length, None)
         files.write_json(self.out / kept.MADE, {"made": self._made()})
         self.parts = Parts(self.out)
         found = self.asked.find(self.skipped)
@@ -119,12 +119,13 @@ class Preparing:
         self.kind = smallest(tokenizer.vocabulary)
         self._encode(found, tokenizer, processes)
         self._finish(found, tokenizer)
-        return prepared.read(self.out, self._as_read(), self.length, None)
+        return prepared.read(str(self.out), self._as_read(), self.length, None)
 
     def _check_folder(self) -> None:
         """Raises InputError if this cannot be prepared in the folder."""
         files.check_is_folder(self.out)
-        if not prepared.is_prepared(self.out) and self.out.is_dir() and any(self.out.iterdir()):
+        there = (self.out / kept.MADE).exists()
+        if not there and self.out.is_dir() and any(self.out.iterdir()):
             raise InputError(f"{self.out} holds something else: give another --out")
         files.check_same(self.out / kept.MADE, self._made(), "prepared text")
 
@@ -146,7 +147,7 @@ class Preparing:
     def _tokenizer(self, found: Source) -> Tokenizer:
         place = self.out / kept.TOKENIZER
         if place.exists():
-            return Tokenizer.load(place)
+            return prepared.tokenizer_of(self.out)
         tokenizer = self.asked.tokenizer
         if tokenizer is None:
             self.note("training a tokenizer")

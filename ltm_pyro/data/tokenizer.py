@@ -81,9 +81,7 @@ class Tokenizer:
         try:
             path = path / "tokenizer.json" if path.is_dir() else path
             if path.exists():
-                text = path.read_text(encoding="utf-8")
-                check_tokenizer(text, str(path))
-                return cls(tokenizers.Tokenizer.from_str(text))
+                return cls.of_text(path.read_text(encoding="utf-8"), str(path))
             if path.suffix == ".json" or str(source).startswith((".", "/", "~")):
                 raise InputError(f"no tokenizer at {source}: expected a tokenizer.json")
             found = tokenizers.Tokenizer.from_pretrained(str(source))
@@ -97,6 +95,12 @@ class Tokenizer:
             raise InputError(
                 f"cannot load tokenizer {str(source)!r}: {first_line(error)}"
             ) from None
+
+    @classmethod
+    def of_text(cls, text: str, where: str) -> "Tokenizer":
+        """From what a `tokenizer.json` holds; `where` is what messages call it."""
+        check_tokenizer(text, where)
+        return cls(tokenizers.Tokenizer.from_str(text))
 
     def save(self, path: str | Path) -> None:
         """Write a `tokenizer.json`."""
