@@ -19,7 +19,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	@# Its note on editable installs: Python started in the folder that holds the clone finds that.
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots,flows,trackers,quality]' --group dev
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[plots,flows,trackers,quality,storage]' --group dev
 	@touch $@
 
 demo: install  ## train, score and sample on the embedded corpus (minutes)

@@ -35,7 +35,7 @@ class Evaluate(AskedRun):
     elbo,prior, or elbo alone of a model with sites that all documents share."""
     tax: bool = False
     """Also what thoughts cost: each bound less the run's control, paired (below 0 they earn)."""
-    against: Path | None = None
+    against: str | None = None
     """Another run with the same tokenizer: paired differences on the same documents."""
     sandwich: Whole = 0
     """Also enclose log p(x) from both sides on this many documents that the model writes."""
@@ -139,7 +139,7 @@ class Evaluate(AskedRun):
             texts += ["", str(enclosed)]
         show(as_json(found) if self.json else "\n".join(texts))
 
-    def rival(self, run: ltm.Run, path: Path) -> ltm.Run:
+    def rival(self, run: ltm.Run, path: str) -> ltm.Run:
         """Another run, if it can score the same rows."""
         other = ltm.load(path, self.checkpoint, self.trust, here().device(self.device))
         check_comparable(run, other, f"evaluate {path} --against {run.path}")

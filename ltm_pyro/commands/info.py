@@ -8,8 +8,10 @@ from tyro.conf import Positional
 
 from ltm_pyro.commands.text import as_json, show
 from ltm_pyro.errors import InputError, printable, unknown
+from ltm_pyro.files.storage import is_url
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import folder
+from ltm_pyro.runs.copies import folder_of
 from ltm_pyro.runs.info import info_preset, info_run, presets_table, run_text
 from ltm_pyro.runs.lock import alone
 from ltm_pyro.runs.verify import verified, verify
@@ -20,7 +22,7 @@ class Info:
     """What a preset is, or what a run is; without a name, all presets."""
 
     name: Positional[str | None] = None
-    """A preset, or the folder of a run."""
+    """A preset, or the folder of a run, or the URL of a copy (ltm train --copy-to)."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
     verify: bool = False
@@ -39,8 +41,8 @@ class Info:
             return
         if self.name in PRESETS:
             facts = info_preset(self.name)
-        elif Path(self.name).exists():
-            facts = info_run(Path(self.name))
+        elif is_url(self.name) or Path(self.name).exists():
+            facts = info_run(folder_of(self.name))
         else:
             raise unknown("preset or run", self.name, PRESETS)
         if self.json:

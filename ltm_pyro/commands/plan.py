@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -13,6 +12,7 @@ from ltm_pyro.commands.text import as_json, show
 from ltm_pyro.config import Config
 from ltm_pyro.experiments.plan import Cost, ends, machine_named, plan, table
 from ltm_pyro.options import Count, Positive, Whole
+from ltm_pyro.runs.copies import folder_of
 from ltm_pyro.runs.record import read_config
 
 
@@ -22,7 +22,7 @@ class Plan:
 
     preset: str = "small"
     """Sizes of a preset: tiny, small, medium, large (the paper's LTM-S, M, L)."""
-    run_folder: Annotated[Path | None, tyro.conf.arg(name="run")] = None
+    run_folder: Annotated[str | None, tyro.conf.arg(name="run")] = None
     """Sizes of a run instead."""
     tokens: Positive = 3e9
     """To train on, in all."""
@@ -67,7 +67,7 @@ class Plan:
     def config(self) -> Config:
         """The configuration that is planned."""
         config = ltm.preset(self.preset) if self.run_folder is None else read_config(
-            self.run_folder
+            folder_of(self.run_folder)
         )[0]  # fmt: skip
         if self.fast_steps is None:
             return config

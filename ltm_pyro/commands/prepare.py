@@ -9,13 +9,13 @@ from typing import Any, Literal
 import pandas as pd
 
 import ltm_pyro as ltm
-from ltm_pyro import storage
 from ltm_pyro.commands.text import as_json, say, show
 from ltm_pyro.config import Data, Vocabulary
 from ltm_pyro.data import kept
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.building import SPLITS
 from ltm_pyro.data.preparing import LEARN_FROM, SHARD
+from ltm_pyro.files import storage
 from ltm_pyro.options import Count
 
 

@@ -23,7 +23,7 @@ class Report:
     and how to repeat it; of two runs the paired differences of their figures.
     """
 
-    run_folders: Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN [RUN]")]]
+    run_folders: Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN [RUN]")]]
     """Folder of a run, or of two, which then stand beside one another."""
     text: FlatText = field(default_factory=Text)
     out: Path | None = None

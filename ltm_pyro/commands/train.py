@@ -29,6 +29,7 @@ from ltm_pyro.config import (
 )
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError
+from ltm_pyro.files import storage
 from ltm_pyro.inference.processes import here
 from ltm_pyro.inference.released import LOOPS
 from ltm_pyro.options import Count, NotNegative, Whole
@@ -36,6 +37,7 @@ from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, check_named
 from ltm_pyro.runs.checks import check_density, check_fits
+from ltm_pyro.runs.copies import CopyTo, fetch
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.record import config_from, read_config
 from ltm_pyro.runs.repeating import unlike
@@ -59,7 +61,7 @@ class Train:
     """Repeat a run from its config.json, or train a configuration written as JSON; may stand
     beside --out, --steps, --seed, --overwrite, --resume, --quiet, --device and the options of the
     text."""
-    grow_on: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
+    grow_on: Annotated[str | None, tyro.conf.arg(name="from", metavar="RUN")] = None
     """Grow thoughts on a trained decoder, on its text unless --data is given: its control's, if the
     run has one, else its model's, whose own thoughts are left behind. It sets the architecture."""
     preset: str = "tiny"
@@ -96,6 +98,9 @@ class Train:
     this many a visit (held-out text has --fast.steps)."""
     warm_lr: Annotated[NotNegative | None, tyro.conf.arg(name="warm.lr")] = None
     """With a warm start, let the slow step's backward pass move thoughts too, at this rate."""
+    copy_to: str | None = None
+    """A URL (s3://bucket/runs/one) or folder where a copy of the run is kept as it was saved last;
+    commands take it in place of RUN, and --resume begins with it where --out holds no run."""
     callback: UseAppendAction[tuple[str, ...]] = ()
     """What else happens after each iteration: tensor-board, wandb, or package.module:Class; may be
     given several times."""
@@ -233,7 +238,11 @@ class Train:
         if not self.resume and is_restarted(self.out, world):
             return dataclasses.replace(self, resume=True).run()
         if world.first:
+            if self.resume and self.copy_to and not folder.holds_run(self.out):
+                fetch(storage.place(self.copy_to), self.out)
+                say(f"fetched {self.out} from {self.copy_to}")
             ltm.check_folder(self.out, self.resume, self.overwrite)
+        world.wait()
         tokenizer = record = source = None
         if self.resume:
             config, tokenizer = self.resumed()
@@ -265,6 +274,7 @@ class Train:
             note=say,
             device=self.device,
             grow_on=source,
+            callbacks=[CopyTo(self.copy_to)] if self.copy_to else [],
         )
         if run.step < config.training.steps:
             on = folder.resume_command(run.path)
@@ -303,7 +313,7 @@ class Train:
 
 def held_out(corpus: ltm.Corpus) -> str:
     """How much of a corpus is trained on, and how much is kept back."""
-    whole = corpus.rows("all").token_count
     parts = {split: corpus.rows(split) for split in ("train", "valid", "test")}
+    whole = sum(rows.token_count for rows in parts.values())
     said = (f"{rows.token_count / whole:.1%} ({len(rows):,} rows)" for rows in parts.values())
     return "trained on {} of the tokens; held out {} for validation, {} for test".format(*said)

@@ -13,7 +13,7 @@ from ltm_pyro.data.sources import folder, hub, memory, python_docs, saved, text
 from ltm_pyro.data.sources.base import Again, Document, Found, Wanted, formats, read_file
 from ltm_pyro.data.sources.opening import kind_of
 from ltm_pyro.errors import InputError, unknown
-from ltm_pyro.storage import is_url
+from ltm_pyro.files.storage import is_url
 
 
 @dataclass(frozen=True)

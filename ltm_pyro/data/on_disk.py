@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltm_pyro.errors import Damaged, first_line
-from ltm_pyro.storage import is_local, ranges
+from ltm_pyro.files.storage import is_local, ranges
 
 GAP = 4096
 """Bytes between two things that are asked for, below which they are read at once."""

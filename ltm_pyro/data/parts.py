@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ltm_pyro import files, storage
+from ltm_pyro import files
 from ltm_pyro.data import kept
 from ltm_pyro.data.laying import Laying
 from ltm_pyro.data.on_disk import OnDisk, Piece
 from ltm_pyro.data.rows import row_keys
 from ltm_pyro.data.store import StoredRows
 from ltm_pyro.errors import InputError
+from ltm_pyro.files import storage
 
 PARTS = "parts"
 

@@ -9,8 +9,8 @@ from ltm_pyro.data import kept
 from ltm_pyro.data.corpus import Corpus
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError, unknown
+from ltm_pyro.files.storage import place
 from ltm_pyro.options import shown
-from ltm_pyro.storage import place
 
 OF_ROWS = ("source", "layout", "columns", "numbers", "tokenizer", "vocabulary")
 """What a configuration may say of text that is prepared."""

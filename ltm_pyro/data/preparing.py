@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ltm_pyro import files, storage
+from ltm_pyro import files
 from ltm_pyro.config import Data
 from ltm_pyro.data import kept, prepared
 from ltm_pyro.data.building import BATCH_LETTERS, BATCH_TEXTS, SPLITS, Deciding, every
@@ -27,6 +27,7 @@ from ltm_pyro.data.parts import Parts, verify
 from ltm_pyro.data.sources.base import Document, Skipped, Wanted
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
+from ltm_pyro.files import storage
 from ltm_pyro.options import Count, checked
 
 SHARD, LEARN_FROM = 2**25, 2 * 10**8

@@ -21,7 +21,7 @@ class AskedRun:
     """A run, the weights of it, and how it is computed with."""
 
     run_folder: Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
-    """Folder of a run."""
+    """Folder of a run, or the URL of a copy (ltm train --copy-to)."""
     checkpoint: Literal["best", "last"] = "last"
     """The last weights, or those of the look with the lowest held-out bound."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None

@@ -126,7 +126,7 @@ def load(
     """Load a run from its folder.
 
     Args:
-        path: the folder.
+        path: the folder, or the URL of a copy in a store (see `ltm_pyro.runs.copies`).
         checkpoint: "last", or "best": the weights of the look with the lowest held-out bound.
         trust: whether classes outside the library that it names may be imported, and so run.
             Those that have been imported already need no trust.
@@ -137,7 +137,9 @@ def load(
             checkpoint, or names code that is not trusted.
         NotFinite: if a weight is not.
     """
-    path = Path(path)
+    from ltm_pyro.runs.copies import folder_of  # which copies what is saved here
+
+    path = folder_of(path)
     check_code(path, *read_config(path), trust)
     return load_own(path, checkpoint, device)
 

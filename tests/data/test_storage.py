@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro import storage
 from ltm_pyro.data import kept, parts, preparing
 from ltm_pyro.data.on_disk import OnDisk, Piece
 from ltm_pyro.data.preparing import prepare
 from ltm_pyro.errors import InputError
+from ltm_pyro.files import storage
 
 from .test_preparing import SMALL, killed_at, same, text  # noqa: F401
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ltm_pyro.errors import Damaged, InputError, first_line
+from ltm_pyro.files.storage import is_local
 from ltm_pyro.options import shown
-from ltm_pyro.storage import is_local
 
 UNTOUCHED = "what was there before is untouched"
 

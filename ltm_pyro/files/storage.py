@@ -4,6 +4,8 @@ A place in a store is a path of universal_pathlib, which reads and writes it thr
 the methods of `pathlib.Path`. A file there is written whole or not at all.
 """
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,11 +47,26 @@ def is_local(path: Path) -> bool:
 def remove(path: Path) -> None:
     """Remove a folder and all that is in it."""
     if is_local(path):
-        import shutil
-
         shutil.rmtree(path)
     else:
         of_store(path).rm(key(path), recursive=True)
+
+
+def copy(path: Path, to: Path) -> None:
+    """Copy a file, from or to a store or on this machine; it is there whole or not at all."""
+    if not is_local(to):
+        of_store(to).put_file(str(path), key(to))
+        return
+    to.parent.mkdir(parents=True, exist_ok=True)
+    beside = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        if is_local(path):
+            shutil.copyfile(path, beside)
+        else:
+            of_store(path).get_file(key(path), str(beside))
+        os.replace(beside, to)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def ranges(paths: list[Path], starts: list[int], ends: list[int]) -> list[bytes]:

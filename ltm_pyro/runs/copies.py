@@ -1,0 +1,154 @@
+"""Copies of runs in a store: written after each save, fetched where a run is named by a URL.
+
+::
+
+    URL/copy.json            the run's id, its iteration, and which file is which of `files`
+        files/SHA256         each file of the run, by what is in it
+
+A file there never changes, and `copy.json` is written last, so whatever a kill leaves behind is the
+copy before, or the new one. What only an older copy had is removed with the one after the next.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltm_pyro import files
+from ltm_pyro.data import cache
+from ltm_pyro.errors import Damaged, InputError, first_line
+from ltm_pyro.files import storage
+from ltm_pyro.runs import folder
+from ltm_pyro.runs.callbacks import Callback, Line
+
+if TYPE_CHECKING:
+    from ltm_pyro.inference import StepReport
+    from ltm_pyro.runs.trainer import Trainer
+
+COPY, FILES = "copy.json", "files"
+NAME, SHA256 = re.compile(r"[\w][\w.-]*"), re.compile(r"[0-9a-f]{64}")
+
+
+class CopyTo(Callback):
+    """Keeps a copy of the run in a store, as it was saved last.
+
+    A store that cannot be reached does not end training: the copy is made after the next save.
+
+    Args:
+        url: where, e.g. s3://bucket/runs/stories; or a folder.
+
+    Raises:
+        InputError: if there is a copy of another run.
+    """
+
+    def __init__(self, url: str):
+        self.url, self.place = url, storage.place(url)
+        self.copied: int | None = None
+
+    def begin(self, trainer: "Trainer") -> None:
+        """See whose copy is there."""
+        if trainer.svi.world.first and (self.place / COPY).exists():
+            run = read_copy(self.place)["run"]
+            if run != trainer.manifest.run:
+                raise InputError(
+                    f"{self.url} holds a copy of another run ({run}): give another place, or "
+                    "remove that"
+                )
+
+    def after(self, trainer: "Trainer", report: "StepReport", line: Line) -> None:
+        """Copy what the iteration before has saved."""
+        self._copy(trainer)
+
+    def end(self, trainer: "Trainer") -> None:
+        """Copy what was saved last."""
+        self._copy(trainer)
+
+    def _copy(self, trainer: "Trainer") -> None:
+        if trainer.saved == self.copied or not trainer.svi.world.first:
+            return
+        try:
+            write_copy(trainer.out, self.place, trainer.manifest.run, trainer.saved)
+            self.copied = trainer.saved
+        except Exception as error:  # of the library of each kind of store
+            trainer.note(
+                f"no copy was written to {self.url} ({first_line(error)}): it is tried again after "
+                "the next iteration"
+            )
+
+
+def write_copy(path: Path, place: Path, run: str, step: int | None) -> None:
+    """Copy a run's folder to a place."""
+    before = _files_of(place)
+    held: dict[str, str] = {}
+    for name in folder.names_in(path):
+        with open(path / name, "rb") as file:
+            held[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        if held[name] not in before:
+            storage.copy(path / name, place / FILES / held[name])
+    known = set(read_copy(place)["files"].values()) if (place / COPY).exists() else set()
+    files.write_json(place / COPY, {"run": run, "step": step, "files": held})
+    for name in before - known - {*held.values()}:
+        (place / FILES / name).unlink()
+
+
+def read_copy(place: Path) -> dict[str, Any]:
+    """What `copy.json` says.
+
+    Raises:
+        InputError: if there is none.
+        Damaged: if it is none of ours.
+    """
+    try:
+        content = json.loads((place / COPY).read_bytes())
+        named = {str(name): str(sha256) for name, sha256 in content["files"].items()}
+        if not all(NAME.fullmatch(name) and SHA256.fullmatch(one) for name, one in named.items()):
+            raise ValueError("it names what is no file of a run")
+        return {"run": str(content["run"]), "step": content["step"], "files": named}
+    except FileNotFoundError:
+        raise InputError(f"{place} holds no copy of a run: expected {COPY}") from None
+    except Exception as error:  # of JSON of any form, and of the library of each kind of store
+        raise Damaged(f"{place / COPY} cannot be read: {first_line(error)}") from None
+
+
+def fetch(place: Path, into: Path) -> Path:
+    """Bring a copy into a folder; files that are there already stay.
+
+    Raises:
+        Damaged: if a file is not the one that was copied.
+    """
+    content = read_copy(place)
+    files.make_folder(into)
+    for name in set(folder.names_in(into)) - {*content["files"]}:
+        (into / name).unlink()
+    for name, sha256 in content["files"].items():
+        if _sha256(into / name) == sha256:
+            continue
+        beside = into / f".{name}.fetched"
+        storage.copy(place / FILES / sha256, beside)
+        if _sha256(beside) != sha256:
+            beside.unlink()
+            raise Damaged(f"{place / FILES / sha256} is damaged: it is not the {name} it was")
+        files.move(beside, into / name)
+    return into
+
+
+def folder_of(run: str | Path) -> Path:
+    """The folder of a run; of one that is named by a URL, a copy of it on this machine."""
+    if not storage.is_url(run):
+        return Path(run)
+    name = hashlib.sha256(str(run).encode()).hexdigest()[:32]
+    return fetch(storage.place(run), cache.place().parent / "runs" / name)
+
+
+def _files_of(place: Path) -> set[str]:
+    """The names of the files that a copy has."""
+    there = place / FILES
+    return {one.name for one in there.iterdir()} if there.is_dir() else set()
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,133 @@
+"""A run's copy in a store is the run, whenever the machine is lost."""
+
+import json
+import shutil
+import uuid
+
+import pytest
+
+import ltm_pyro as ltm
+from ltm_pyro.commands.cli import main
+from ltm_pyro.config import Warm
+from ltm_pyro.errors import InputError
+from ltm_pyro.files import storage
+from ltm_pyro.runs import copies, folder
+from ltm_pyro.runs.callbacks import Callback
+from ltm_pyro.runs.copies import CopyTo, fetch
+
+from .helpers import equal, train, weights, with_training
+
+pytest.importorskip("upath")
+
+
+@pytest.fixture(params=["memory", "file"])
+def url(request, tmp_path):
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4()}/run"
+    return f"file://{tmp_path}/store/run"
+
+
+class Lost(Exception):
+    pass
+
+
+class LoseMachine(Callback):
+    """The process ends in an iteration, as if its power were cut: nothing more is copied."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def after(self, trainer, report, line):
+        if trainer.svi.done == self.step:
+            for one in trainer.callbacks:
+                one.end = lambda trainer: None
+            raise Lost
+
+
+@pytest.mark.parametrize("warm", [None, Warm(1, lr=0.1)], ids=["fresh", "warm"])
+@pytest.mark.parametrize("lost_at", [4, 6])
+def test_a_run_whose_machine_is_lost_goes_on(run_config, corpus, tmp_path, url, warm, lost_at):
+    config = with_training(run_config, steps=8, save_every=2, check_every=4, baseline=True)
+    config = config.replace(warm=warm)
+    whole = train(config, tmp_path / "whole", corpus=corpus)
+    one = tmp_path / "one"
+    with pytest.raises(Lost):
+        train(config, one, corpus=corpus, callbacks=[CopyTo(url), LoseMachine(lost_at)])
+    shutil.rmtree(one)
+    at = copies.read_copy(storage.place(url))["step"]
+    assert at == lost_at - 2  # what is saved in an iteration is copied in the next
+    other = fetch(storage.place(url), tmp_path / "other")
+    assert ltm.load(other).step == at
+    run = train(config, other, corpus=corpus, resume=True, callbacks=[CopyTo(url)])
+    assert equal(weights(run.model), weights(whole.model))
+    assert equal(weights(run.baseline), weights(whole.baseline))
+    copied = ltm.load(url)
+    assert copied.step == 8
+    assert equal(weights(copied.model), weights(whole.model))
+    assert len(copied.log()) == 8
+    held = {one.name for one in (storage.place(url) / copies.FILES).iterdir()}
+    assert held >= {*copies.read_copy(storage.place(url))["files"].values()}
+    assert len(held) < 25  # what older copies had is gone
+
+
+def test_commands_take_a_url(run_config, corpus, tmp_path, url, capsys):
+    out, words = tmp_path / "run", ["--quiet", "--copy-to", url]
+    source = run_config.data.source
+    small = ["--data", source, "--vocabulary", "300", "--length", "12", "--steps", "2",
+             "--batch", "4", "--fast.steps", "1"]  # fmt: skip
+    assert main(["train", "--out", str(out), *small, *words]) == 0
+    capsys.readouterr()
+    figures = []
+    for run in (str(out), url):
+        asked = [run, "--bounds", "elbo:2", "--fast.steps", "1", "--json", "--split", "all"]
+        assert main(["evaluate", *asked]) == 0
+        figures.append(json.loads(capsys.readouterr().out)["elbo"]["nats_per_token"])
+        assert main(["info", run, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["iterations"] == 2
+    assert figures[0] == figures[1]
+    shutil.rmtree(out)
+    assert main(["train", "--resume", "--out", str(out), "--steps", "4", *words]) == 0
+    assert "fetched" in capsys.readouterr().err
+    assert ltm.load(url).step == ltm.load(out).step == 4
+
+
+def test_a_store_that_fails_ends_no_training(run_config, corpus, tmp_path, url, monkeypatch):
+    told, copy, tries = [], storage.copy, []
+
+    def failing(path, to):
+        tries.append(path)
+        if len(tries) < 4:
+            raise OSError("no route to host")
+        copy(path, to)
+
+    monkeypatch.setattr(storage, "copy", failing)
+    config = with_training(run_config, steps=6, save_every=2, check_every=6)
+    train(config, tmp_path / "run", corpus=corpus, callbacks=[CopyTo(url)], note=told.append)
+    assert sum("no route to host" in line for line in told) == 3
+    monkeypatch.undo()
+    assert ltm.load(url).step == 6
+
+
+def test_a_copy_of_another_run_is_not_replaced(run_config, corpus, tmp_path, url):
+    train(run_config, tmp_path / "one", corpus=corpus, callbacks=[CopyTo(url)])
+    with pytest.raises(InputError, match="holds a copy of another run"):
+        train(run_config, tmp_path / "two", corpus=corpus, callbacks=[CopyTo(url)])
+    with pytest.raises(InputError, match=r"holds no copy of a run: expected copy\.json"):
+        ltm.load(f"memory://{uuid.uuid4()}/none")
+
+
+def test_a_copy_of_a_stranger_writes_nowhere_else(run_config, corpus, tmp_path, url):
+    train(run_config, tmp_path / "run", corpus=corpus, callbacks=[CopyTo(url)])
+    place = storage.place(url) / copies.COPY
+    content = json.loads(place.read_bytes())
+    sha256 = content["files"][folder.MODEL]
+    for named in ({"../evil": sha256}, {"/tmp/evil": sha256}, {".lock": sha256},
+                  {folder.MODEL: "../../x"}, {folder.MODEL: 3}):  # fmt: skip
+        place.write_bytes(json.dumps({**content, "files": named}).encode())
+        with pytest.raises(InputError, match=r"cannot be read: it names what is no file"):
+            fetch(storage.place(url), tmp_path / "fetched")
+    place.write_bytes(json.dumps(content).encode())
+    file = storage.place(url) / copies.FILES / sha256
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match=r"is damaged: it is not the model.safetensors it was"):
+        fetch(storage.place(url), tmp_path / "fetched")
