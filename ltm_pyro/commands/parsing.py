@@ -6,11 +6,13 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, get_args
 
 import tyro
 
 from ltm_pyro.errors import InputError
+from ltm_pyro.names import names
 from ltm_pyro.options import hints, taken
 
 
@@ -54,6 +56,15 @@ def value_of(arguments: Sequence[str], option: str) -> str | None:
         if argument == option and i + 1 < len(arguments):
             return arguments[i + 1]
     return None
+
+
+def named(kind: str, module: ModuleType, base: type) -> Any:
+    """An option that names a part, with the names that there are."""
+    known = ", ".join(sorted(names(module, base)))
+    return tyro.conf.arg(help=(
+        f"A {kind}: {known}, or package.module:Class of one's own; its options are "
+        f"--{kind}.NAME VALUE."
+    ))  # fmt: skip
 
 
 def named_options(

@@ -10,8 +10,9 @@ import tyro
 from tyro.conf import UseAppendAction
 
 import ltm_pyro as ltm
+from ltm_pyro import guides
 from ltm_pyro.commands.beside import check_options
-from ltm_pyro.commands.parsing import given, named_options, read, value_of
+from ltm_pyro.commands.parsing import given, named, named_options, read, value_of
 from ltm_pyro.commands.text import say
 from ltm_pyro.config import (
     PLAIN,
@@ -30,14 +31,19 @@ from ltm_pyro.config import (
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError
 from ltm_pyro.files import storage
+from ltm_pyro.guides import Guide
 from ltm_pyro.inference.processes import here
 from ltm_pyro.inference.released import LOOPS
+from ltm_pyro.models import decoders, priors
+from ltm_pyro.models.decoders import Decoder
+from ltm_pyro.models.priors import Prior
 from ltm_pyro.options import Count, NotNegative, Whole
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, check_named
 from ltm_pyro.runs.checks import check_density, check_fits
-from ltm_pyro.runs.copies import CopyTo, fetch
+from ltm_pyro.runs.copies import fetch
+from ltm_pyro.runs.copying import CopyTo
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.record import config_from, read_config
 from ltm_pyro.runs.repeating import unlike
@@ -78,12 +84,9 @@ class Train:
     model: str = PLAIN
     """package.module:Class of a model of one's own, with other sites; its options are
     --model.NAME VALUE."""
-    decoder: str = "transformer"
-    """A decoder's name, or package.module:Class; its options are --decoder.NAME VALUE."""
-    prior: str = "standard-normal"
-    """A prior's name, or package.module:Class; its options are --prior.NAME VALUE."""
-    guide: str = "mean-field"
-    """A guide's name, or package.module:Class; its options are --guide.NAME VALUE."""
+    decoder: Annotated[str, named("decoder", decoders, Decoder)] = "transformer"
+    prior: Annotated[str, named("prior", priors, Prior)] = "standard-normal"
+    guide: Annotated[str, named("guide", guides, Guide)] = "mean-field"
     model_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     decoder_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     prior_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)

@@ -343,6 +343,8 @@ def test_help_and_version(capsys):
     with pytest.raises(SystemExit) as stop:
         ltm("train", "--help")
     assert stop.value.code == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert all(name in told for name in ("gated-linear", "vamp-prior", "laplace-approximation"))
 
 
 def test_not_finite_ends_with_1(monkeypatch, capsys):

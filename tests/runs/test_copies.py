@@ -13,7 +13,8 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.files import storage
 from ltm_pyro.runs import copies, folder
 from ltm_pyro.runs.callbacks import Callback
-from ltm_pyro.runs.copies import CopyTo, fetch
+from ltm_pyro.runs.copies import fetch
+from ltm_pyro.runs.copying import CopyTo
 
 from .helpers import equal, train, weights, with_training
 
