@@ -171,8 +171,8 @@ class Train:
         if self.training.control != "decoder" and "no-baseline" not in self.given:
             training = dataclasses.replace(self.training, baseline=True)
             config = config.replace(training=training)
-        for named in config.callbacks:
-            build_callback(named)  # a wrong name is told before the text is read
+        for one in config.callbacks:
+            build_callback(one)  # a wrong name is told before the text is read
         if self.protocol == "released":
             config = ltm.released_protocol(config)
         elif self.protocol in LOOPS:
