@@ -31,7 +31,7 @@ def run(run_config, tmp_path):
 
 @pytest.fixture
 def other(tmp_path):
-    """Sixty documents and ten copies; half of them of $ea, half of wood, but for three of neither."""
+    """Sixty documents and ten copies: half of $ea, half of wood but for three of neither."""
     source = np.random.default_rng(0)
     words = {"$ea_": ["wave", "fish", "sail", "salt"], "wood": ["tree", "leaf", "root", "moss"]}
     lines = []
