@@ -164,7 +164,7 @@ def narrow(scale):
         (torch.zeros(2), torch.zeros(2, dtype=torch.int32)),
         (torch.zeros(2), torch.ones(2)),
         (np.arange(3), np.arange(3) + 1),
-        (MeanField, Covariance),
+        (torch.nn.Tanh, torch.nn.ReLU),
         (functools.partial(MeanField, scale=0.1), functools.partial(MeanField, scale=0.2)),
         (Fast(), Fast(lr=0.123)),
         (torch.nn.Dropout(0.1), torch.nn.Dropout(0.2)),
