@@ -100,7 +100,7 @@ def test_steps_by_lot_are_between_groups_of_the_other_half():
         return (documents % 5) * z[:, 0]
 
     means = np.arange(44.0)[:, None]
-    moved(score, means, codes, 0, 1, 1, 3)
+    moved(score, means, codes, 0, 1, 2, 3)
     scored = {*asked[0][1].tolist(), *asked[0][0][:, 0].astype(int).tolist()}
     means[:] = codes[:, None]
     means[sorted(scored)] = 1e6  # what is scored has no part in a step
