@@ -17,9 +17,9 @@ PLAIN = (bool, int, float, str, bytes, type(None))
 def fingerprint(*of: Any) -> str:
     """16 letters that change with anything that numbers follow from, and with nothing else.
 
-    Of a module its class, structure, settings and weights; of a guide class its name, of a
-    `functools.partial` what it holds too; of rows their tokens, documents and columns. Where in
-    memory a thing lies is left out, so that it is the same in every process.
+    Of a module its class, structure, settings and weights; of a guide class its name, of a function
+    or a `functools.partial` what it holds too; of rows their tokens, documents and columns. Where
+    in memory a thing lies is left out, so that it is the same in every process.
     """
     digest = hashlib.sha256()
     for one in of:
@@ -44,6 +44,8 @@ def _add(digest: Any, value: Any, above: list[int]) -> None:
         digest.update(f"{value.__module__}:{value.__qualname__}".encode())
         if hasattr(value, "__self__"):  # a method: what it is of
             _add(digest, value.__self__, above)
+        if hasattr(value, "__code__"):  # a function, a lambda: the numbers in it
+            _add(digest, _held(value), above)
     elif isinstance(value, functools.partial):
         for part in (value.func, value.args, value.keywords):
             _add(digest, part, above)
@@ -56,10 +58,12 @@ def _add(digest: Any, value: Any, above: list[int]) -> None:
             digest.update(f"{name} {type(module).__qualname__}".encode())
             _add(digest, {n: v for n, v in settings.items() if _is_setting(v)}, above)
     elif isinstance(value, Mapping):
+        digest.update(str(len(value)).encode())  # so that [[1], 2] is not [[1, 2]]
         for name in sorted(value, key=str):
             digest.update(str(name).encode())
             _add(digest, value[name], above)
     elif isinstance(value, list | tuple | set | frozenset):
+        digest.update(str(len(value)).encode())
         for one in value if isinstance(value, list | tuple) else sorted(value, key=repr):
             _add(digest, one, above)
     elif dataclasses.is_dataclass(value):
@@ -68,6 +72,15 @@ def _add(digest: Any, value: Any, above: list[int]) -> None:
         _add(digest, {n: v for n, v in vars(value).items() if n[:1] != "_"}, above)
     else:
         digest.update(re.sub(r" at 0x[0-9a-f]+", "", repr(value)).encode())
+
+
+def _held(function: Any) -> list[Any]:
+    """What a function has from where it was made, its defaults and the plain values in its code."""
+    return [
+        [cell.cell_contents for cell in function.__closure__ or ()],
+        function.__defaults__, function.__kwdefaults__,
+        [one for one in function.__code__.co_consts if isinstance(one, PLAIN)],
+    ]  # fmt: skip
 
 
 def _is_setting(value: Any) -> bool:

@@ -117,6 +117,26 @@ def test_wrong_bounds_are_named(model, rows, bound, message):
     assert "elbo" in BOUNDS
 
 
+def test_bits_are_of_the_bytes_of_each_document(model, rows):
+    joined = dataclasses.replace(rows, document=torch.tensor([0, 0, 0, 1, 1]))
+    found = ltm.evaluate(model, joined, ["prior:2"], repeat=0, progress=False)["prior"]
+    sizes = rows.bytes.tolist()
+    assert found.bytes.tolist() == [sum(sizes[:3]), sum(sizes[3:])]
+    assert found.bits_per_byte == pytest.approx(found.nats.sum() / math.log(2) / sum(sizes))
+
+
+def test_the_released_perplexity_is_the_mean_of_each_rows_own(model, rows):
+    """Whatever documents they are of, and no matter how long they are."""
+    scored = {"bounds": ["same_noise"], "fast": Fast(steps=2), "repeat": 0, "progress": False}
+    found = ltm.evaluate(model, rows, **scored)["same_noise"]
+    each = np.exp(found.nats / found.tokens)
+    assert abs(each.mean() - found.perplexity) > 0.01 * found.perplexity
+    assert found.mean_perplexity == pytest.approx(each.mean(), rel=1e-6)
+    joined = dataclasses.replace(rows, document=torch.tensor([0, 0, 0, 1, 1]))
+    again = ltm.evaluate(model, joined, **scored)["same_noise"]
+    assert again.mean_perplexity == pytest.approx(each.mean(), rel=1e-6)
+
+
 def test_other_documents_of_the_same_lengths_are_not_paired(model):
     figures = [
         ltm.evaluate(model, some_rows(4, seed=s, full=True), ["prior:2"], progress=False)["prior"]

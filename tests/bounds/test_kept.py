@@ -1,9 +1,12 @@
 """An evaluation that is killed goes on where it was, and gives what it would have given."""
 
+import copy
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +18,7 @@ from ltm_pyro.bounds import evaluation
 from ltm_pyro.bounds.fingerprint import fingerprint
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
-from ltm_pyro.guides import Amortized, Covariance
+from ltm_pyro.guides import Amortized, Covariance, MeanField
 from ltm_pyro.models import AutoregressiveModel, LatentThoughtModel
 
 from ..conftest import some_rows
@@ -29,8 +32,9 @@ def score(model, config, tmp_path):
     baseline = AutoregressiveModel(config)
 
     def run(keep=tmp_path / "kept", bounds=BOUNDS, **changes):
-        settings = {"fast": Fast(steps=2), "chunk": 3, "repeat": 4, "progress": False} | changes
-        return ltm.evaluate(model, rows, bounds, baseline=baseline, keep=keep, **settings)
+        settings = {"fast": Fast(steps=2), "chunk": 3, "repeat": 4, "progress": False}
+        settings |= {"baseline": baseline, "keep": keep} | changes
+        return ltm.evaluate(model, rows, bounds, **settings)
 
     return run
 
@@ -93,7 +97,7 @@ def test_another_evaluation_needs_another_folder(score, tmp_path):
     with pytest.raises(InputError, match=r"with guide .*MeanField.*Covariance.* is asked for"):
         score(guide=Covariance)
     with pytest.raises(InputError, match=r"holds an evaluation with figures"):
-        score(bounds=("elbo:5",))
+        score(bounds=("elbo:5", *BOUNDS[1:]))
     place = tmp_path / "kept/parts/elbo-0-000000.parquet"
     place.write_bytes(place.read_bytes()[:-9])
     with pytest.raises(InputError, match=r"elbo-0-000000.parquet is damaged .*: remove it"):
@@ -105,6 +109,23 @@ def test_another_evaluation_needs_another_folder(score, tmp_path):
     made.write_text("{")
     with pytest.raises(InputError, match=r"evaluation.json is damaged"):
         score()
+
+
+def test_whatever_figures_follow_from_is_part_of_what_was_kept(score, config, monkeypatch):
+    some = {"bounds": ("elbo:2", "elbo:3"), "repeat": 0, "chunk": 7}
+    report = score(**some)
+    same(report, score(**some))  # two of one name are kept apart
+    assert report["elbo:2"].nats.tolist() != report["elbo:3"].nats.tolist()
+    for name, change in (
+        ("repeat", {"repeat": 1}), ("chunk", {"chunk": 6}), ("fast", {"fast": Fast(steps=3)}),
+        ("fast", {"fast": Fast(steps=2, lr=0.1)}), ("figures", {"bounds": ("elbo:2", "elbo:4")}),
+        ("baseline", {"baseline": AutoregressiveModel(config)}),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"holds an evaluation with {name}"):
+            score(**some | change)
+    monkeypatch.setattr(evaluation, "__version__", "0.0.1")
+    with pytest.raises(InputError, match="holds an evaluation with version"):
+        score(**some)
 
 
 def test_columns_encoders_and_settings_are_part_of_what_was_kept(config, tmp_path):
@@ -124,6 +145,46 @@ def test_columns_encoders_and_settings_are_part_of_what_was_kept(config, tmp_pat
     with pytest.raises(InputError, match=r"holds an evaluation with model"):
         ltm.evaluate(other, rows, ["elbo:2"], guide=first, **fast)
     ltm.evaluate(model, rows, ["elbo:2"], guide=first, **fast)
+
+
+def narrow(scale):
+    def guide(*given):
+        return MeanField(*given, scale=scale)
+
+    return guide
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([[1], 2], [[1, 2]]),
+        ({"a": {"b": 1}, "c": 2}, {"a": {"b": 1, "c": 2}}),
+        ({"a": 1}, {"b": 1}),
+        (1, 1.0),
+        ([1, 2], [2, 1]),
+        (torch.arange(4), torch.arange(4).reshape(2, 2)),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.int32)),
+        (torch.zeros(2), torch.ones(2)),
+        (np.arange(3), np.arange(3) + 1),
+        (torch.nn.Tanh, torch.nn.ReLU),
+        (functools.partial(MeanField, scale=0.1), functools.partial(MeanField, scale=0.2)),
+        (Fast(), Fast(lr=0.123)),
+        (torch.nn.Dropout(0.1), torch.nn.Dropout(0.2)),
+        (torch.nn.Dropout(0.1).forward, torch.nn.Dropout(0.2).forward),
+        (narrow(0.1), narrow(0.2)),
+        (lambda *given: MeanField(*given, 0.1), lambda *given: MeanField(*given, 0.2)),
+        (SimpleNamespace(a=1), SimpleNamespace(a=2)),
+    ],
+)
+def test_a_fingerprint_changes_with_what_numbers_follow_from(one, other):
+    assert fingerprint(one) != fingerprint(other)
+    assert fingerprint(one) == fingerprint(copy.deepcopy(one))
+    assert fingerprint(one, other) != fingerprint(other, one)
+
+
+def test_a_fingerprint_does_not_change_with_evaluation_mode(model):
+    before = fingerprint(model)
+    assert fingerprint(model.train(not model.training)) == before
 
 
 def test_a_fingerprint_is_the_same_in_another_process(config):

@@ -7,7 +7,7 @@ import pytest
 
 from ltm_pyro.commands.cli import main
 
-from ..runs.helpers import train
+from ..runs.helpers import train, with_training
 
 
 @pytest.fixture
@@ -59,6 +59,25 @@ def test_a_folder_is_ranked_by_name(run, folder, tmp_path, capsys):
     assert json.loads((out / "ranks.json").read_text()) == first
     assert main([*command, "--seed", "1"]) == 2
     assert "seed 0, and 1 is asked for" in capsys.readouterr().err
+
+
+def test_what_was_scored_is_not_taken_for_another_ranking(
+    run, run_config, folder, tmp_path, capsys
+):
+    other = train(with_training(run_config, steps=1), tmp_path / "other")
+    command = ["rank", str(run.path), "--data", str(folder), "--texts", "2", "--bound", "elbo:1",
+               "--multiple", "8", "--fast.steps", "0", "--out", str(tmp_path / "out")]  # fmt: skip
+    assert main(command) == 0
+    capsys.readouterr()
+    for name, changed in (
+        ("texts", ["--texts", "3"]), ("bound", ["--bound", "elbo:2"]),
+        ("multiple", ["--multiple", "4"]), ("fast.steps", ["--fast.steps", "1"]),
+        ("weights", []), ("text", ["--limit", "2"]),
+    ):  # fmt: skip
+        at = other if name == "weights" else run
+        assert main(["rank", str(at.path), *command[2:], *changed]) == 2
+        assert f"holds a ranking with {name}" in capsys.readouterr().err
+    assert main([*command, "--tail", "two-sided"]) == 0  # of the same texts
 
 
 def test_bad_input_is_told(run, folder, tmp_path, capsys):

@@ -14,7 +14,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.diagnostics import surprise
 from ltm_pyro.diagnostics.null_texts import by_kind, scored_part, written_texts
-from ltm_pyro.diagnostics.surprising import p_value
+from ltm_pyro.diagnostics.surprising import Surprise, _joined, p_value
 from ltm_pyro.errors import InputError
 from ltm_pyro.models import LinearGaussianModel, TextModel
 from ltm_pyro.models.priors.normal import StandardNormal
@@ -149,6 +149,56 @@ def test_what_the_model_does_not_write_comes_first(linear):
     upper, either = (one.set_index("document")["p_value"][7] for one in (frame, both))
     assert upper > 0.9
     assert either < 0.2
+
+
+class Labelled(Ending):
+    """Documents of label 1 repeat token 1 more often than those of label 0."""
+
+    def forward(self, batch, prelude=None):
+        with pyro.plate("documents", len(batch), dim=-1):
+            z = self.prior(batch)
+            told = (1 + 3 * batch.columns["label"])[:, None] * torch.tensor([0.0, 1.0] + [0.0] * 7)
+            logits = (z.flatten(-3) * self.weight / 8 + told)[..., None, :]
+            logits = logits.expand(*logits.shape[:-2], batch.tokens.shape[1], 9)
+            tokens = dist.Categorical(logits=logits).mask(batch.mask).to_event(1)
+            pyro.sample("tokens", tokens, obs=batch.tokens)
+        return z
+
+
+def test_documents_are_beside_texts_with_their_own_columns():
+    model, label = Labelled(), torch.arange(DOCUMENTS) % 2
+    rows, _ = simulate(model, torch.full((DOCUMENTS,), 12), 8, {"label": label})
+    found = surprise(model, rows, fast=Fast(steps=1), **QUIET)
+    passed = 1.63 * (2 / DOCUMENTS + 1 / TEXTS) ** 0.5 + 1 / (TEXTS + 1)
+    for one in (0, 1):
+        own = label.numpy() == one
+        assert distance([found.p_value[own]]) < passed
+        other = [p_value(nats, found.null[1 - one], "upper") for nats in found.nats[own]]
+        assert distance([np.array(other)]) > 1.5 * passed
+
+
+def test_of_equal_p_values_the_farther_out_comes_first():
+    null = [np.arange(-4.0, 5.0)] * 3
+    frame = Surprise(
+        np.arange(3), np.array([20.0, 30.0, 10.0]), np.array([2, 5, 4]), null, 9, "upper", ""
+    ).to_frame()
+    assert frame["p_value"].tolist() == [0.1] * 3
+    assert frame["document"].tolist() == [1, 0, 2]
+    assert frame["nats_per_token"].tolist() == [6.0, 10.0, 2.5]
+    both = Surprise(
+        np.arange(3), np.array([20.0, -30.0, 10.0]), np.array([2, 5, 4]), null, 9, "two-sided", ""
+    ).to_frame()
+    assert both["document"].tolist() == [1, 0, 2]
+
+
+def test_no_text_is_in_two_sums_of_a_document():
+    """A document of two rows of one kind and one of another: two sums, as few as the texts give."""
+    rows = Rows(torch.zeros(3, 4), torch.tensor([4, 4, 2]), torch.tensor([7, 7, 7]), torch.zeros(3))
+    groups = {"long": torch.tensor([0, 1]), "short": torch.tensor([2])}
+    null = {"long": np.array([1.0, 2.0, 4.0, 8.0, 16.0]), "short": np.array([100.0, 200.0, 300.0])}
+    found = _joined(rows, np.array([1.0, 10.0, 100.0]), groups, null, 4, "upper", "")
+    assert (found.nats.tolist(), found.tokens.tolist()) == ([111.0], [10])
+    assert found.null[0].tolist() == [1 + 2 + 100, 4 + 8 + 200]
 
 
 def test_texts_go_on_for_as_long_as_the_document(model):

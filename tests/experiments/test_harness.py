@@ -5,6 +5,7 @@ import math
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -56,9 +57,39 @@ def test_the_score_is_the_log_of_a_mean_over_draws(run):
     ((score, _),) = scorer.continuations([(list(context), list(rest))])
     assert score == pytest.approx(float(torch.logsumexp(each, 0)) - math.log(5), abs=1e-5)
     assert score != pytest.approx(float(each.mean()), abs=1e-5)
+    # Another seed has other draws, of whole texts too.
+    other = Scorer(run, draws=5, seed=1)
+    assert other.continuations([(list(context), list(rest))])[0][0] != score
+    assert other.rolling("sea 7: wave") != scorer.rolling("sea 7: wave")
 
 
-def test_what_does_not_fit_a_row_is_scored_in_pieces(run):
+def test_a_score_does_not_depend_on_what_is_asked_beside(run):
+    pairs = [([5, 6], [7]), ([8, 9, 10], [11]), ([12], [13, 14])]
+    found = [score for score, _ in Scorer(run, draws=3).continuations(pairs)]
+    assert len({round(score, 3) for score in found}) == 3
+    for chunk in (1, 2):
+        again = Scorer(run, draws=3, chunk=chunk).continuations(pairs)
+        assert [score for score, _ in again] == pytest.approx(found, rel=1e-4)
+
+
+def test_a_token_is_greedy_if_no_other_is_likelier_after_the_ones_before(run):
+    """By scores of all other tokens there; draws that predicted what stands before count more."""
+    scorer, apart = Scorer(run, draws=4), 0
+    words = range(scorer.tokenizer.vocabulary)
+    for context in ((5,), (6, 7), (8, 9, 10), (11,)):
+        z = 9 * torch.randn(4, *run.model.thoughts.shape)
+        first = [scorer._score(context, (word,), z)[0] for word in words]
+        best = max(words, key=first.__getitem__)
+        found = [scorer._score(context, (best, word), z) for word in words]
+        likeliest = max(words, key=lambda word: found[word][0])
+        assert [word for word in words if found[word][1]] == [likeliest]
+        alone = torch.tensor([[scorer._score((*context, best), (word,), one[None])[0]
+                               for word in words] for one in z])  # fmt: skip
+        apart += int(alone.logsumexp(0).argmax()) != likeliest
+    assert apart > 0  # draws that all count alike would say otherwise
+
+
+def test_what_does_not_fit_a_row_is_scored_in_pieces(run, monkeypatch):
     scorer = Scorer(run, draws=2)
     context, rest = tuple(range(20)), tuple(range(30, 37))
     (piece,) = scorer._pieces(list(context), list(rest[:6]))
@@ -71,6 +102,8 @@ def test_what_does_not_fit_a_row_is_scored_in_pieces(run):
     ((score, _),) = scorer.continuations([(list(context), list(rest))])
     parts = scorer.continuations([(list(a), list(b)) for a, b in (first, second)])
     assert score == pytest.approx(sum(one for one, _ in parts))
+    monkeypatch.setattr(scorer, "_score", lambda before, piece, z: (-1.0, piece == first[1]))
+    assert scorer.continuations([(list(context), list(rest))]) == [(-2.0, False)]
 
 
 def test_whole_texts_have_the_scores_of_ltm_evaluate(run_config, tmp_path, capsys):
@@ -107,6 +140,42 @@ def test_text_is_written_until_it_is_to_stop(run):
     assert len({scorer.text(f"sea {i}:", drawn) for i in range(3)}) == 3
     assert scorer.text("sea 7:", {**drawn, "do_sample": False}) == plain
     assert scorer.text("wave fish " * 40, {"max_gen_toks": 100}) is not None
+
+
+def test_what_follows_the_beginning_of_a_row_has_thoughts_of_the_prior(run, monkeypatch):
+    """Which the harness writes where a context is empty; its base class is stood in for."""
+    calls = SimpleNamespace(add_partial=lambda *_: None)
+    base = type("TemplateLM", (), {"cache_hook": calls})
+    monkeypatch.setitem(sys.modules, "lm_eval", ModuleType("lm_eval"))
+    monkeypatch.setitem(sys.modules, "lm_eval.api", ModuleType("lm_eval.api"))
+    monkeypatch.setitem(sys.modules, "lm_eval.api.model", SimpleNamespace(TemplateLM=base))
+    adapter.cache_clear()
+    model = adapter()(str(run.path), draws=2)
+    adapter.cache_clear()
+    asked = [(("", "a"), [model.prefix_token_id], [7]), (("b", "a"), [5, 6], [7])]
+    found = model._loglikelihood_tokens(asked)
+    assert found == model.scorer.continuations([([], [7]), ([5, 6], [7])])
+
+
+def test_a_prompt_keeps_its_end_and_options_are_those_of_the_harness(run, monkeypatch):
+    from ltm_pyro.experiments import harness
+
+    asked, generate = [], harness.generate
+
+    def noted(model, tokenizer, prompt, **options):
+        asked.append((prompt, options["sampling"]))
+        return generate(model, tokenizer, prompt, **options)
+
+    monkeypatch.setattr(harness, "generate", noted)
+    text, scorer = " ".join(f"wave {i}" for i in range(20)), Scorer(run, fast_steps=0)
+    drawn = {"do_sample": True, "temperature": 0.7, "top_k": 3, "top_p": 0.5, "max_gen_toks": 4}
+    scorer.text(text, drawn)
+    scorer.text(text, {**drawn, "do_sample": False})
+    (prompt, sampling), (_, greedy) = asked
+    assert text.endswith(prompt)
+    assert len(scorer.tokenizer.encode(prompt)) == 12 - 4
+    assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.7, 3, 0.5)
+    assert greedy.temperature == 0
 
 
 def test_without_the_harness_one_line_says_so(monkeypatch, capsys):

@@ -132,6 +132,25 @@ def test_what_knows_nothing_is_as_good_as_chance():
     assert np.mean(known) > -0.02
 
 
+def test_labels_are_dealt_within_folds_and_ties_count():
+    """What knows nothing is right in half of all documents, whatever the lot, and so p is 1."""
+    labels, one = np.arange(40) % 2, np.ones((40, 1))
+    found = probed({"z": one}, labels, folds_of(labels, 5, 0), 19, 0, "z")["probes"]["z"]
+    assert found["shuffled"] == pytest.approx([0.5, 0.0])
+    assert found["p"] == 1
+
+
+def test_the_error_of_a_ratio_is_what_it_varies_by():
+    """Of 1000 texts of 400 documents, most of them short; that of a plain mean is 3 times less."""
+    source = np.random.default_rng(10)
+    sizes = np.where(source.random((1000, 400)) < 0.1, 100.0, 2.0)
+    parts = sizes * (0.5 + source.standard_normal(sizes.shape))
+    found = [ratio(*one) for one in zip(parts, sizes, strict=True)]
+    spread = np.std([one.value for one in found])
+    # The spread of 1000 is known to 1 / sqrt(2000), and each error to first order, a few per cent.
+    assert np.mean([one.error for one in found]) == pytest.approx(spread, rel=4 / 2000**0.5)
+
+
 @pytest.mark.parametrize("values", [LABELS, np.random.default_rng(9).standard_normal(203)])
 def test_folds_share_values_out_evenly_and_by_lot(values):
     folds = folds_of(values, 5, 0)

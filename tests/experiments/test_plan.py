@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from ltm_pyro.commands.cli import main
 from ltm_pyro.config import Config, Named
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.plan import GPUS, Cost, ends, plan
+from ltm_pyro.experiments.plan import GPUS, HEAD, Cost, Machine, ends, plan
 from ltm_pyro.experiments.plan_check import SIZES, counted, on_gpu, rows_of, size
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.operations import training_flops
@@ -66,6 +67,28 @@ def test_more_gpus_take_less_time_and_are_less_well_used():
     # With nothing to wait for, it scales as far as there are rows.
     ideal = dataclasses.replace(machine, launch=0.0, link=1e30, network=1e30)
     assert ends(config, 3e9, 512, ideal) == 512
+
+
+def test_a_plan_by_hand(config: Config):
+    """Twenty rows on eight processes: some have three, and all wait for them."""
+    machine = Machine(1e12, 0.5, 1e12, launch=0.01, link=1e6, network=1e5, node=8)
+    cost, a = Cost(config), config.architecture
+    for processes, rows, rate in ((1, 20, math.inf), (8, 3, 1e6), (9, 3, 1e5)):
+        found = plan(config, 2400.0, processes, 20, machine)
+        # Each fast step has a forward and a backward pass of each layer, the slow step another.
+        work = rows * a.length * cost.flops / 0.5e12
+        passes = a.layers * (2 * config.fast.steps + 3) * 0.01
+        sent = 2 * (processes - 1) / processes * 4 * cost.parameters
+        assert found.rows == rows
+        assert found.iteration == pytest.approx(work + passes + sent / rate)
+        assert found.seconds == pytest.approx(2400 / (20 * a.length) * found.iteration)
+        assert found.tokens_per_second == pytest.approx(20 * a.length / found.iteration)
+    # Weight, gradient and two moments in fp32, beside what rows take.
+    assert cost.memory(0, 4.0) - cost.memory(0, 2.0) == 0
+    assert cost.memory(0, 4.0) - HEAD == 4 * 4 * cost.parameters
+    for share, fits in ((1.001, True), (0.999, False)):
+        own = dataclasses.replace(machine, memory=share * found.memory)
+        assert plan(config, 2400.0, 9, 20, own).fits == fits
 
 
 def test_what_cannot_be_planned_is_told(config: Config):

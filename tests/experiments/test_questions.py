@@ -101,11 +101,33 @@ def test_what_was_trained_on_is_not_asked(data):
     known = np.array(sorted(one.digest for one in test[5:]), np.uint64)
     exam = asked(records, known)
     assert {one.record.digest for one in exam.asked} == {one.digest for one in test[:5]}
-    assert exam.left_out == 15
+    assert exam.left_out == asked(records, known, number=2).left_out == 15
     assert test[0].digest == digest_of(f"{test[0].question}\n{test[0].answer}")
     every = np.array([one.digest for one in test], np.uint64)
     with pytest.raises(InputError, match=r"split test 20 have .* trained on all of them: give"):
         asked(records, every)
+
+
+def test_questions_are_chosen_by_lot(data):
+    records = read(data, "question", "answer")
+    test = [one.digest for one in records if one.split == "test"]
+    chosen = [[a.record.digest for a in asked(records, seed=seed).asked] for seed in range(20)]
+    shares = [sum(digest in some for some in chosen) / 20 for digest in test]
+    # Each of twenty in half of twenty lots: by 4.5 errors, sqrt(0.5 * 0.5 / 20), 0 and 1 are out.
+    assert 0 < min(shares) <= max(shares) < 1
+    assert asked(records).near_training == 0
+
+
+def test_a_guess_knows_answers_of_the_training_split_alone(tmp_path):
+    answers = {"train": [5, 9, 7, 5, 7, 7], "test": [8] * 20}
+    for name, some in answers.items():
+        lines = [{"question": f"{name} {i}?", "answer": f"#### {x}"} for i, x in enumerate(some)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    records = read(Data(str(tmp_path), **FIELDS), "question", "answer")
+    known = [one.reference for one in records if one.split == "train"]
+    assert set(known) == {"5", "7", "9"}
+    exam = asked(records, shots=1)
+    assert exam.commonest == sorted({*known}, key=lambda x: (-known.count(x), known.index(x)))
 
 
 def test_as_many_demonstrations_are_taken_as_fit(data):
@@ -123,10 +145,15 @@ def test_as_many_demonstrations_are_taken_as_fit(data):
     assert [one.prompt for one in asked(records, most=10).asked] == [None] * 10
 
 
-def test_fields_that_are_not_there_are_named(data):
+def test_fields_that_are_not_there_are_named(data, tmp_path):
     with pytest.raises(InputError, match=r"unknown column .*'questions'.*did you mean 'question'"):
         read(data, "questions", "answer")
     records = read(data, "answer", "question")
     assert len(records) == 120  # the last number of a question
+    # A question's own numbers are no answer.
+    more = {"question": "of 7 or 9?", "answer": "neither"}
+    with (tmp_path / "sums" / "test.jsonl").open("a") as file:
+        file.write(json.dumps(more) + "\n")
+    assert len(read(data, "question", "answer")) == 120
     with pytest.raises(InputError, match=r"no question to ask: of split test 0 have an answer"):
         asked([one for one in records if one.split == "train"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ltm_pyro.commands.cli import main
+from ltm_pyro.config import Named
 from ltm_pyro.experiments.grids import tax, tax_tables
 
 SMALL = [
@@ -62,6 +63,27 @@ def test_cells_are_done_once_and_go_on(grid, text_file, tmp_path, capsys, monkey
     grid.write_text(json.dumps({**content, "train": [*SMALL, "--slow.lr", "0.1"]}))
     assert main(command) == 2
     assert "was made by another configuration" in capsys.readouterr().err
+
+
+def test_a_cell_is_scored_as_it_is_asked(run_config, corpus, tmp_path):
+    (own,) = tax.cells_of({"a": run_config}, [5], tmp_path)
+    score = tax.Score("elbo:2", rows=3, fast_steps=2, split="test", guides=(Named("covariance"),))
+    found = own.run(corpus, score, lambda _: None)
+    by, figures = found["by_document"], found["figures"]
+    rows = corpus.test[:3]
+    assert len(corpus.test) > 3
+    documents = rows.document.unique(sorted=True)
+    assert by["tokens"] == [int(rows.lengths[rows.document == one].sum()) for one in documents]
+    for name, nats in (("baseline", by["control"]), ("elbo", np.add(by["control"], by["elbo"]))):
+        per_token = sum(nats) / sum(by["tokens"])  # rounded to 1e-4 of a document
+        assert figures[name]["nats_per_token"] == pytest.approx(per_token, abs=1e-4)
+    assert "MeanField, 2 fast steps" in figures["elbo"]["protocol"]
+    assert "Covariance, 2 fast steps" in figures["elbo, covariance"]["protocol"]
+    batches = [corpus.train.batch(i, 4, 5).token_count for i in range(4)]
+    assert found["tokens_seen"] == found["looks"][-1]["tokens"] == sum(batches)
+    assert found["looks"][0]["tokens"] == sum(batches[:2])
+    assert found["looks"][0]["seconds"] > 0
+    assert found["passes"] > 1  # a model that thinks takes more than its decoder alone
 
 
 def cell(recipe, seed, nats, tokens):

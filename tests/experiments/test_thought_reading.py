@@ -78,6 +78,14 @@ def test_the_likeliest_token_is_the_one_whose_score_is_highest(model):
     assert reading.right(model, texts, z[0]).tolist() == texts.lengths.tolist()
 
 
+def test_rows_that_are_read_apart_keep_their_own_thoughts(model, rows, monkeypatch):
+    z = draws(1)[0]
+    whole = reading.likeliest(model, rows, z)
+    assert not torch.equal(reading.likeliest(model, rows, z[[2, 3, 4, 0, 1]]), whole)
+    monkeypatch.setattr(reading, "LOGITS", 2 * 12 * 20)  # two rows of 12 tokens at once
+    assert torch.equal(reading.likeliest(model, rows, z), whole)
+
+
 def test_the_ends_of_a_line_are_the_documents_own():
     first, last = draws(2)
     line = reading.along(first, last, 5)
@@ -104,3 +112,8 @@ def test_overlap_counts_tokens():
     other.tokens[:] = torch.tensor([[1, 2, 2, 9], [8, 9, 8, 9]])
     assert reading.overlap(one, other, 20).tolist() == [0.5, 0.0]
     assert reading.overlap(one, one, 20).tolist() == [1.0, 1.0]
+    # 2 of 2 tokens are among 2 of 4, and what stands behind a text is none of it.
+    short = Rows(one.tokens, torch.tensor([3, 2]), torch.arange(2), torch.zeros(2))
+    longer = torch.tensor([[1, 1, 8, 8], [4, 5, 6, 7]])
+    found = reading.overlap(short, Rows(longer, one.lengths, one.document, one.bytes), 20)
+    assert found == pytest.approx([2 * 2 / 7, 2 * 2 / 6])

@@ -319,6 +319,7 @@ def test_a_control_writes_without_thoughts(long_writer):
     control.decoder.load_state_dict(model.decoder.state_dict(), strict=False)
     prompts = ["sea 1: fish", ""]
     found = ltm.generate(control, tokenizer, prompts, n=2, sampling=ltm.Sampling(top_k=40))
+    assert len({*found.continuations}) == 2 * len(prompts)  # each has random numbers of its own
     assert found.protocol == "no thoughts"
     assert found.thoughts.shape == (4, 0, 0, 0)
     slow = ltm.generate(

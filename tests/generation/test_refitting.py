@@ -10,10 +10,12 @@ import ltm_pyro as ltm
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
 from ltm_pyro.generation import rethink
+from ltm_pyro.generation.refitting import Refits
+from ltm_pyro.generation.writing import Draft
 from ltm_pyro.guides import Langevin, MeanField
 from ltm_pyro.inference import posterior
 from ltm_pyro.programs.elbo import elbo_terms
-from ltm_pyro.seeds import seeded
+from ltm_pyro.seeds import Stream, derive, seeded
 
 from .test_generation import lively
 
@@ -102,6 +104,14 @@ def test_a_text_does_not_depend_on_the_texts_beside_it(writer, write):
         assert alone.texts == [found.texts[i] for i in which]
 
 
+def test_texts_go_on_where_others_have_ended(writer):
+    prompts, given = ["sea 1: fish and", "", "wood"], {"fast": QUICK, "progressive": 6, "stop": "a"}
+    found = ltm.generate(*writer, prompts, **given)
+    assert found.lengths[0] + 6 <= found.lengths[1]  # the others go on for a stage or more
+    assert found.lengths[1] + 6 <= found.lengths[2]
+    assert found.texts == [ltm.generate(*writer, one, **given).texts[0] for one in prompts]
+
+
 def test_what_comes_out_piece_by_piece_is_the_text(writer):
     pieces, order = {i: "" for i in range(4)}, []
     found = ltm.generate(
@@ -156,6 +166,30 @@ def test_the_text_with_the_highest_score_is_kept(writer, fits):
     # Fewer rounds are the beginning of more.
     fewer = rethink(model, tokenizer, "sea 1", **{**settings, "rounds": 2})
     torch.testing.assert_close(fewer.scores[:2], found.scores[:2])
+
+
+def test_each_round_is_written_under_a_draw_of_the_best_texts_q(writer, monkeypatch):
+    """Of all rounds before, not of the last; with random numbers of its own for its tokens."""
+    thoughts, numbers, fitted = [], [], []
+    write, fit = Draft.write, Refits.fit
+    monkeypatch.setattr(
+        Draft, "write",
+        lambda draft, z: (thoughts.append(z), numbers.append(draft.uniforms), write(draft, z))[-1],
+    )  # fmt: skip
+    monkeypatch.setattr(Refits, "fit", lambda *given: fitted.append(fit(*given)) or fitted[-1])
+    found = rethink(*writer, "sea 1", n=8, rounds=6, fast=QUICK, seed=3)
+    assert torch.equal(found.kept, found.scores.argmax(0))
+    fell = found.scores[2:] > found.scores[1:-1]
+    assert (fell & (found.scores[2:] < found.scores[:-2])).any()  # better than the last alone
+    for turn in range(1, 7):
+        for text in range(8):
+            best = int(found.scores[:turn, text].argmax())
+            drawn = fitted[best].sample(1, derive(3, Stream.RETHOUGHT, best, turn - 1))[0]
+            assert torch.equal(thoughts[turn][text], drawn[text])
+    assert len({tuple(one.flatten().tolist()) for one in numbers}) == 7
+    assert len({one.seed for one in fitted}) == 7  # nor are fits and scores of the same draws
+    kept = [thoughts[turn][text] for text, turn in enumerate(found.kept.tolist())]
+    assert torch.equal(found.thoughts, torch.stack(kept))
 
 
 def test_a_score_is_the_elbo_of_prompt_and_continuation(writer, fits):

@@ -1,5 +1,7 @@
 """Operations against what the sizes of matrices say."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -25,6 +27,14 @@ def test_a_decoder_alone_takes_three_forward_passes(config):
     attention = a.layers * 2 * a.width * row.tokens.shape[1]
     products = 6 * layers + 8 * head
     assert 0.95 * products <= found <= products + 6 * attention
+
+
+def test_padding_is_no_token(config):
+    """It costs what tokens do but for the head, whose four products are of tokens alone."""
+    a, full = config.architecture, some_rows(1)
+    half = dataclasses.replace(full, lengths=torch.tensor([6]))
+    of_full, of_half = (training_flops(AutoregressiveModel(config), row) for row in (full, half))
+    assert 12 * of_full - 6 * of_half == pytest.approx(6 * 8 * a.width * a.vocabulary)
 
 
 def test_products_that_are_added_in_place_are_counted():

@@ -183,7 +183,7 @@ def looks_of(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
                 k.removeprefix("held_out_"): round(v, 5) for k, v in line.items()
                 if k.startswith("held_out_")
             }  # fmt: skip
-            at = {name: round(value, 1) for name, value in spent.items()}
+            at = {name: round(value, 3) for name, value in spent.items()}
             found.append({"step": line["step"], **at, **figures})
     return found
 

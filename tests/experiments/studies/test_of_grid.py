@@ -15,13 +15,15 @@ from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.grids.grid import read_grid
 from ltm_pyro.experiments.grids.paired import difference
 from ltm_pyro.experiments.grids.scaling_plot import label
-from ltm_pyro.experiments.grids.spending import Spending
+from ltm_pyro.experiments.grids.spending import Spending, spent_at_looks
+from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.operations import count
 from ltm_pyro.inference.speaking import SpeakThenThink
+from ltm_pyro.models import AutoregressiveModel
 from ltm_pyro.runs.build import build_guide, build_model
 from ltm_pyro.runs.control import build_control
 
-from ...runs.helpers import with_training
+from ...runs.helpers import train, with_training
 from ..test_tax import SMALL
 
 SCORE = {"bounds": "elbo:2,iwae:2,prior:2,same_noise", "rows": 8, "fast_steps": 1,
@@ -91,6 +93,27 @@ def test_flops_are_those_that_torch_counts_in_training(
         assert found[-1]["control_flops"] < found[-1]["flops"]
 
 
+def test_tokens_of_a_control_are_those_that_it_was_trained_on(
+    run_config, corpus, tmp_path, monkeypatch
+):
+    """Of as many FLOPs, so that it sees batches that the model does not."""
+    seen, step = {}, DualRateSVI.step
+
+    def noted(svi, rows, *rest, **more):
+        if isinstance(svi.model, AutoregressiveModel):
+            seen.setdefault(id(svi), []).append(rows.token_count)
+        return step(svi, rows, *rest, **more)
+
+    monkeypatch.setattr(DualRateSVI, "step", noted)
+    config = with_training(run_config, steps=4, batch=3, baseline=True, control="flops")
+    run = train(config, tmp_path / "run")
+    tokens = max(seen.values(), key=len)  # not the copy whose FLOPs are counted
+    assert len(tokens) > 8
+    (look,) = spent_at_looks(run, corpus, [{"step": 4}])
+    assert look["control_tokens"] == sum(tokens)
+    assert look["tokens"] == sum(line["tokens"] for line in run.log())
+
+
 def cell(seed, elbo, control, tokens):
     return {"recipe": "r", "seed": seed, "corpus": "c",
             "by_document": {"tokens": tokens, "control": control, "elbo": elbo}}  # fmt: skip
@@ -115,6 +138,29 @@ def test_differences_are_paired_by_document_and_by_seed():
     assert difference(ours[:1], other[:1], "elbo") is None  # of other seeds
     assert difference(ours, [cell(0, [1.0], [0.0], [3])], "elbo") is None
     assert difference(ours, other, "iwae") is None
+
+
+def test_differences_by_hand():
+    """Three seeds, four documents of unequal length in two blocks, another text, few documents."""
+    tokens, rises = [10, 30, 20, 40], np.array([[1.0, 3, 0, 4], [2, 0, 4, 0], [0, 5, 0, 7]])
+    ours = [cell(i, (100 + rise).tolist(), [0.0] * 4, tokens) for i, rise in enumerate(rises)]
+    other = [cell(i, [100.0] * 4, [0.0] * 4, tokens) for i in range(3)]
+    found = difference(ours, other, "elbo")
+    # 8, 6 and 12 nats of 100 tokens.
+    assert found.mean == pytest.approx(0.26 / 3)
+    assert found.over_seeds == pytest.approx(np.std([0.08, 0.06, 0.12], ddof=1) / 3**0.5)
+    low, high = found.interval
+    assert (high - low) / 2 == pytest.approx(3.182446 * found.over_documents)  # t of 3
+    # Blocks are errors' documents: as if each were one.
+    blocks = [{**one, "by_document": {**one["by_document"], "block": [0, 0, 1, 1]}} for one in ours]
+    whole = [cell(i, (200 + rise).tolist(), [0.0] * 2, [40, 60])
+             for i, rise in enumerate(rises.reshape(3, 2, 2).sum(2))]  # fmt: skip
+    beside = [cell(i, [200.0] * 2, [0.0] * 2, [40, 60]) for i in range(3)]
+    found, expected = difference(blocks, other, "elbo"), difference(whole, beside, "elbo")
+    assert found.over_documents == pytest.approx(expected.over_documents)
+    assert found.documents == 2
+    elsewhere = [{**one, "corpus": "d"} for one in other]
+    assert difference(ours, elsewhere, "elbo") is None
 
 
 def test_scaling_tells_what_was_spent_and_is_drawn_again(text_file, tmp_path, capsys):

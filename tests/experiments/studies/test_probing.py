@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +12,13 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.data.asked import Text
 from ltm_pyro.errors import InputError
+from ltm_pyro.experiments.probing import probes, reading
+from ltm_pyro.experiments.probing.linear import folds_of, of_values
 from ltm_pyro.experiments.studies import running
 from ltm_pyro.experiments.studies.base import plain
 from ltm_pyro.experiments.studies.probing import Probing
 
+from ...conftest import strong
 from ...runs.helpers import train, with_training
 
 PARTS = ["reconstruction", "neighbours", "interpolation", "attribution", "map"]
@@ -26,7 +31,7 @@ def run(run_config, tmp_path):
 
 @pytest.fixture
 def other(tmp_path):
-    """Sixty documents and ten copies; half of them of $ea, half of wood, one of neither."""
+    """Sixty documents and ten copies: half of $ea, half of wood but for three of neither."""
     source = np.random.default_rng(0)
     words = {"$ea_": ["wave", "fish", "sail", "salt"], "wood": ["tree", "leaf", "root", "moss"]}
     lines = []
@@ -34,7 +39,8 @@ def other(tmp_path):
         topic = list(words)[i % 2]
         text = " ".join(source.choice(words[topic], size=8))
         lines.append({"text": f"{text} {i}", "topic": topic, "size": i % 7})
-    lines[-1]["topic"] = "rare"
+    for i in (31, 33, 35):
+        lines[i]["topic"] = "rare"
     path = tmp_path / "other.jsonl"
     path.write_text("\n".join(json.dumps(one) for one in [*lines, *lines[:10]]))
     return path
@@ -52,13 +58,17 @@ def test_a_report_of_all_probes(study):
     found = {part.name: plain(part.compute()) for part in study.parts()}
     assert sorted(found) == sorted([*PARTS, "probe-topic", "arithmetic-topic", "probe-size"])
     probe = found["probe-topic"]
-    assert probe["documents"] == sum(probe["values"].values()) == 59
-    assert probe["left_out"] == 1  # the rare one; copies are no documents
+    assert probe["documents"] == sum(probe["values"].values()) == 57
+    assert probe["left_out"] == 3  # the rare ones; copies are no documents
     assert set(probe["probes"]) == {"thoughts", "layer 0", "layer 1", "bag of words"}
     assert probe["probes"]["bag of words"]["score"][0] > 0.9
     assert probe["neighbours"]["bag of words"]["p"] == 0.1
     assert found["probe-size"]["values"] == {}
-    assert len(found["arithmetic-topic"]["steps"]) == 2
+    # A step to a value is scored on half of its documents, of 30 and of 27.
+    steps = {(one["from"], one["to"]): one for one in found["arithmetic-topic"]["steps"]}
+    assert len(steps) == 2
+    assert steps["wood", "$ea_"]["documents"] == 15
+    assert steps["$ea_", "wood"]["documents"] == 14
     assert len(found["map"]["places"]) == 60
     levels, bound = found["reconstruction"]["levels"], found["reconstruction"]["bound"]
     assert len(levels) == len(bound["ablation"]) == 3
@@ -134,6 +144,124 @@ def test_the_bound_by_layer_is_that_of_the_diagnostic(study):
     found = study.parts()[0].compute()
     use = thought_use(study.posterior, 2, seed=0)
     assert np.array(found["bound"]["ablation"]) == pytest.approx(use.ablation)
+
+
+@pytest.fixture
+def lively(study):
+    """A study of a decoder to which thoughts matter, a part of its rows at a time."""
+    study = dataclasses.replace(study, chunk=7, fast_steps=8)
+    strong(study.loaded.model)
+    strong(study.loaded.baseline)
+    return study
+
+
+def one_by_one(study):
+    """Each document alone, without padding."""
+    rows = study.posterior.rows
+    return [rows[i : i + 1].first(int(rows.lengths[i])) for i in range(len(rows))]
+
+
+@torch.no_grad()
+def hits(model, row, z):
+    """Of a document's tokens how many are the likeliest."""
+    logits = model.decoder(row.tokens, z) @ model.decoder.head.T
+    return int((logits.argmax(-1) == row.tokens).sum())
+
+
+def test_reconstruction_by_hand(lively):
+    found = probes.reconstruction(lively)
+    q = lively.posterior.sample(2)
+    p = reading.prior_draws(lively.posterior, 2, lively.seed)
+    run, rows, accuracy = lively.loaded, one_by_one(lively), []
+    tokens = sum(int(row.lengths) for row in rows)
+    for thoughts in ([p, p], [q, p], [q, q]):  # none of the layers are the document's own, one, two
+        z = torch.stack([of[:, :, layer] for layer, of in enumerate(thoughts)], 2)
+        each = [hits(run.model, row, z[d, i : i + 1]) for d in (0, 1) for i, row in enumerate(rows)]
+        accuracy.append(sum(each) / 2 / tokens)
+    assert len(set(accuracy)) == 3
+    assert [level["accuracy"][0] for level in found["levels"]] == pytest.approx(accuracy)
+    control = sum(hits(run.baseline, row, None) for row in rows) / tokens
+    assert found["control"]["accuracy"][0] == pytest.approx(control)
+    assert found["control"]["less"][0] == pytest.approx(accuracy[2] - control)
+
+
+def test_a_text_is_compared_with_its_own_document_and_with_another(study, monkeypatch):
+    """Were each text its own document: all words of its own, and those that any two share."""
+    rows = study.rows
+    copied = SimpleNamespace(
+        tokens=rows.tokens, lengths=rows.lengths, continuations=["a text"] * len(rows)
+    )
+    monkeypatch.setattr(reading, "written", lambda *given: copied)
+    level = probes.reconstruction(study)["levels"][2]
+    assert level["overlap"] == [1.0, 0.0]
+    bags = [Counter(row.tokens[0].tolist()) for row in one_by_one(study)]
+    shared = np.array([
+        [2 * (a & b).total() / (a.total() + b.total()) for b in bags] for a in bags
+    ])  # fmt: skip
+    others = (shared.sum() - 60) / (60 * 59)
+    over, error = level["over_another"]
+    assert 0 < 10 * error < over
+    assert abs(over - (1 - others)) < 4 * error
+
+
+def test_each_end_of_a_line_suits_its_own(lively):
+    places = probes.interpolation(lively)["places"]
+    for place, sign in ((places[0], 1), (places[-1], -1)):
+        less, error = place["text_first_less_last"]
+        assert sign * less > 2 * error
+    for document, place in ((0, places[-1]), (1, places[0])):
+        lost, error = place["documents"][document]
+        assert lost < -2 * error
+    rows, means = lively.posterior.rows, lively.means
+    each = [
+        float(reading.token_scores(lively.loaded.model, row, means[i : i + 1]).mean())
+        for i, row in enumerate(one_by_one(lively))
+    ]
+    found = probes._per_token(lively.loaded.model, rows, means)
+    assert found == pytest.approx(np.array(each), rel=1e-4)
+
+
+def test_what_all_slots_give_together_by_hand(lively):
+    found = probes.attribution(lively)
+    q = lively.posterior.sample(2)
+    p = reading.prior_draws(lively.posterior, 2, lively.seed)
+    model, rows = lively.loaded.model, one_by_one(lively)
+
+    def nats(z):
+        return sum(
+            float(reading.token_scores(model, row, z[d, i : i + 1]).sum()) / 2
+            for d in (0, 1) for i, row in enumerate(rows)
+        )  # fmt: skip
+
+    tokens = sum(int(row.lengths) for row in rows)
+    assert found["slots"]["all"][0] == pytest.approx((nats(q) - nats(p)) / tokens, rel=1e-3)
+    changed = q.clone()
+    changed[:, :, 1, 0] = p[:, :, 1, 0]
+    assert found["slots"]["1.0"][0] == pytest.approx((nats(q) - nats(changed)) / tokens, rel=1e-3)
+    # The map is of the first document, slots as they are counted.
+    words = "".join(found["maps"][0]["tokens"])
+    assert _texts(lively)[0].startswith(" ".join(words.split())[:20])
+
+
+def test_words_of_neighbours_and_layers_of_columns(study):
+    rows = one_by_one(study)
+    bags = [Counter(row.tokens[0].tolist()) for row in rows]
+
+    def likeness(a, b):
+        return sum((a[t] * b[t]) ** 0.5 for t in a) / (a.total() * b.total()) ** 0.5
+
+    apart = np.square(study.flat[:, None] - study.flat).sum(-1)
+    near = apart.argsort(1)[:, 1:6]  # itself comes first
+    expected = np.mean([likeness(bags[i], bags[j]) for i in range(60) for j in near[i]])
+    assert probes.neighbours(study)["words"]["found"][0] == pytest.approx(expected)
+    found = probes.column(study, "topic")["probes"]
+    _, codes = study.labels["topic"]
+    known = codes >= 0
+    folds = folds_of(codes[known], study.folds, study.seed)
+    for layer in (0, 1):
+        own = study.means[known][:, layer].flatten(1).double().numpy()
+        score = of_values(own, codes[known][None], folds)[0]
+        assert found[f"layer {layer}"]["score"] == pytest.approx(score.told())
 
 
 def test_what_is_asked_for_must_be_there(run, other, tmp_path):

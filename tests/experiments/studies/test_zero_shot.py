@@ -2,11 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import ltm_pyro as ltm
 from ltm_pyro.commands.cli import main
+from ltm_pyro.config import Named
+from ltm_pyro.data.asked import Text
 from ltm_pyro.experiments.studies.rows import documents_by_lot, words_of
 from ltm_pyro.experiments.studies.zero_shot import USUAL, ZeroShot
+from ltm_pyro.runs.seen import seen
 
 from ...runs.helpers import train, with_training
 
@@ -39,7 +44,8 @@ def test_a_table_of_corpora(run, text_file, tmp_path, capsys):
         assert price["elbo"]["nats_per_token"] == pytest.approx(below)
         assert f"{below:+.4f} ± {price['elbo']['standard_error']:.4f}" in table
         per_word = figures["elbo"]["nats_per_token"] * figures["elbo"]["tokens"] / one["words"]
-        assert f"| {per_word:.4f} |" in table
+        bits = figures["elbo"]["bits_per_byte"]
+        assert f"| elbo | {per_word:.4f} | {bits:.4f} |" in table
     head = "| corpus | elbo | iwae | control, exact | the released protocol: NOT A BOUND |"
     last = [line for line in table.split(head)[-1].splitlines() if line.startswith("| ")]
     assert len(table.split(head)) == 3  # once of one corpus, once of both
@@ -48,6 +54,30 @@ def test_a_table_of_corpora(run, text_file, tmp_path, capsys):
     noise = second["figures"]["same_noise"]
     assert cells[-1] == f"{noise['nats_per_token']:.4f} ± {noise['standard_error']:.4f}"
     assert main([*command, str(tmp_path / "none.txt")]) == 2
+
+
+def test_no_document_that_was_trained_on_is_scored(run_config, text_file, tmp_path):
+    """And the rest by the guide of the run, after as many fast steps as are asked for."""
+    config = with_training(run_config.replace(guide=Named("covariance")), steps=1)
+    run = train(config, tmp_path / "run")
+    study = ZeroShot(run_folder=str(run.path), out=tmp_path / "out", bounds="elbo:2", fast_steps=7,
+                     text=Text(data=(str(text_file),)))  # fmt: skip
+    ((name, (_, rows, left_out)),) = study.corpora.items()
+    scored = np.asarray(rows.digests)[np.unique(rows.index["document"])]
+    assert not np.isin(scored, seen(run.path)).any()
+    assert len(scored) + left_out == 60
+    protocol = study.score(name)["figures"]["elbo"]["protocol"]
+    assert "Covariance, 7 fast steps" in protocol
+
+
+def test_a_word_that_a_row_cuts_is_one(tmp_path):
+    """Of single bytes: rows of 12 end within words."""
+    path = tmp_path / "long.txt"
+    path.write_text("incomprehensible antidisestablishmentarianism is a word")
+    corpus = ltm.load_corpus(path, length=12, vocabulary=258)
+    rows = corpus.rows("all")
+    assert len(rows) == 5
+    assert words_of(rows, corpus.tokenizer) == 5
 
 
 def test_words_are_counted_over_the_rows_of_a_document(run, corpus):
