@@ -39,7 +39,11 @@ def _add(digest: Any, value: Any, above: list[int]) -> None:
         digest.update(f"{held.dtype} {tuple(held.shape)}".encode())
         digest.update(held.view(torch.uint8).numpy().tobytes() if held.numel() else b"")
     elif isinstance(value, np.ndarray):
-        digest.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
+        digest.update(f"{value.dtype} {value.shape}".encode())
+        if value.dtype.hasobject:  # whose bytes are addresses
+            _add(digest, value.tolist(), above)
+        else:
+            digest.update(value.tobytes())
     elif isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         digest.update(f"{value.__module__}:{value.__qualname__}".encode())
         if hasattr(value, "__self__"):  # a method: what it is of

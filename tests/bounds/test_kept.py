@@ -166,6 +166,7 @@ def narrow(scale):
         (torch.zeros(2), torch.zeros(2, dtype=torch.int32)),
         (torch.zeros(2), torch.ones(2)),
         (np.arange(3), np.arange(3) + 1),
+        (np.array(["a", None], object), np.array(["b", None], object)),
         (torch.nn.Tanh, torch.nn.ReLU),
         (functools.partial(MeanField, scale=0.1), functools.partial(MeanField, scale=0.2)),
         (Fast(), Fast(lr=0.123)),
@@ -191,8 +192,10 @@ def test_a_fingerprint_is_the_same_in_another_process(config):
     code = (
         "import torch; from ltm_pyro.bounds.fingerprint import fingerprint\n"
         "from ltm_pyro.guides import MeanField; from ltm_pyro.config import Fast\n"
-        "import functools\n"
-        "print(fingerprint(functools.partial(MeanField, scale=0.1), Fast(), torch.arange(3)))\n"
+        "import functools; import numpy as np\n"
+        "held = np.array(['a', 1.5], object)\n"
+        "guide = functools.partial(MeanField, scale=0.1)\n"
+        "print(fingerprint(guide, Fast(), torch.arange(3), held))\n"
     )
     told = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout

@@ -111,6 +111,16 @@ def test_its_error_is_the_spread_over_repetitions(model, seeds):
     assert found[0].to_dict()["shared_error"] == pytest.approx(per_token)
 
 
+def test_what_is_shared_is_of_all_chunks(model):
+    rows, found = some_rows(10, length=4), []
+    for chunk in (3, 64):
+        found.append(ltm.evaluate(
+            model, rows, "predictive:4", fast=QUICK, repeat=0, progress=False, chunk=chunk
+        )["predictive"])  # fmt: skip
+    assert found[0].nats == pytest.approx(found[1].nats, rel=1e-5)
+    assert found[0].shared_error == pytest.approx(found[1].shared_error, rel=1e-4)
+
+
 def test_what_is_shared_is_in_both_errors_and_in_differences():
     rows = all_texts()
     report = ltm.evaluate(
