@@ -199,7 +199,8 @@ def _protocol(
         *([", ".join(f"{n} have {k}" for k, n in counts.items()) + "."] if fewer else
           [f"All questions have {shots} demonstrations."]),
         *([f"{facts['not_asked']} do not fit by themselves; they are not asked, and what is "
-           "written counts as wrong (the guess, which reads nothing, may be right)."] if facts["not_asked"] else []),
+           "written counts as wrong (the guess, which reads nothing, may be right)."]
+          if facts["not_asked"] else []),
         *([f"The decoder sees {facts['reach']} tokens back; of what stands further back it knows "
            "by thoughts alone."] if facts["reach"] else []),
         *([f"Left out are {facts['left_out']} that the run was trained on, or copies."]
