@@ -27,11 +27,11 @@ def names_of(rows: StoredRows, data: Data) -> dict[int, str]:
     Raises:
         InputError: if it cannot be read again.
     """
+    if is_prepared(data.source):  # whose text is not there
+        return {int(n): f"document {n}" for n in np.unique(rows.index["document"])}
     known: defaultdict[int, deque[str]] = defaultdict(deque)
     for digest, name in _named(data):
         known[digest].append(name)
-    if is_prepared(data.source):  # whose text is not there
-        return {int(n): f"document {n}" for n in np.unique(rows.index["document"])}
     found: dict[int, str] = {}
     for number in np.unique(rows.index["document"]).tolist():
         some = known.get(int(rows.digests[number]))

@@ -12,6 +12,7 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.config import Data
 from ltm_pyro.data import kept, parts, preparing
+from ltm_pyro.data.naming import names_of
 from ltm_pyro.data.preparing import prepare
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
@@ -274,6 +275,12 @@ def test_facts_of_a_stranger_lead_nowhere_else(text, tmp_path, change):
     (out / kept.FACTS).write_text(json.dumps({**facts, **change}))
     with pytest.raises(InputError):
         ltm.load_corpus(out, length=16)
+
+
+def test_documents_of_prepared_text_have_numbers_for_names(text, tmp_path):
+    made = prepare(text, tmp_path / "out", **SMALL)
+    numbers = sorted(set(made.test.document.tolist()))
+    assert names_of(made.test, made.read_as) == {n: f"document {n}" for n in numbers}
 
 
 def test_nothing_to_read_is_told(tmp_path):
