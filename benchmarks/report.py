@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import throughput
+from benchmarks import figures, throughput
 from benchmarks.__main__ import MEANING
 from benchmarks.memory import WHICH
 from benchmarks.shapes import RESULTS, SHAPES
@@ -49,6 +49,11 @@ def section(folder: Path = RESULTS, bounds_in: Path = BOUNDS_IN) -> str:
     on_a_gpu = _load(folder / "throughput.json")
     if on_a_gpu:
         parts.append("On a GPU, an iteration of training:\n\n" + throughput.table(on_a_gpu))
+    if used := _load(folder / "figures.json"):
+        parts.append(
+            "What figures use of the peak of a matrix product in fp32 (`python -m "
+            "benchmarks.figures`; one thread, other work beside it):\n\n" + figures.table(used)
+        )
     if any(bounds.values()):
         parts.append(_bounds({name: part for name, part in bounds.items() if part}))
     return "\n\n".join(parts)

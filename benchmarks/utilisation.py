@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.shapes import Shape
 from ltm_pyro.experiments.base import DEVICE, seconds
@@ -66,16 +66,26 @@ def step_costs(shape: Shape, precision: str) -> tuple[tuple[float, float], tuple
 
 def count(run: Callable[[], Any]) -> float:
     """Operations: two for each multiplication and addition of a matrix product."""
-    aten = torch.ops.aten
-    counter = FlopCounterMode(display=False, custom_mapping={aten.addmm_: _in_place})
+    counter = _Products()
     with counter:
         run()
-    products = (aten.mm, aten.addmm, aten.addmm_, aten.bmm, aten.baddbmm)
-    return float(sum(counter.get_flop_counts()["Global"].get(name, 0) for name in products))
+    return float(counter.operations)
 
 
-def _in_place(total: Any, a: Any, b: Any, *_: Any, **__: Any) -> int:
-    return 2 * int(a[0] * a[1] * b[1])
+class _Products(TorchDispatchMode):
+    """Counts matrix products as they run; torch's counter cannot follow `autograd.grad`."""
+
+    BEFORE = {"mm": 0, "bmm": 0, "addmm": 1, "addmm_": 1, "baddbmm": 1}  # noqa: RUF012
+    """Arguments before the two matrices."""
+
+    operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._overloadpacket.__name__
+        if name in self.BEFORE:
+            a, b = args[self.BEFORE[name] : self.BEFORE[name] + 2]
+            self.operations += 2 * a.numel() * b.shape[-1]
+        return func(*args, **(kwargs or {}))
 
 
 def shares(shape: Shape, steps: int) -> dict[str, float]:

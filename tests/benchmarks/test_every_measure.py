@@ -8,6 +8,7 @@ import torch
 import ltm_pyro as ltm
 from benchmarks import __main__ as command
 from benchmarks import compiled, memory, throughput
+from benchmarks.figures import figures, table
 from benchmarks.generation import generation
 from benchmarks.head import chunked, head_seconds, ours, plain
 from benchmarks.iteration import against_plain, pyro_overhead
@@ -52,6 +53,17 @@ def test_iterations_have_ratios():
     assert operations["iteration_exact"] > 1
     assert operations["iteration_tokens"] > operations["iteration_exact"]
     assert operations["iteration_bf16"] == pytest.approx(operations["iteration_exact"], rel=0.1)
+
+
+def test_figures_use_a_share_of_the_peak():
+    found = figures(TINY, ("elbo:2", "iwae:4"), size=128)
+    for name in ("elbo:2", "iwae:4"):
+        one = found[name]
+        assert one["share"] == pytest.approx(one["flops"] / one["seconds"] / found["peak"])
+        assert one["tokens_per_second"] > 0
+    # Two more draws of z for each row, and one fit for both.
+    assert found["elbo:2"]["flops"] < found["iwae:4"]["flops"] < 2 * found["elbo:2"]["flops"]
+    assert "| `iwae:4` |" in table({"tiny": found})
 
 
 @pytest.mark.parametrize("which", ["plain", "ours"])
