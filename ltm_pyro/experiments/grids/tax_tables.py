@@ -95,7 +95,8 @@ def traced(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
         means = [row[name]["mean"] if name in row else math.nan for name in ("prior", "iwae")]
         elbo = row["elbo"]["mean"]
         cells = (means[0], parts["text"], parts["kl"], elbo, elbo - means[1])
-        lines.append(f"| {recipe} | {' | '.join(f'{one:+.4f}' for one in cells)} |")
+        told = ("" if math.isnan(one) else f"{one:+.4f}" for one in cells)
+        lines.append(f"| {recipe} | {' | '.join(told)} |")
     return "\n".join(lines)
 
 
