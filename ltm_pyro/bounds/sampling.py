@@ -14,10 +14,8 @@ def sampling_error(
     """Standard error of sum(numerator) / sum(denominator), and its degrees of freedom.
 
     Of independent pairs it is the delta method's. Neighbouring windows of a stream share a
-    document and are alike, so there the error is that of the slowest waves along the stream: the
-    mean square of its residuals' first B cosines, which Student's t with B degrees of freedom goes
-    with (Lazarus, Lewis, Stock & Watson 2018). B is 0.4 n^(2/3) at most, and n over twice the lag
-    at which the residuals' correlations end (Geyer 1992), so that a wave is longer than documents.
+    document and are alike, so there the error is that of the slowest waves along the stream
+    (`slow_waves`), whose number is that of the degrees of freedom.
 
     A stream of few documents shows little of how they differ: B is then small and intervals wide.
     Of simulated streams of 25 documents or more the 95 % interval held the truth 92 to 96 times in
@@ -34,9 +32,21 @@ def sampling_error(
     if not stream:
         squares = n / (n - 1) * (residual**2).sum()
         return float(math.sqrt(squares) / denominator.sum()), n - 1.0
-    waves = max(1, min(round(0.4 * n ** (2 / 3)), n // (2 * _alike(residual))))
-    squares = n * np.mean(fft.dct(residual, norm="ortho")[1 : waves + 1] ** 2)
-    return float(math.sqrt(squares) / denominator.sum()), float(waves)
+    square, waves = slow_waves(residual)
+    return float(math.sqrt(n * square) / denominator.sum()), float(waves)
+
+
+def slow_waves(residual: Array, first: int = 1, lags: int = 2) -> tuple[float, int]:
+    """Variance of a series, its neighbours being alike, over the length of it; and how well known.
+
+    The mean square of B cosines from the `first` on, which Student's t with B degrees of freedom
+    goes with (Lazarus, Lewis, Stock & Watson 2018). B is 0.4 n^(2/3) at most, and n over so many
+    `lags` at which correlations end (Geyer 1992), so that a wave is longer than what is alike.
+    """
+    n = len(residual)
+    waves = max(1, min(round(0.4 * n ** (2 / 3)), n // (lags * _alike(residual))))
+    cosines = fft.dct(residual, norm="ortho")[first : first + waves]
+    return float(np.mean(cosines**2)), waves
 
 
 def _alike(residual: Array) -> int:
