@@ -77,6 +77,26 @@ def test_a_fall_has_the_error_of_iterations_that_are_alike():
     assert np.mean((falls - 0.02) ** 2) / np.mean(errors**2) == pytest.approx(1, abs=0.4)
 
 
+def test_the_error_is_that_of_waves_about_the_trend():
+    """Exactly: the fall and the mean square of cosines from the second, the first being the trend.
+
+    Over many curves of independent noise that is the error which is known.
+    """
+    source, n = np.random.default_rng(0), 200
+    places, cosines = np.arange(n) - (n - 1) / 2, np.pi * (np.arange(n) + 0.5) / n
+    curve = 5 + 0.1 * source.normal(size=2 * n)
+    slope, level = np.polyfit(places, curve[n:], 1)
+    about = curve[n:] - level - slope * places
+    each = [np.sqrt(2 / n) * (about * np.cos(j * cosines)).sum() for j in range(2, 2 + 14)]
+    fall, error = watch(Plateau(window=50), curve).fall
+    assert fall == pytest.approx(-50 * slope)
+    assert error == pytest.approx(50 * np.sqrt(np.mean(np.square(each)) / (places**2).sum()))
+    curves = 5 + 0.1 * source.normal(size=(300, 2 * n))
+    errors = np.array([watch(Plateau(window=50, least=1e-6), one).fall[1] for one in curves])
+    truth = 50 * 0.1 / np.sqrt((places**2).sum())
+    assert np.mean(errors[np.isfinite(errors)] ** 2) / truth**2 == pytest.approx(1, abs=0.1)
+
+
 def test_iterations_that_are_too_much_alike_do_not_tell_a_trend():
     smooth = watch(Plateau(window=10), 5 + 0.1 * np.cos(np.arange(60) / 20))
     assert np.isinf(smooth.fall[1])
