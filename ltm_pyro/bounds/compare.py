@@ -60,7 +60,7 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
     for name in rank:
         figure = figures[name]
         try:
-            gap, error, freedom = paired(figure, best)
+            gap, error, freedom = (0.0, 0.0, 1.0) if figure is best else paired(figure, best)
         except ValueError:
             raise InputError(
                 f"{name!r} and {rank[0]!r} were not scored on the same documents: give the same "

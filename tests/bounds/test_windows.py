@@ -7,7 +7,7 @@ import pytest
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds.report import Report, differences, paired_difference
-from ltm_pyro.bounds.sampling import sampling_error
+from ltm_pyro.bounds.sampling import ratio_error, sampling_error
 from ltm_pyro.config import Fast
 from ltm_pyro.data.laying import rows_of_documents
 from ltm_pyro.data.rows import Rows
@@ -105,3 +105,25 @@ def test_what_thoughts_earn_has_the_error_of_documents(config, model):
         place = np.arange(len(rows)) if packed else rows.document.numpy()
         expected, _ = sampling_error(np.bincount(place, kl), np.bincount(place), packed)
         assert error == pytest.approx(expected, rel=1e-5)
+
+
+def test_waves_are_as_slow_as_what_is_alike_asks():
+    """Their number from the correlations, each summed up by itself."""
+    asked = set()
+    for seed, (n, length) in enumerate([(600, 6), (600, 20), (601, 20), (150, 6), (2000, 20)]):
+        nats = stream(np.random.default_rng(seed), n, length, "alike")
+        about = nats - nats.mean()
+        alike = [float((about[k:] * about[: n - k]).sum()) for k in range(n)]
+        ended = next(k for k in range(0, n - 1, 2) if alike[k] + alike[k + 1] <= 0)
+        waves = max(1, min(round(0.4 * n ** (2 / 3)), n // (2 * ended)))
+        assert sampling_error(nats, np.ones(n), stream=True)[1] == waves
+        asked.add(waves < round(0.4 * n ** (2 / 3)))
+    assert True in asked
+
+
+def test_documents_are_independent_unless_said_otherwise():
+    values = stream(np.random.default_rng(0), 60, 6, "alike")
+    assert sampling_error(values, np.ones(60)) == sampling_error(values, np.ones(60), False)
+    assert sampling_error(values, np.ones(60))[1] == 59
+    assert ratio_error(values, np.ones(60)) == sampling_error(values, np.ones(60))[0]
+    assert ratio_error(values, np.ones(60), True) == sampling_error(values, np.ones(60), True)[0]
