@@ -71,10 +71,10 @@ config = config.replace(
 # %% [markdown]
 # ## The slow loop
 #
-# Grey: the bound on training batches, smoothed, with twice its standard error. `Plateau` compares
-# the last two quarters, and calls a plateau only where the fall is surely less than what matters
-# (0.01 nats per token in 50 iterations, unless told otherwise). The KL's weight rises over the
-# first half of training; what is drawn is always the ELBO itself.
+# Grey: the bound on training batches, smoothed, with twice its standard error. `Plateau` looks
+# at the trend of the last half, and calls a plateau only where it is surely less than what matters
+# (0.01 nats per token in 50 iterations, unless told otherwise), down or up. The KL's weight rises
+# over the first half of training; what is drawn is always the ELBO itself.
 
 # %%
 model = LatentThoughtModel(config)

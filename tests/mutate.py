@@ -12,6 +12,7 @@ import ast
 import contextlib
 import copy
 import importlib
+import inspect
 import json
 import os
 import random
@@ -146,8 +147,8 @@ class Lines:
 
         def trace(frame: Any, event: str, argument: Any) -> Any:
             file = self.files.get(frame.f_code.co_filename)
-            if file is None:
-                return None
+            if file is None or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+                return None  # what runs on import belongs to no test
             here.add(f"{file}:{frame.f_lineno}")
             return trace
 

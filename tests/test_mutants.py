@@ -1,5 +1,7 @@
 """The mutants that `tests.mutate` makes are those that it says, one change each."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from . import mutate
@@ -58,6 +60,18 @@ def test_tests_of_its_line_are_run_the_quickest_first(source):
     assert chosen(mutant, known) == ["quick"]
     (number,) = (m for m in mutants(source) if m.line == 3)  # runs when it is imported
     assert chosen(number, known) == ["other", "quick"]
+
+
+def test_lines_that_run_on_import_belong_to_no_test(source):
+    lines = mutate.Lines()
+    lines.files = {str(source): "one.py"}
+    watched = lines.pytest_runtest_protocol(SimpleNamespace(nodeid="first"))
+    next(watched)
+    space = {}
+    exec(compile(SOURCE, str(source), "exec"), space)
+    space["f"](3)
+    watched.close()
+    assert set(lines.seen) == {f"one.py:{n}" for n in (6, 7, 9)}  # not of LEAST, in line 3
 
 
 def test_the_report_names_survivors():

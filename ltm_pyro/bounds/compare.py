@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ltm_pyro.bounds.figures import interval
-from ltm_pyro.bounds.report import Report, paired_difference, unfitted
+from ltm_pyro.bounds.report import Report, paired, unfitted
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.options import checked
 
@@ -60,13 +60,13 @@ def compare(reports: Mapping[str, Report], by: str = "elbo") -> pd.DataFrame:
     for name in rank:
         figure = figures[name]
         try:
-            gap, error = (0.0, 0.0) if figure is best else paired_difference(figure, best)
+            gap, error, freedom = (0.0, 0.0, 1.0) if figure is best else paired(figure, best)
         except ValueError:
             raise InputError(
                 f"{name!r} and {rank[0]!r} were not scored on the same documents: give the same "
                 "rows to evaluate"
             ) from None
-        low, high = interval(gap, error, figure.units - 1, pairs)
+        low, high = interval(gap, error, freedom, pairs)
         rows.append(
             {
                 "nats_per_token": float(figure.of_tokens.sum() / figure.tokens.sum()),

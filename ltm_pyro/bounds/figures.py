@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from ltm_pyro.bounds.in_html import figure_table
+from ltm_pyro.bounds.sampling import ratio_error, sampling_error
 from ltm_pyro.bounds.weights import Array, in_words, median
 
 Interval = tuple[float, float]
@@ -28,8 +29,8 @@ class Figure:
         parts: named parts that `nats` is the sum of, shape (documents,) each.
         monte_carlo_variance: of each document's `nats`, over repetitions of its fit and its draws
             (over the draws alone, which is too little, if nothing was repeated).
-        block: the block of neighbours that a document counts in where errors are computed,
-            (documents,); each by itself if None.
+        stream: whether documents are windows of one stream, in its order, so that neighbours are
+            alike (the packed layout).
         monte_carlo_freedom: degrees of freedom of that estimate, summed over documents.
         constant_error: of the sum of `nats`, from a constant that all documents share (that of an
             energy-based prior); it is part of both errors.
@@ -61,7 +62,7 @@ class Figure:
     draws: int = 0
     seconds: float = 0.0
     text: str = ""
-    block: Array | None = None
+    stream: bool = False
     monte_carlo_freedom: float = math.inf
     constant_error: float = 0.0
     shared_error: float = 0.0
@@ -93,7 +94,7 @@ class Figure:
     @property
     def document_error(self) -> float:
         """Standard error of `nats_per_document`, over documents drawn at random."""
-        return ratio_error(self.nats, np.ones_like(self.nats), self.block)
+        return ratio_error(self.nats, np.ones_like(self.nats), self.stream)
 
     @property
     def nats_per_token(self) -> float:
@@ -116,9 +117,9 @@ class Figure:
     def standard_error(self) -> float:
         """Of `nats_per_token`, over documents drawn at random (ratio estimator, delta method).
 
-        In the packed layout over blocks of windows, since neighbours share a document.
+        In the packed layout it allows for windows that are alike; see `sampling_error`.
         """
-        error = ratio_error(self.of_tokens, self.tokens, self.block)
+        error = ratio_error(self.of_tokens, self.tokens, self.stream)
         return math.hypot(error, self.common_error)
 
     @property
@@ -137,7 +138,7 @@ class Figure:
     @property
     def interval(self) -> Interval:
         """95 % for `nats_per_token`, over documents drawn at random."""
-        return interval(self.nats_per_token, self.standard_error, self.units - 1)
+        return interval(self.nats_per_token, self.standard_error, self.freedom)
 
     @property
     def monte_carlo_interval(self) -> Interval:
@@ -155,9 +156,14 @@ class Figure:
         return len(self.nats)
 
     @property
+    def freedom(self) -> float:
+        """Degrees of freedom of `standard_error`: few where windows of a stream are alike."""
+        return sampling_error(self.of_tokens, self.tokens, self.stream)[1]
+
+    @property
     def units(self) -> int:
-        """Number of documents, or of blocks of them, that errors are computed over."""
-        return len(self.nats) if self.block is None else len(np.unique(self.block))
+        """Independent documents from which `standard_error` would be known as well."""
+        return round(self.freedom) + 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; null where a number is not known (an error of one document)."""
@@ -240,17 +246,3 @@ def _mean_perplexity(figure: Figure) -> dict[str, Any]:
 def finite(value: float) -> float | None:
     """A number as JSON can hold it."""
     return value if math.isfinite(value) else None
-
-
-def ratio_error(numerator: Array, denominator: Array, block: Array | None = None) -> float:
-    """Standard error of sum(numerator) / sum(denominator) over independent pairs (delta method).
-
-    Pairs of one block are summed first: then blocks are what is independent.
-    """
-    residual = numerator - numerator.sum() / denominator.sum() * denominator
-    if block is not None:
-        residual = np.bincount(np.unique(block, return_inverse=True)[1], residual)
-    n = len(residual)
-    if n < 2:
-        return math.nan
-    return float(math.sqrt(n / (n - 1) * (residual**2).sum()) / denominator.sum())

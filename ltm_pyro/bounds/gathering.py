@@ -66,7 +66,7 @@ def figure_of(
         nats=nats,
         tokens=by_document(rows.lengths, rows),
         bytes=by_document(rows.bytes, rows),
-        block=blocks_of(rows),
+        stream=rows.packed,
         is_bound=first.is_bound,
         parts={part: documents(e.parts[part] for e in estimates) for part in first.parts},
         monte_carlo_variance=None if variance is None else by_document(variance, rows),
@@ -104,20 +104,6 @@ def of_shared(
         common = math.sqrt(max(0.0, float(sums.var()) - own)) / len(chosen)
         error = math.hypot(error, common * figure.documents)
     return dataclasses.replace(figure, protocol=told, constant_error=error)
-
-
-def blocks_of(rows: Rows) -> Array | None:
-    """Which block each document counts in, (documents,), where rows are windows of one stream.
-
-    In the packed layout neighbouring windows share a document, and are alike. Blocks are of as many
-    neighbours as there are blocks (batch means, Flegal & Jones 2010), with ten of them or more
-    where there are windows enough, and of two at least.
-    """
-    number = len(rows.document.unique())
-    if not rows.packed or number < 4:
-        return None
-    size = max(2, min(round(math.sqrt(number)), number // 10))
-    return np.minimum(np.arange(number) // size, number // size - 1).astype(np.float64)
 
 
 def by_document(values: Tensor, rows: Rows) -> Array:

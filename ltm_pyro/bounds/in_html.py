@@ -1,7 +1,7 @@
 """Figures as a table in a notebook."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ltm_pyro.display.tables import table
@@ -17,10 +17,17 @@ def figure_table(title: str, figures: Sequence[Any], remark: str = "") -> str:
     one = figures[0]
     text = all(figure.observed == ("tokens",) for figure in figures)
     rows = [row for figure in figures for row in _rows(figure, text)]
-    over = f" (errors over {one.units} blocks of windows)" if one.block is not None else ""
-    size = f"{one.documents:,} documents{over}, {int(one.tokens.sum()):,} tokens; lower is better"
+    size = f"{one.documents:,} documents{alike(figures)}, {int(one.tokens.sum()):,} tokens"
     remarks = [said for figure in figures for said in _remarks(figure)]
-    return table(title, rows, [*remarks, *([remark] if remark else []), size])
+    return table(title, rows, [*remarks, *([remark] if remark else []), f"{size}; lower is better"])
+
+
+def alike(figures: Iterable[Any]) -> str:
+    """Where documents are windows of a stream, how well their errors are known; else nothing."""
+    known = [figure.freedom for figure in figures if figure.stream]
+    if not known:
+        return ""
+    return f" (windows of a stream: errors of {min(known):.0f} degrees of freedom)"
 
 
 def standing(figure: Any) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ltm_pyro.bounds.by_site import table_by_site
-from ltm_pyro.bounds.figures import Figure, finite, interval, ratio_error
-from ltm_pyro.bounds.in_html import figure_table
+from ltm_pyro.bounds.figures import Figure, finite, interval
+from ltm_pyro.bounds.in_html import alike, figure_table
+from ltm_pyro.bounds.sampling import sampling_error
 from ltm_pyro.errors import unknown
 
 
@@ -71,10 +72,9 @@ class Report:
                 )
             if figure.weights:
                 lines.append(f"  {figure.weights}")
-        over = f" (errors over {one.units} blocks of windows)" if one.block is not None else ""
         lines.append(
-            f"{one.documents} documents{over}, {int(one.tokens.sum())} tokens, "
-            f"{int(one.bytes.sum())} bytes; lower is better"
+            f"{one.documents} documents{alike(self.figures.values())}, "
+            f"{int(one.tokens.sum())} tokens, {int(one.bytes.sum())} bytes; lower is better"
         )
         if not one.bytes.sum():
             lines.append(
@@ -101,8 +101,8 @@ def unfitted(figures: Mapping[str, Figure]) -> str:
     if not (np.isfinite(elbo.nats).all() and np.isfinite(prior.nats).all()):
         return ""
     gap = elbo.nats - prior.nats
-    error = ratio_error(gap, np.ones_like(gap), elbo.block)
-    if not gap.mean() > 2 * error:
+    error, freedom = sampling_error(gap, np.ones_like(gap), elbo.stream)
+    if not interval(float(gap.mean()), error, freedom)[0] > 0:
         return ""
     return (
         f"elbo lies {gap.mean():.3f} ± {error:.3f} nats/document above prior: the fitted guide is "
@@ -119,6 +119,18 @@ def paired_difference(
 
     Of the tokens alone, as `Figure.of_tokens` has them: nan where a figure has no part that tells.
 
+    See `paired`, which also tells how well that error is known.
+
+    Raises:
+        ValueError: if the two were not computed on the same documents.
+    """
+    gap, error, _ = paired(worse, better, one_model)
+    return gap, error
+
+
+def paired(worse: Figure, better: Figure, one_model: bool = False) -> tuple[float, float, float]:
+    """Nats per token by which `better` is below `worse`, its standard error, degrees of freedom.
+
     The error is of the difference document by document, so what makes a document hard for both
     cancels; so does the error of a prior's constant, where both figures hold that of `one_model`.
     What else documents share stays.
@@ -133,8 +145,8 @@ def paired_difference(
     constants = (worse.constant_error, better.constant_error)
     constant = abs(constants[0] - constants[1]) if one_model else math.hypot(*constants)
     shared = math.hypot(constant, worse.shared_error, better.shared_error) / tokens
-    own = ratio_error(gap, worse.tokens, worse.block)
-    return float(gap.sum()) / tokens, math.hypot(own, shared)
+    own, freedom = sampling_error(gap, worse.tokens, worse.stream)
+    return float(gap.sum()) / tokens, math.hypot(own, shared), freedom
 
 
 def differences(better: Report, worse: Report) -> dict[str, dict[str, Any]]:
@@ -146,7 +158,7 @@ def differences(better: Report, worse: Report) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for name, figure in better.figures.items():
         if name in worse.figures:
-            gap, error = paired_difference(worse[name], figure)
-            between = list(map(finite, interval(gap, error, figure.units - 1)))
+            gap, error, freedom = paired(worse[name], figure)
+            between = list(map(finite, interval(gap, error, freedom)))
             found[name] = {"difference": gap, "standard_error": error, "interval": between}
     return found

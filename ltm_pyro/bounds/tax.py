@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ltm_pyro.bounds.figures import Figure, Interval, finite, interval
-from ltm_pyro.bounds.report import Report, paired_difference
+from ltm_pyro.bounds.report import Report, paired
 from ltm_pyro.errors import InputError
 
 CONTROL = "baseline"
@@ -75,9 +75,9 @@ def taxes(report: Report) -> dict[str, Tax]:
 
 
 def _tax(bound: Figure, control: Figure) -> Tax:
-    tax, error = paired_difference(bound, control)
+    tax, error, freedom = paired(bound, control)
     return Tax(
-        bound.name, tax, error, interval(tax, error, bound.units - 1), _parts(bound, control),
+        bound.name, tax, error, interval(tax, error, freedom), _parts(bound, control),
         bound.documents,
     )  # fmt: skip
 

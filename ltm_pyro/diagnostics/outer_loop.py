@@ -10,7 +10,7 @@ from annotated_types import Ge
 from matplotlib.axes import Axes
 from scipy import stats
 
-from ltm_pyro.bounds.weights import Array
+from ltm_pyro.bounds.sampling import slow_waves
 from ltm_pyro.display.pictures import (
     GREY,
     MEANING,
@@ -67,24 +67,28 @@ def smoothed(log: pd.DataFrame | Iterable[Mapping[str, Any]], window: int = 25) 
     )
 
 
-BATCHES = 10
-"""Means that a window is cut into for its error, so that batches that are alike count as one."""
+SHORTEST = 10
+"""Iterations that a window has at least."""
+FEWEST, LAGS = 3, 3
+"""Waves that tell a trend's error at least, and lags that are alike in the shortest of them."""
+LATER = 1.25
+"""How much more is to have been seen at the next look."""
 
 
 class Plateau:
     """A callback that tells when the bound no longer falls by what matters, and may end training.
 
-    A plateau is not a fall that could not be shown: it is shown that the bound falls by less than
-    `least` nats per token in `window` iterations (an equivalence test). The fall is that between
-    the last two quarters of what was seen at this objective, each at least `window` iterations, and
-    its error allows for neighbouring iterations that are alike. It is looked at whenever a tenth
-    more has been seen, and look k may err with probability error / (k (k + 1)): all looks together
-    err with `error` at most, however long one waits (a little more where neighbouring iterations
-    are much alike: `tests/diagnostics/curves.py` prints it). While the KL's weight still changes (a
-    warm-up), the objective moves and nothing is judged.
+    A plateau is not a fall that could not be shown: it is shown that the bound moves by less than
+    `least` nats per token in `window` iterations, down or up (an equivalence test). What it moves
+    is the trend of the last half of what was seen at this objective; its error is that of the
+    slowest waves about the trend, so iterations may be like those before them, or go up and down.
+    It is looked at whenever a quarter more has been seen, and look k may err with probability
+    error / (k (k + 1)): all looks together err with `error` at most, however long one waits.
+    `python -m tests.diagnostics.curves` prints false alarms and misses. While the KL's weight still
+    changes (a warm-up), the objective moves and nothing is judged.
 
     Args:
-        window: iterations that `least` is a fall over, and the least in a half of the comparison.
+        window: iterations that `least` is a fall over; the first look is after four of them.
         least: the smallest fall over `window` iterations that matters, in nats per token.
         error: probability of ever calling a plateau while the bound falls by that much.
         stop: end `DualRateSVI.fit` at the first plateau.
@@ -93,7 +97,7 @@ class Plateau:
     @checked
     def __init__(
         self,
-        window: Annotated[int, Ge(BATCHES)] = 50,
+        window: Annotated[int, Ge(SHORTEST)] = 50,
         least: Positive = 0.01,
         error: Share = 0.05,
         stop: bool = False,
@@ -114,31 +118,37 @@ class Plateau:
         if len(self._seen) < self._next:
             return
         self._looks += 1
-        self._next = math.ceil(1.1 * len(self._seen))
-        fall, error, freedom = self._compared()
+        self._next = math.ceil(LATER * len(self._seen))
+        fall, error, freedom = self._trend()
         chance = self.error / (self._looks * (self._looks + 1))
         self._reach = float(stats.t.isf(chance, freedom))
-        if self.stalled_at is None and fall + self._reach * error < self.least:
+        if self.stalled_at is None and abs(fall) + self._reach * error < self.least:
             self.stalled_at = report.step
             if self.stop:
                 raise StopTraining
 
     @property
     def fall(self) -> tuple[float, float]:
-        """By how much the bound falls in `window` iterations, and the standard error of that."""
-        fall, error, _ = self._compared()
+        """By how much the bound falls in `window` iterations, and the standard error of that.
+
+        The error is infinite where iterations are so much alike that their trend is not known.
+        """
+        fall, error, _ = self._trend()
         return fall, error
 
-    def _compared(self) -> tuple[float, float, float]:
+    def _trend(self) -> tuple[float, float, float]:
         """`fall`, and the degrees of freedom of its error."""
-        each = len(self._seen) // 4
-        if each < self.window:
+        n = len(self._seen) // 2
+        if n < 2 * self.window:
             return math.nan, math.nan, math.nan
-        late, early = np.array(self._seen[-each:]), np.array(self._seen[-2 * each : -each])
-        variances, counts = zip(_mean_error(late), _mean_error(early), strict=True)
-        scale = self.window / each
-        fall, error = scale * float(early.mean() - late.mean()), scale * math.sqrt(sum(variances))
-        return fall, error, max(2.0, min(2.0 * (BATCHES - 2), sum(counts) - 4))
+        values, places = np.array(self._seen[-n:]), np.arange(n) - (n - 1) / 2
+        squares = float((places**2).sum())
+        slope = float((places * values).sum()) / squares
+        about = np.round(values - values.mean() - slope * places, 9)  # the rest is no noise
+        # The first cosine is all but the trend, which is not among what is about it.
+        square, waves = slow_waves(about, first=2, lags=LAGS)
+        error = math.sqrt(square / squares) if waves >= FEWEST else math.inf
+        return -slope * self.window, error * self.window, float(waves)
 
     @property
     def verdict(self) -> str:
@@ -150,31 +160,16 @@ class Plateau:
             f"the bound falls by {fall:.4f} ± {error:.4f} nats/token in {self.window} iterations "
             f"({self.least:g} would matter)"
         )
-        falls = fall - self._reach * error > 0
+        reach = self._reach * error
         if self.stalled_at is None:
-            if falls:
+            if fall - reach > 0:
                 return f"Still learning: {evidence}."
+            if fall + reach < 0:
+                return f"The bound rises: {evidence}."
             return f"Too noisy yet to tell a plateau from a slope: {evidence}."
-        if falls and fall > self.least:
+        if fall - reach > 0 and fall > self.least:
             return f"Falling again after a plateau at step {self.stalled_at}: {evidence}."
         return f"On a plateau, first seen at step {self.stalled_at}: {evidence}."
-
-
-def _mean_error(values: Array) -> tuple[float, float]:
-    """Variance of the mean of iterations along a line, and as how many free ones they count.
-
-    Iterations may be like the ones before them: the variance is the greater of that from the means
-    of ten parts, and that from the correlation of one iteration to the next, which sees more where
-    parts are short.
-    """
-    n = len(values)
-    apart = values - np.polynomial.Polynomial.fit(range(n), values, 1)(np.arange(n))
-    total = float((apart**2).sum())
-    alike = float((apart[1:] * apart[:-1]).sum()) / total if total else 0.0
-    alike = min(max(alike, 0.0) + 5 / n, 0.99)  # the estimate is low by up to about so much
-    free = n * (1 - alike) / (1 + alike)
-    parts = [part.mean() for part in np.array_split(apart, BATCHES)]
-    return float(max(np.var(parts, ddof=2) / BATCHES, total / (n - 2) / free)), free
 
 
 HELD_OUT = {

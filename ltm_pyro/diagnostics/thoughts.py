@@ -11,8 +11,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ltm_pyro.bounds.gathering import by_document
+from ltm_pyro.bounds.sampling import ratio_error
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
+from ltm_pyro.data.rows import Rows
 from ltm_pyro.diagnostics.units import active_units, information, part_of
 from ltm_pyro.display.pictures import MEANING, TOLD, axis_or_new, dress, with_errors, zero
 from ltm_pyro.errors import InputError
@@ -39,7 +42,7 @@ class ThoughtUse:
             need not sum to it.
         active: active units, (layers, slots, dim) booleans (Burda et al. 2016), relative to the
             variance of the prior; surely so where means are known from draws alone.
-        total_kl: mean KL(q || p) over rows, and its standard error.
+        total_kl: mean KL(q || p) over rows, and its standard error over documents, as all here.
         mutual_information: I(x; z) under q, an estimate from below that cannot exceed log(rows);
             see `information`.
         marginal_kl: KL of the aggregated posterior to the prior: the rest of the KL, which is the
@@ -156,7 +159,8 @@ def thought_use(
         InputError: if `longer` is of other rows, or for a model with continuous latent sites beside
             thoughts, or with sites that all documents share.
     """
-    sites = Sites.of(posterior.model, posterior.rows)
+    rows = posterior.rows
+    sites = Sites.of(posterior.model, rows)
     latent = [site for site in sites if site.kind in ("local", "shared")]
     others = [site.name for site in latent if not is_plain(site)]
     if others:
@@ -165,27 +169,25 @@ def thought_use(
             "whose use is not measured apart from theirs: compare figures of models with and "
             "without them"
         )
-    if longer is not None and len(longer.rows) != len(posterior.rows):
-        raise InputError(
-            f"longer has {len(longer.rows)} rows, posterior {len(posterior.rows)}: fit the same"
-        )
+    if longer is not None and len(longer.rows) != len(rows):
+        raise InputError(f"longer has {len(longer.rows)} rows, posterior {len(rows)}: fit the same")
     parts = [part_of(posterior, i, draws, seed) for i in range(len(posterior.chunks))]
     terms = posterior.elbo(draws, seed)
     bound = -terms.elbo.mean(0)
     ablation = torch.cat([part.ablation for part in parts], dim=1)
-    carried, total_kl = information(posterior, draws, seed), _mean(terms.kl.mean(0))
+    carried, total_kl = information(posterior, draws, seed), _mean(terms.kl.mean(0), rows)
     ablation[-1] = bound  # all layers' thoughts, whose score is known already
     if not all(part.factorised for part in parts):  # layers' KLs do not add up to the document's
         ablation[1:-1] = torch.nan
     earned = ablation[0] - bound
     ahead = leftover = leftover_kl = None
     if baseline is not None:
-        exact = infer(baseline, posterior.rows, NoGuide, Fast(steps=0)).elbo().log_likelihood[0]
+        exact = infer(baseline, rows, NoGuide, Fast(steps=0)).elbo().log_likelihood[0]
         tokens = terms.by_site.get("tokens", terms.log_likelihood)
-        ahead = _mean(-exact - (terms.kl - tokens).mean(0))
+        ahead = _mean(-exact - (terms.kl - tokens).mean(0), rows)
     if longer is not None:
         more = longer.elbo(draws, seed)
-        leftover = _mean(bound + more.elbo.mean(0))
+        leftover = _mean(bound + more.elbo.mean(0), rows)
         leftover_kl = float(more.kl.mean())
     return ThoughtUse(
         kl=_array(torch.cat([part.kl for part in parts]).mean(0)),
@@ -194,9 +196,9 @@ def thought_use(
         total_kl=total_kl,
         mutual_information=carried,
         marginal_kl=total_kl[0] - carried,
-        ceiling=math.log(len(posterior.rows)),
-        ablation=np.array([_mean(ablation[0] - score) for score in ablation]),
-        earned=_mean(earned),
+        ceiling=math.log(len(rows)),
+        ablation=np.array([_mean(ablation[0] - score, rows) for score in ablation]),
+        earned=_mean(earned, rows),
         ahead=ahead,
         leftover=leftover,
         leftover_kl=leftover_kl,
@@ -238,9 +240,10 @@ def _nats(value: float, sign: str = "") -> str:
     return f"{round(value, 2) + 0.0:{sign}.2f}"
 
 
-def _mean(values: Tensor) -> tuple[float, float]:
-    values = values.double()
-    return float(values.mean()), float(values.std() / math.sqrt(len(values)))
+def _mean(values: Tensor, rows: Rows) -> tuple[float, float]:
+    """Of a value of each row, the mean and its standard error over documents."""
+    sums, numbers = by_document(values, rows), by_document(torch.ones(len(values)), rows)
+    return float(sums.sum() / numbers.sum()), ratio_error(sums, numbers, rows.packed)
 
 
 def _array(values: Tensor) -> Array:

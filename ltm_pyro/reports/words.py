@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ltm_pyro.bounds import Figure, Report
-from ltm_pyro.bounds.figures import Interval, interval, ratio_error
+from ltm_pyro.bounds.figures import Interval, interval
 from ltm_pyro.bounds.in_html import standing
-from ltm_pyro.bounds.report import unfitted
+from ltm_pyro.bounds.report import paired, unfitted
+from ltm_pyro.bounds.sampling import ratio_error, sampling_error
 from ltm_pyro.bounds.tax import CONTROL
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.reports.page import Table, Text
@@ -90,7 +91,7 @@ def sited(figure: Figure) -> bool:
 
 def over_documents(figure: Figure, values: Array) -> float:
     """Standard error of the mean over a figure's documents."""
-    return ratio_error(values, np.ones_like(values), figure.block)
+    return ratio_error(values, np.ones_like(values), figure.stream)
 
 
 def _per_token(figure: Figure, part: str) -> str:
@@ -148,10 +149,10 @@ def gains(report: Report) -> list[tuple[str, str, float, float, Interval]]:
                 continue
             if not report[name].is_bound:
                 continue
-            gain, error = report.difference(other, name)
+            gain, error, freedom = paired(report[other], report[name], one_model=True)
             if math.isnan(gain):  # no part of one tells its tokens
                 continue
-            ends = interval(gain, error, report[name].units - 1)
+            ends = interval(gain, error, freedom)
             found.append((name, other, gain, error, ends))
     return found
 
@@ -177,8 +178,9 @@ def document_gains(report: Report) -> Table:
             if one is prior or not one.is_bound or one.observed != prior.observed:
                 continue
             gap = prior.nats - one.nats
-            gain, error = float(gap.mean()), over_documents(one, gap)
-            ends = interval(gain, error, one.units - 1)
+            gain = float(gap.mean())
+            error, freedom = sampling_error(gap, np.ones_like(gap), one.stream)
+            ends = interval(gain, error, freedom)
             rows.append(
                 [name, within(gain, error, "+"), between(ends, "+"), earned(ends, prior.name)]
             )

@@ -154,11 +154,12 @@ def test_ends_that_cross_say_so():
     assert [one.to_dict()["ends_cross"] for one in (right, crossed)] == [False, True]
 
 
-def test_a_trajectory_that_leaves_the_numbers_is_rejected():
+@pytest.mark.parametrize("far", [1e20, 1e25, 1e30])  # a density, or a place, that is no number
+def test_a_trajectory_that_leaves_the_numbers_is_rejected(far):
     model, rows = linear_gaussian(0, documents=3)
     path = Path(model, prior_of(model), rows, 3, 0)
     path.steps = path.steps.clone()
-    path.steps[:, 1] = 1e30
+    path.steps[:, 1] = far
     z = path._draw(Noise(0, rows.key), 5)
     moved, accepted = path._move(path._state(z), 0.5, path.steps[1], Noise(1, rows.key))
     assert (accepted[:, 1] == 0).all()

@@ -14,10 +14,12 @@ import ltm_pyro as ltm
 from ltm_pyro import seeds
 from ltm_pyro.bounds import certify, sandwich
 from ltm_pyro.bounds.annealed import Path, State
+from ltm_pyro.bounds.certify import CHAINS
 from ltm_pyro.bounds.enclosed import Ends, Setup, enclose, ends_of
 from ltm_pyro.bounds.gate import Gate, Misses, gate
 from ltm_pyro.bounds.importance import grid
 from ltm_pyro.bounds.schedule import EvenPath, _between
+from ltm_pyro.bounds.upper import SIMULATED, upper
 from ltm_pyro.config import Fast, Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
@@ -477,3 +479,21 @@ def test_populations_are_drawn_anew_from_themselves_alone():
         ours = drawn.z["z"][:4, 0, 0, 0, 0].tolist()
         assert ours.count(2.0) in (3, 4)
         assert set(ours) <= {0.0, 2.0}
+
+
+def test_the_figure_is_what_is_certified_and_says_nothing_elsewhere():
+    for model, rows, nothing in ((*gentle(12)[:2], -math.inf), (*tiny_decoder(0, 8), 0.0)):
+        one = dataclasses.replace(rows, document=torch.arange(len(rows)))
+        some = dataclasses.replace(task(model, one, MeanField), fast=FITTED, seed=3)
+        found = certify(
+            model, one, guide=MeanField, fast=FITTED, temperatures=1, simulated=SIMULATED, seed=3,
+            chunk=len(one), progress=False,
+        )  # fmt: skip
+        estimate, allowed = upper(some, 1), found.certified
+        assert allowed.any()
+        np.testing.assert_allclose(estimate.nats[allowed], -found.upper[allowed], rtol=1e-6)
+        np.testing.assert_allclose(estimate.variance[allowed], found.error[allowed] ** 2, rtol=1e-6)
+        assert estimate.draws == 3 * CHAINS
+        unfit = upper(dataclasses.replace(some, fast=Fast(steps=0), _posterior=None), 1)
+        assert (unfit.nats == nothing).any()
+        assert ((unfit.nats == nothing) == (unfit.variance == 0)).all()

@@ -135,3 +135,21 @@ def test_bad_importance_weights_are_called_loose():
     table = compare({"one": one, "two": report(np.full(20, 101.0), name="iwae")}, by="iwae")
     assert "likely loose" in table.loose["one"]
     assert table.loose["two"] == ""
+
+
+def test_intervals_hold_at_once_over_all_pairs():
+    source = np.random.default_rng(0)
+    hard = source.normal(150, 40, 20)
+    table = compare({name: report(hard + source.normal(k, 3, 20)) for k, name in enumerate("abcd")})
+    for name in table.index[1:]:
+        half = stats.t.ppf(1 - 0.025 / 6, 19) * table.difference_error[name]
+        assert table.high[name] - table.low[name] == pytest.approx(2 * half)
+    best = table.iloc[0]
+    assert (best.low, best.high) == (0, 0)
+
+
+def test_the_best_is_no_worse_than_itself_whatever_all_documents_share():
+    shared = report([10.0, 20.0, 30.0], constant_error=3.0, shared_error=2.0)
+    table = compare({"a": shared, "b": report([11.0, 23.0, 30.0])})
+    assert table.difference_error["a"] == table.low["a"] == table.high["a"] == 0
+    assert table.difference_error["b"] > 13**0.5 / 150

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds
+from ltm_pyro.bounds.repetition import over_repetitions, repeated_rows, rounds, shared_error
 from ltm_pyro.bounds.weights import effective_sample_size, in_words
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError
@@ -126,3 +126,32 @@ def test_effective_sample_sizes():
     assert in_words(None, np.array([2.0, 64.0, 64.0]), 64) == (
         "effective sample size 64.0 of 64 draws (medians over rows)"
     )
+
+
+def test_spreads_know_no_unit():
+    """In thousandths of a nat all is as it is in nats; rows of no known share have the mean."""
+    source = np.random.default_rng(0)
+    first, again = (torch.tensor(source.normal(size=(n, 8))) for n in (1, 2))
+    chosen, within = torch.arange(8), torch.tensor(source.uniform(0.5, 2, 8))
+    for known in (within, None, 0 * within):
+        variance, freedom = over_repetitions(first[0], again, chosen, known)
+        small, same = over_repetitions(
+            first[0] / 1e3, again / 1e3, chosen, None if known is None else known / 1e6
+        )
+        torch.testing.assert_close(small * 1e6, variance)
+        assert same == pytest.approx(freedom)
+    spread = torch.cat([first, again]).var(0)
+    torch.testing.assert_close(variance, spread.mean().expand(8))
+
+
+def test_what_shared_draws_add_is_the_jackknifes_also_where_one_weighs_all():
+    source = np.random.default_rng(0)
+    for heavy in (0.0, 9.0):
+        log_w = torch.tensor(source.normal(size=(6, 4)))
+        log_w[0] += heavy
+        sums = torch.stack([log_w[torch.arange(6) != i].logsumexp(0) for i in range(6)])
+        whole, own = sums.sum(1).var(correction=0), sums.var(0, correction=0).sum()
+        assert shared_error(log_w) == pytest.approx(math.sqrt(5 * float(whole - own)), rel=1e-6)
+    alone = torch.tensor([[0.0, 0.0], [-1e4, -1e4]])
+    assert math.isfinite(shared_error(alone))
+    assert math.isnan(shared_error(alone[:1]))

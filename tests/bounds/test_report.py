@@ -2,12 +2,10 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
-from ltm_pyro.bounds.figures import Figure, ratio_error
-from ltm_pyro.bounds.gathering import blocks_of
-from ltm_pyro.bounds.report import Report, differences, paired_difference
-from ltm_pyro.data.rows import Rows
+from ltm_pyro.bounds.figures import Figure
+from ltm_pyro.bounds.report import Report, paired_difference
+from ltm_pyro.bounds.sampling import ratio_error
 
 
 def figure(nats, tokens, name="elbo", **rest):
@@ -71,53 +69,16 @@ def correlated(source, units=600, alike=6):
     return 40.0 + 5 * hard + source.normal(0, 1, units)
 
 
-@pytest.mark.parametrize("block", [True, False])
-def test_neighbouring_windows_do_not_count_as_independent(block):
+@pytest.mark.parametrize("stream", [True, False])
+def test_neighbouring_windows_do_not_count_as_independent(stream):
     source, tokens, trials = np.random.default_rng(0), np.full(600, 16.0), 400
-    windows = Rows(*(torch.full((600, 16), 3), torch.full((600,), 16), torch.arange(600)),
-                   torch.full((600,), 16), packed=True)  # fmt: skip
-    label = blocks_of(windows) if block else None
     covered = 0
     for _ in range(trials):
-        one = figure(correlated(source), tokens, block=label)
+        one = figure(correlated(source), tokens, stream=stream)
         low, high = one.interval
         covered += low < 40 / 16 < high
     nominal = abs(covered / trials - 0.95) < 3.5 * math.sqrt(0.95 * 0.05 / trials) + 0.01
-    assert nominal == block  # each window by itself covers about 60 %
-
-
-def test_pairs_in_the_packed_layout_are_compared_by_blocks():
-    source, tokens = np.random.default_rng(1), np.full(600, 16.0)
-    block = np.arange(600) // 25
-    a, b = (figure(correlated(source), tokens, block=label) for label in (block, block))
-    gap = a.nats - b.nats
-    _, error = paired_difference(a, b)
-    means = gap.reshape(24, 25).mean(1) / 16
-    assert error == pytest.approx(means.std(ddof=1) / math.sqrt(24), rel=1e-9)
-    (found,) = differences(Report({"elbo": b}), Report({"elbo": a})).values()
-    low, high = found["interval"]
-    assert high - low == pytest.approx(2 * 2.0687 * error, rel=1e-4)  # Student's t, 23
-    assert a.to_dict()["units_of_error"] == 24
-    assert "errors over 24 blocks of windows" in str(Report({"elbo": a}))
-
-
-def test_which_rows_are_windows():
-    def rows(number, packed=True):
-        lengths = torch.full((number,), 8)
-        return Rows(torch.zeros(number, 8, dtype=torch.long), lengths, torch.arange(number),
-                    lengths, packed=packed)  # fmt: skip
-
-    def sizes(windows):
-        return np.bincount(blocks_of(windows).astype(int)).tolist()
-
-    assert sizes(rows(100)) == [10] * 10
-    assert sizes(rows(105)) == [10] * 9 + [15]  # none of few windows, which would count as much
-    assert sizes(rows(13)) == [2] * 5 + [3]
-    assert blocks_of(rows(3)) is None  # too few to put together
-    assert blocks_of(rows(100, packed=False)) is None  # alike in length, and yet documents
-    for some in (rows(100)[::2], rows(100)[torch.arange(50)], rows(50).first(3),
-                 Rows.end_to_end([rows(20), rows(30)])):  # fmt: skip
-        assert sizes(some) == [5] * 10
+    assert nominal == stream  # each window by itself covers about 60 %
 
 
 def test_the_error_of_a_mean_is_that_of_few_documents():

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ltm_pyro.bounds.figures import finite, interval, ratio_error
+from ltm_pyro.bounds.figures import finite, interval
+from ltm_pyro.bounds.sampling import sampling_error
 from ltm_pyro.bounds.weights import Array
 
 Cell = Mapping[str, Any]
@@ -26,7 +27,8 @@ class Difference:
         over_documents: standard error of that mean, what other text would change.
         over_seeds: what other starts would change; None for one seed.
         seeds: how many.
-        documents: how many, or blocks of them.
+        documents: how many; of windows of a stream, as many independent ones as would tell the
+            error as well.
     """
 
     mean: float
@@ -96,15 +98,18 @@ def difference(
     by = both[0][0]["by_document"]
     if any(cell["by_document"]["tokens"] != by["tokens"] for cell, _ in both):
         return None
-    tokens, block = np.array(by["tokens"], float), by.get("block")
-    block = None if block is None else np.array(block)
+    tokens = np.array(by["tokens"], float)
     gaps = [nats_of(cell, figure) - nats_of(other, than) for cell, other in both]
     gaps = [np.where(np.abs(gap) < ROUNDED, 0.0, gap) for gap in gaps]
     each = [float(gap.sum() / tokens.sum()) for gap in gaps]
     seeds = float(np.std(each, ddof=1) / math.sqrt(len(each))) if len(each) > 1 else None
-    documents = len(tokens) if block is None else len(np.unique(block))
-    error = ratio_error(np.mean(gaps, 0), tokens, block)
-    return Difference(float(np.mean(each)), error, seeds, len(each), documents)
+    error, freedom = sampling_error(np.mean(gaps, 0), tokens, streamed(by))
+    return Difference(float(np.mean(each)), error, seeds, len(each), round(freedom) + 1)
+
+
+def streamed(by_document: Mapping[str, Any]) -> bool:
+    """Whether a cell's documents are windows of one stream."""
+    return bool(by_document.keys() & {"stream", "block"})  # cells of before 0.6.0 have blocks
 
 
 def _has(cell: Cell, figure: str) -> bool:

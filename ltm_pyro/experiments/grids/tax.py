@@ -137,7 +137,7 @@ class Cell:
             "by_document": {
                 "tokens": control.tokens.astype(int).tolist(),
                 "control": np.round(control.of_tokens, 4).tolist(),
-                **({} if control.block is None else {"block": control.block.tolist()}),
+                **({"stream": True} if control.stream else {}),
                 **{
                     name: np.round(report[name].of_tokens - control.of_tokens, 4).tolist()
                     for name in taxes(report)

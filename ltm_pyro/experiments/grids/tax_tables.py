@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ltm_pyro.bounds.figures import interval, ratio_error
+from ltm_pyro.bounds.figures import interval
+from ltm_pyro.bounds.sampling import ratio_error
+from ltm_pyro.experiments.grids.paired import streamed
 
 Table = dict[str, dict[str, dict[str, Any]]]
 """By recipe and bound."""
@@ -28,8 +30,7 @@ def summary(found: Sequence[Mapping[str, Any]]) -> Table:
             nats = np.mean([cell["by_document"][bound] for cell in cells], 0)
             n, mean = len(of), float(np.mean(of))
             seeds = float(np.std(of, ddof=1) / math.sqrt(n)) if n > 1 else None
-            block = cells[0]["by_document"].get("block")
-            documents = ratio_error(nats, tokens, None if block is None else np.array(block))
+            documents = ratio_error(nats, tokens, streamed(cells[0]["by_document"]))
             table[recipe][bound] = {
                 "mean": mean,
                 "over_documents": documents,
