@@ -141,7 +141,7 @@ def test_differences_are_paired_by_document_and_by_seed():
 
 
 def test_differences_by_hand():
-    """Three seeds, four documents of unequal length in two blocks, another text, few documents."""
+    """Three seeds, four documents of unequal length, a stream, another text, few documents."""
     tokens, rises = [10, 30, 20, 40], np.array([[1.0, 3, 0, 4], [2, 0, 4, 0], [0, 5, 0, 7]])
     ours = [cell(i, (100 + rise).tolist(), [0.0] * 4, tokens) for i, rise in enumerate(rises)]
     other = [cell(i, [100.0] * 4, [0.0] * 4, tokens) for i in range(3)]
@@ -151,14 +151,13 @@ def test_differences_by_hand():
     assert found.over_seeds == pytest.approx(np.std([0.08, 0.06, 0.12], ddof=1) / 3**0.5)
     low, high = found.interval
     assert (high - low) / 2 == pytest.approx(3.182446 * found.over_documents)  # t of 3
-    # Blocks are errors' documents: as if each were one.
-    blocks = [{**one, "by_document": {**one["by_document"], "block": [0, 0, 1, 1]}} for one in ours]
-    whole = [cell(i, (200 + rise).tolist(), [0.0] * 2, [40, 60])
-             for i, rise in enumerate(rises.reshape(3, 2, 2).sum(2))]  # fmt: skip
-    beside = [cell(i, [200.0] * 2, [0.0] * 2, [40, 60]) for i in range(3)]
-    found, expected = difference(blocks, other, "elbo"), difference(whole, beside, "elbo")
-    assert found.over_documents == pytest.approx(expected.over_documents)
-    assert found.documents == 2
+    # Of four windows of a stream the error is that of the slowest wave along them, one cosine.
+    stream = [{**one, "by_document": {**one["by_document"], "stream": True}} for one in ours]
+    found = difference(stream, other, "elbo")
+    left = rises.mean(0) - rises.mean(0).sum() / 100 * np.array(tokens)
+    wave = (left * np.cos(np.pi * (2 * np.arange(4) + 1) / 8)).sum() * 0.5**0.5
+    assert found.over_documents == pytest.approx(abs(wave) * 2 / 100)
+    assert found.documents == 2  # which leaves one degree of freedom
     elsewhere = [{**one, "corpus": "d"} for one in other]
     assert difference(ours, elsewhere, "elbo") is None
 
