@@ -7,7 +7,6 @@ all points is marked slow.
 import contextlib
 import itertools
 import json
-import multiprocessing
 import os
 import re
 import resource
@@ -24,6 +23,8 @@ from ltm_pyro.commands import cli
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.record import CONFIG, read_config
 from ltm_pyro.runs.trainer import Trainer
+
+from ..processes import FORKS
 
 SETTINGS = [
     "--batch", "4", "--length", "12", "--vocabulary", "300", "--baseline", "--quiet",
@@ -58,10 +59,6 @@ FOUR, SIX = len(EVENTS) - 22, len(EVENTS) - 11
 RESUMED_EVENTS = (  # from step 3
     together("config.json") + together("model.safetensors") + together("log.jsonl") + EVENTS[FOUR:]
 )
-
-processes = multiprocessing.get_context("forkserver")
-# children begin with everything imported, what optimizers import late too
-processes.set_forkserver_preload(["ltm_pyro.commands.cli", "torch._dynamo", "typeguard"])
 
 
 def kill(*_):
@@ -113,7 +110,7 @@ def child(arguments, told, number, how, appends):
 
 def strike(arguments, told, number, how, appends=False):
     """Run `child` in a process, and return its exit code."""
-    process = processes.Process(target=child, args=(arguments, told, number, how, appends))
+    process = FORKS.Process(target=child, args=(arguments, told, number, how, appends))
     process.start()
     process.join(120)
     return process.exitcode
@@ -264,7 +261,7 @@ def test_killed_between_saves_by_another_process(long, tmp_path, after):
     out = tmp_path / "run"
     command = [*long.arguments, "--out", str(out)]
     never = (command, tmp_path / "told", 0, "before")
-    process = processes.Process(target=child, args=(*never, False))
+    process = FORKS.Process(target=child, args=(*never, False))
     process.start()
     log = out / folder.LOG
     while process.is_alive() and not (log.exists() and log.read_bytes().count(b"\n") >= after):
