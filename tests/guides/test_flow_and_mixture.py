@@ -47,6 +47,7 @@ def test_two_modes_need_a_mixture():
     assert -3 * error < found < 0.4 < 0.7 * single
 
 
+@pytest.mark.slow
 def test_a_skewed_posterior_needs_a_flow():
     """About half a normal distribution."""
     straight, _ = gap(HALVED, MeanField, 400)

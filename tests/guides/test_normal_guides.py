@@ -65,6 +65,7 @@ def test_blocks_of_layers_reach_their_optimum(known):
     assert gap.mean() == pytest.approx(float(best.mean()), abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_low_rank_lies_between(known):
     model, rows, precision, truth = known
     gaps = {}

@@ -122,8 +122,10 @@ def test_a_resumed_run_needs_no_other(run_config, tmp_path, spoken):
 
 
 @pytest.mark.parametrize(
-    ("control", "stopped"), [("decoder", 2), ("decoder", 3), ("parameters", 4), ("flops", 4)]
-)
+    ("control", "stopped"),
+    [pytest.param("decoder", 2, marks=pytest.mark.slow), ("decoder", 3),
+     pytest.param("parameters", 4, marks=pytest.mark.slow), ("flops", 4)],
+)  # fmt: skip
 def test_both_phases_resume_as_one(run_config, tmp_path, control, stopped):
     """Stopped while it speaks, where it begins to think, and while it thinks."""
     config = with_training(

@@ -179,6 +179,7 @@ def test_ablations_are_compared_with_their_reference(text_file, tmp_path, capsys
     assert not math.isnan(rows["reference"]["seconds"])
 
 
+@pytest.mark.slow
 def test_from_python_a_grid_is_read_as_on_the_command_line(tmp_path):
     code = (
         "import sys\n"
