@@ -14,14 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-SCRIPTS = [
-    pytest.param(path, marks=[] if path.stem == "reading_an_elbo" else pytest.mark.slow)
-    for path in EXAMPLES
-]
-OTHERS = [path for path in EXAMPLES if path.stem != "reading_an_elbo"]
 
 
-@pytest.mark.parametrize("path", OTHERS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_its_cells_run(path, tmp_path, monkeypatch):
     """In this process, which has imported everything."""
     monkeypatch.chdir(tmp_path)
@@ -31,7 +26,8 @@ def test_its_cells_run(path, tmp_path, monkeypatch):
     plt.close("all")
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_it_is_a_script(path, tmp_path):
     environment = os.environ | {"MPLBACKEND": "Agg"}
     done = subprocess.run(
