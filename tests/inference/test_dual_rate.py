@@ -95,7 +95,7 @@ def test_accumulated_parts_equal_the_whole_batch(config, rows):
 
 
 @pytest.mark.parametrize(("optimizer", "options"), [
-    ("SGD", {"momentum": 0.5}), ("AdamW", {}),
+    ("SGD", {"momentum": 0.5}), pytest.param("AdamW", {}, marks=pytest.mark.slow),
     pytest.param(torch.optim.RMSprop, {}, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_any_torch_optimizer_learns(model, optimizer, options):

@@ -55,7 +55,13 @@ def test_axes_are_crossed_with_recipes(tmp_path):
     ("sizes", "training", "fast", "slow"),
     [
         ({}, {}, {}, {}),
-        ({"layers": 1, "width": 32, "window": 12}, {"batch": 3}, {"steps": 0}, {"accumulate": 2}),
+        pytest.param(
+            {"layers": 1, "width": 32, "window": 12},
+            {"batch": 3},
+            {"steps": 0},
+            {"accumulate": 2},
+            marks=pytest.mark.slow,
+        ),
         ({"width": 8, "feedforward": 100}, {"speak": 0.5, "control": "flops"}, {"steps": 5}, {}),
     ],
 )
@@ -152,6 +158,7 @@ def test_scaling_tells_what_was_spent_and_is_drawn_again(text_file, tmp_path, ca
     assert pictures <= {path.name for path in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_ablations_are_compared_with_their_reference(text_file, tmp_path, capsys):
     recipes = {"reference": [], "leaking": ["--protocol", "leaking"],
                "as-many-FLOPs": ["--control", "flops"]}  # fmt: skip
