@@ -170,7 +170,7 @@ class Moments(torch.nn.Module):
         return q.mean.flatten(), scale @ scale.T
 
 
-@pytest.mark.parametrize("make", [MeanField, Covariance])
+@pytest.mark.parametrize("make", [MeanField, pytest.param(Covariance, marks=pytest.mark.slow)])
 def test_natural_gradients_are_fast_and_right(known, make):
     model, rows, precision, truth = known
     guide = fit(model, make, rows, steps=300, lr=0.05, optimizer="NaturalGradient", particles=16)

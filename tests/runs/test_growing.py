@@ -19,6 +19,7 @@ from ltm_pyro.runs.control import build_control
 from ltm_pyro.runs.trainer import Trainer
 
 from ..conftest import strong
+from .conftest import documents, small
 from .helpers import equal, train, weights, with_training
 
 
@@ -32,9 +33,20 @@ def spread(model, rows):
     return float((found.amax(0) - found.amin(0)).max() / found.abs().max())
 
 
+@pytest.fixture(scope="module")
+def spoken_at(tmp_path_factory):
+    """The folder of a run beside its control, trained once."""
+    place = tmp_path_factory.mktemp("spoken")
+    text = place / "documents.jsonl"
+    text.write_text(documents())
+    corpus = ltm.load_corpus(text, length=12, vocabulary=300)
+    config = small(corpus.vocabulary, corpus.begin, text)
+    return train(with_training(config, baseline=True), place / "run", corpus=corpus).path
+
+
 @pytest.fixture
-def spoken(run_config, tmp_path):
-    return train(with_training(run_config, baseline=True), tmp_path / "spoken")
+def spoken(spoken_at):
+    return ltm.load(spoken_at)
 
 
 OTHERS = {
