@@ -40,7 +40,7 @@ zoo: install  ## every prior with every guide, into docs/results/zoo.md (ten min
 test: install  ## all tests but the slow ones
 	$(BIN)/python -m pytest
 
-slow: install  ## the statistical checks at full size
+slow: install  ## the statistical checks at full size, and the rest of sweeps
 	$(BIN)/python -m pytest -m slow
 
 fuzz: install  ## a million inputs of every kind: success or an error of ours, never a traceback

@@ -9,8 +9,13 @@ import torch
 import torch.distributed
 
 FORKS = multiprocessing.get_context("forkserver")
-# What is imported once, in the server, lest each process takes seconds to begin.
-FORKS.set_forkserver_preload(["ltm_pyro.commands.train", "torch._dynamo", "typeguard"])
+# What is imported once, in the server, lest each process takes seconds to begin: what runs and
+# the tests themselves need, and what optimizers import late.
+FORKS.set_forkserver_preload(
+    ["ltm_pyro.commands.cli", "ltm_pyro.commands.train", "ltm_pyro.commands.parsing",
+     "ltm_pyro.runs.training", "ltm_pyro.runs.checkpoint", "torch._dynamo", "typeguard",
+     "pytest", "hypothesis"]
+)  # fmt: skip
 
 
 def together(function, *arguments, size=2, seconds=120, store=None):

@@ -31,7 +31,7 @@ SETTINGS = {
     "Stein": {"fast": Fast(steps=150, lr=0.1)},
     "SemiAmortized": {"fast": Fast(steps=20, lr=0.05, particles=2), "slow_steps": 60},
 }
-COSTLY = {"Flow", "SemiAmortized", "Stein"}
+COSTLY = {"Flow", "SemiAmortized", "Stein", "Mixture", "Layerwise", "Langevin"}  # see tests/guides
 OF_DATA = {"Conditional": {"column": "group", "columns": {"group": ("a", "b")}}}
 
 

@@ -14,14 +14,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-SCRIPTS = [
-    pytest.param(path, marks=[] if path.stem == "reading_an_elbo" else pytest.mark.slow)
-    for path in EXAMPLES
-]
-OTHERS = [path for path in EXAMPLES if path.stem != "reading_an_elbo"]
+# What these do the pages on writing a guide and a prior do in short, and tests of diagnostics.
+COSTLY = {"swap_the_guide", "swap_the_prior", "how_tight_is_my_bound"}
 
 
-@pytest.mark.parametrize("path", OTHERS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.slow if p.stem in COSTLY else []) for p in EXAMPLES],
+    ids=lambda p: p.stem,
+)
 def test_its_cells_run(path, tmp_path, monkeypatch):
     """In this process, which has imported everything."""
     monkeypatch.chdir(tmp_path)
@@ -31,7 +32,8 @@ def test_its_cells_run(path, tmp_path, monkeypatch):
     plt.close("all")
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_it_is_a_script(path, tmp_path):
     environment = os.environ | {"MPLBACKEND": "Agg"}
     done = subprocess.run(

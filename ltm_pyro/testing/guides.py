@@ -12,7 +12,7 @@ from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.local import MakeGuide, new_guide
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.models import LinearGaussianModel
-from ltm_pyro.programs.densities import log_density
+from ltm_pyro.programs.densities import draw_latents, joined, log_density
 from ltm_pyro.programs.elbo import elbo_terms
 from ltm_pyro.seeds import Noise, seeded
 from ltm_pyro.testing.solvable import (
@@ -160,7 +160,17 @@ def _guide_density(make: MakeGuide, thoughts: Thoughts, fast: Fast, seed: int) -
     def density(x: Tensor) -> Tensor:
         return log_density(guide, {"z": x[:, None]}, rows)[:, 0]
 
-    agrees(density, posterior.sample(20_000)[:, 0], thoughts)
+    agrees(density, _draws(posterior, 20_000)[:, 0], thoughts)
+
+
+@torch.no_grad()
+def _draws(posterior: Posterior, draws: int) -> Tensor:
+    """Draws of z at once; `Posterior.sample` makes them by few, for long texts."""
+    guide, rows = posterior.chunks[0]
+    noise = posterior.noise(rows)
+    with noise.draw():
+        latents = draw_latents(guide, rows, draws)
+    return joined(posterior.model, latents, rows, noise)
 
 
 def _guide_bounds(make: MakeGuide, fast: Fast, slow_steps: int, seed: int) -> None:

@@ -33,7 +33,14 @@ def half(model, rows):
     return 0.5 * cheap(model, rows)
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.valid])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "ais" else [])
+        for name, recipe in RECIPES.items()
+        if recipe.valid
+    ],
+)
 def test_valid_recipes_pass(name):
     found = judged(name, "linear", "kl", "noise")
     assert not found.faults, str(found)

@@ -29,6 +29,18 @@ def _threads():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module")
+def beside_plain():
+    """Iterations against plain torch, measured once."""
+    return against_plain(TINY)
+
+
+@pytest.fixture(scope="module")
+def used():
+    """The share of the machine that is used, measured once."""
+    return utilisation(TINY, size=64)
+
+
 @pytest.mark.parametrize("measure", [pyro_overhead, length_exponent, generation])
 def test_each_gives_a_number(measure):
     assert isinstance(measure(TINY)["median"], float)
@@ -45,8 +57,8 @@ def test_the_head_has_a_ratio_for_each_rival():
         torch.testing.assert_close(chunked(hidden, head, targets), want)
 
 
-def test_iterations_have_ratios():
-    found = against_plain(TINY)
+def test_iterations_have_ratios(beside_plain):
+    found = beside_plain
     assert set(found) == {name for name in command.MEANING if name.startswith("iteration")}
     assert all(part["low"] <= part["median"] <= part["high"] for part in found.values())
     operations = {name: part["operations"] for name, part in found.items()}
@@ -102,10 +114,10 @@ def test_ratios_are_of_runs_side_by_side():
     assert quartiles([1.0, 2.0, 3.0, 4.0, 5.0]) == (2.0, 4.0)
 
 
-def test_results_make_a_table(tmp_path):
+def test_results_make_a_table(beside_plain, used, tmp_path):
     found = {name: 2.0 for name in command.MEANING} | {"time_to_bound": None}
     found |= command.setting(TINY, ["--shape", "tiny"])
-    found["detail"] = against_plain(TINY) | {"utilisation": utilisation(TINY, size=64)}
+    found["detail"] = beside_plain | {"utilisation": used}
     found["detail"]["peak_memory"] = {which: {"taken": 1.0} for which in memory.WHICH} | {
         "rows": 2, "tokens": 3,
     }  # fmt: skip
@@ -152,8 +164,8 @@ def test_operations_are_counted_in_place_too():
     assert count(run) == 4 * product
 
 
-def test_utilisation_is_a_share():
-    found = utilisation(TINY, size=64)
+def test_utilisation_is_a_share(used):
+    found = used
     assert found["median"] == found["fast fp32"]["share"]
     for kind in ("fast", "slow"):
         assert found[f"{kind} fp32"]["flops"] > 0

@@ -120,7 +120,7 @@ def test_annealing_encloses_the_exact_value():
     assert 0 <= (upper - lower).mean() < 0.6
 
 
-@pytest.mark.parametrize("estimator", [ais, ais_prior])
+@pytest.mark.parametrize("estimator", [ais, pytest.param(ais_prior, marks=pytest.mark.slow)])
 def test_ais_is_a_bound_that_tightens(estimator):
     short, long = over_seeds(estimator, 4), over_seeds(estimator, 80)
     assert z_score(long) > -4

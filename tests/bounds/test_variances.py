@@ -21,7 +21,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+# The errors of the others are held to their spread by test_coverage and test_predictive, too.
+OFTEN = {"elbo", "prior"}
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+)
 def test_the_variance_is_that_of_other_draws(name):
     estimator, number, wrong = CASES[name]
     model, rows = linear_gaussian(0, documents=24)

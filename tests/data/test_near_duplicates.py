@@ -60,6 +60,7 @@ def written(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_held_out_documents_have_no_near_duplicate_in_training(written):
     asked = {"separator": "\x1e", "vocabulary": 512}
     plain = ltm.load_corpus(written, **asked)

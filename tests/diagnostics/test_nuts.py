@@ -122,7 +122,7 @@ def autoregressive(phi, chains=4, draws=4000):
     return x
 
 
-@pytest.mark.parametrize("phi", [0.0, 0.6])
+@pytest.mark.parametrize("phi", [pytest.param(0.0, marks=pytest.mark.slow), 0.6])
 def test_errors_of_correlated_draws(phi):
     x = autoregressive(phi)
     expected = 16_000 * (1 - phi) / (1 + phi)

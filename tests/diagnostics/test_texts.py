@@ -37,14 +37,15 @@ def test_statistics_of_small_texts():
     assert (distinct(np.array([4])), repeated(np.array([4]))) == (1, 0)
 
 
-def test_shares_are_even_where_nothing_is_wrong():
+@pytest.mark.parametrize("trials", [50, pytest.param(200, marks=pytest.mark.slow)])
+def test_shares_are_even_where_nothing_is_wrong(trials):
     source, tails = np.random.default_rng(0), []
-    for _ in range(200):
+    for _ in range(trials):
         texts = source.integers(0, 12, (20, 8, 15))
         tails.append(text_checks(tree_of(texts[0], texts[1:])).to_frame()["above"]["distinct"])
     # Twenty equal ranks; ties of means count as more, which lifts tails a little.
-    assert stats.kstest(tails, "uniform").statistic < 1.63 / 200**0.5 + 1 / 20
-    assert np.mean(tails) == pytest.approx(0.525, abs=4 * 0.29 / 200**0.5)
+    assert stats.kstest(tails, "uniform").statistic < 1.63 / trials**0.5 + 1 / 20
+    assert np.mean(tails) == pytest.approx(0.525, abs=4 * 0.29 / trials**0.5)
 
 
 def test_texts_that_repeat_themselves_are_far_out():

@@ -35,7 +35,7 @@ def half_used():
 def test_known_kl_and_active_units(half_used):
     model, rows = half_used
     fast = Fast(steps=300, lr=0.1, particles=8, final=0.02)
-    use = thought_use(infer(model, rows, MeanField, fast), 64)
+    use = thought_use(infer(model, rows, MeanField, fast, chunk=200), 64)
     mean, covariance = model.posterior(rows)
     variance = covariance[0].diag()
     exact = 0.5 * (variance + mean.square().mean(0) - 1 - variance.log())

@@ -10,7 +10,7 @@ from ltm_pyro.experiments import known
 from ltm_pyro.experiments.known import Setup, recovered
 
 
-@pytest.mark.parametrize("name", ["topics", "planes"])
+@pytest.mark.parametrize("name", ["topics", pytest.param("planes", marks=pytest.mark.slow)])
 def test_bounds_lie_above_the_truth(name, tmp_path, capsys):
     """By what training has left to learn: never below it by more than four errors."""
     setup = Setup(iterations=5, steps=3, documents=24, train=64)

@@ -15,7 +15,9 @@ TINY = Config(
 )
 
 
-@pytest.mark.parametrize("of", ["race", "topics", "documents"])
+@pytest.mark.parametrize(
+    "of", ["race", "topics", pytest.param("documents", marks=pytest.mark.slow)]
+)
 def test_bounds_are_compared_document_by_document(of):
     words = 300 if of == "documents" else 32
     config = TINY.replace(architecture=dataclasses.replace(TINY.architecture, vocabulary=words))

@@ -62,6 +62,7 @@ def test_a_trained_encoder_reaches_the_best_factorised_posterior(linear):
     assert guide.loc.flatten(1).numpy() == pytest.approx(mean.detach().numpy(), abs=0.5)
 
 
+@pytest.mark.slow
 def test_an_encoder_learns_to_propose_what_the_steps_end_with(linear):
     """After training, few fast steps from the proposal are worth more than from N(0, I)."""
     model, rows, best = linear

@@ -32,7 +32,11 @@ class Odd(AutoDiagonalNormal):
 
 
 @pytest.mark.parametrize(
-    ("name", "twin"), [("AutoDiagonalNormal", MeanField), ("AutoMultivariateNormal", Covariance)]
+    ("name", "twin"),
+    [
+        ("AutoDiagonalNormal", MeanField),
+        pytest.param("AutoMultivariateNormal", Covariance, marks=pytest.mark.slow),
+    ],
 )
 def test_it_finds_what_the_guide_of_the_same_family_finds(name, twin):
     model, rows = linear_gaussian(documents=6)

@@ -47,6 +47,7 @@ def test_two_modes_need_a_mixture():
     assert -3 * error < found < 0.4 < 0.7 * single
 
 
+@pytest.mark.slow
 def test_a_skewed_posterior_needs_a_flow():
     """About half a normal distribution."""
     straight, _ = gap(HALVED, MeanField, 400)
@@ -61,7 +62,9 @@ def test_a_curved_posterior_needs_dependence_that_is_not_linear():
     assert -3 * error < bent < 0.6 * straight
 
 
-@pytest.mark.parametrize(("make", "share"), [(Mixture, 0.7), (Flow, 0.3)])
+@pytest.mark.parametrize(
+    ("make", "share"), [(Mixture, 0.7), pytest.param(Flow, 0.3, marks=pytest.mark.slow)]
+)
 def test_a_normal_posterior_is_met_at_least_as_well_as_by_mean_field(make, share):
     case = linear_gaussian(documents=8)
     factorised, _ = gap(case, MeanField, 200)

@@ -65,6 +65,7 @@ def test_blocks_of_layers_reach_their_optimum(known):
     assert gap.mean() == pytest.approx(float(best.mean()), abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_low_rank_lies_between(known):
     model, rows, precision, truth = known
     gaps = {}
@@ -169,7 +170,7 @@ class Moments(torch.nn.Module):
         return q.mean.flatten(), scale @ scale.T
 
 
-@pytest.mark.parametrize("make", [MeanField, Covariance])
+@pytest.mark.parametrize("make", [MeanField, pytest.param(Covariance, marks=pytest.mark.slow)])
 def test_natural_gradients_are_fast_and_right(known, make):
     model, rows, precision, truth = known
     guide = fit(model, make, rows, steps=300, lr=0.05, optimizer="NaturalGradient", particles=16)

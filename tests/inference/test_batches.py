@@ -24,7 +24,7 @@ def close(a, b):
     torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 5, 64])
+@pytest.mark.parametrize("chunk", [1, pytest.param(2, marks=pytest.mark.slow), 5, 64])
 def test_a_posterior_does_not_depend_on_the_batch(model, chunk):
     rows = some_rows(9)
     whole = infer(model, rows, MeanField, FAST, chunk=64)
@@ -56,7 +56,11 @@ def test_nor_on_padding_whatever_stands_there(model):
 
 
 @pytest.mark.parametrize(
-    "bound", ["elbo:4", "prior:4", "iwae:9", "ais:4", "ais_prior:4", "predictive:5", "same_noise"]
+    "bound",
+    [
+        *("elbo:4", "prior:4", "iwae:9", "ais:4", "predictive:5", "same_noise"),
+        pytest.param("ais_prior:4", marks=pytest.mark.slow),
+    ],
 )
 def test_nor_does_any_figure(model, bound):
     rows = some_rows(5)

@@ -94,8 +94,10 @@ def test_accumulated_parts_equal_the_whole_batch(config, rows):
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("optimizer", "options"), [("SGD", {"momentum": 0.5}), ("AdamW", {}),
-                                                    (torch.optim.RMSprop, {})])  # fmt: skip
+@pytest.mark.parametrize(("optimizer", "options"), [
+    ("SGD", {"momentum": 0.5}), pytest.param("AdamW", {}, marks=pytest.mark.slow),
+    pytest.param(torch.optim.RMSprop, {}, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_any_torch_optimizer_learns(model, optimizer, options):
     rows = some_rows(8, full=True)
     slow = Slow(lr=0.01, warmup=0, optimizer=optimizer, options=options, steps=2)
@@ -222,7 +224,10 @@ def test_the_weight_of_the_kl_rises_and_the_bound_is_reported_without_it(model, 
         ltm.Objective(warmup=1.5)
 
 
-def test_an_unpaid_kl_grows(model, rows):
+@pytest.mark.parametrize(
+    "betas", [(0.1, 10.0), pytest.param((0.1, 1.0, 10.0), marks=pytest.mark.slow)]
+)
+def test_an_unpaid_kl_grows(model, rows, betas):
     def kl(beta, seed):
         objective = ltm.Objective(beta=beta)
         svi = ltm.DualRateSVI(
@@ -230,7 +235,7 @@ def test_an_unpaid_kl_grows(model, rows):
         )
         return svi.step(rows).kl.mean()
 
-    kls = torch.tensor([[kl(beta, seed) for seed in range(4)] for beta in (0.1, 1.0, 10.0)])
+    kls = torch.tensor([[kl(beta, seed) for seed in range(4)] for beta in betas])
     for more, less in itertools.pairwise(kls):
         gap = more - less
         assert gap.mean() > 4.5 * gap.std() / 2

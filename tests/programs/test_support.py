@@ -93,7 +93,13 @@ def test_without_the_jacobian_it_would_be_no_density():
     assert not torch.allclose(wrong / wrong.sum(), density / density.sum(), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", [*BOUNDED, *CURVED])
+OFTEN = {"beta", "gamma", "dirichlet", "von-mises"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in (*BOUNDED, *CURVED)],
+)
 def test_any_continuous_prior_gives_valid_figures(name):
     """A linear model whose z is bounded: every figure against quadrature over the support."""
     make = BOUNDED.get(name) or CURVED[name]

@@ -242,7 +242,9 @@ def test_whole_documents_are_chosen_by_lot():
     assert len({tuple(places.tolist()) for places in picked}) > 5
 
 
-@pytest.mark.parametrize("cls", ["Rated", "Labelled", "Regressed"])
+@pytest.mark.parametrize(
+    "cls", ["Rated", pytest.param("Labelled", marks=pytest.mark.slow), "Regressed"]
+)
 def test_a_program_of_ones_own_has_a_report(of, tmp_path, cls):  # noqa: F811
     """Of labels, ratings and shared sites: in their own units, and the program by its name."""
     run = train(of(cls), tmp_path / "run")

@@ -19,6 +19,7 @@ from ltm_pyro.runs.control import build_control
 from ltm_pyro.runs.trainer import Trainer
 
 from ..conftest import strong
+from .conftest import documents, small
 from .helpers import equal, train, weights, with_training
 
 
@@ -32,9 +33,20 @@ def spread(model, rows):
     return float((found.amax(0) - found.amin(0)).max() / found.abs().max())
 
 
+@pytest.fixture(scope="module")
+def spoken_at(tmp_path_factory):
+    """The folder of a run beside its control, trained once."""
+    place = tmp_path_factory.mktemp("spoken")
+    text = place / "documents.jsonl"
+    text.write_text(documents())
+    corpus = ltm.load_corpus(text, length=12, vocabulary=300)
+    config = small(corpus.vocabulary, corpus.begin, text)
+    return train(with_training(config, baseline=True), place / "run", corpus=corpus).path
+
+
 @pytest.fixture
-def spoken(run_config, tmp_path):
-    return train(with_training(run_config, baseline=True), tmp_path / "spoken")
+def spoken(spoken_at):
+    return ltm.load(spoken_at)
 
 
 OTHERS = {
@@ -45,13 +57,19 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("changes", OTHERS.values(), ids=OTHERS)
-@pytest.mark.parametrize("of", ["control", "model"])
-def test_grown_thoughts_change_nothing_at_first(run_config, corpus, tmp_path, spoken, of, changes):
+@pytest.mark.parametrize(
+    ("of", "changed"),
+    [
+        *(("control", name) for name in OTHERS),
+        ("model", "the same"),
+        *(pytest.param("model", n, marks=pytest.mark.slow) for n in OTHERS if n != "the same"),
+    ],
+)
+def test_grown_thoughts_change_nothing_at_first(run_config, corpus, tmp_path, spoken, of, changed):
     """On the control's decoder, and on a model's whose own thoughts are left behind."""
     strong(spoken.model)
     start = spoken.baseline if of == "control" else spoken.model
-    config = run_config.replace(**changes)
+    config = run_config.replace(**OTHERS[changed])
     rows = corpus.train[:6]
     trainer = Trainer(corpus, config, tmp_path / "grown", start=start)
     assert spread(trainer.svi.model, rows) <= 1e-6
@@ -122,8 +140,10 @@ def test_a_resumed_run_needs_no_other(run_config, tmp_path, spoken):
 
 
 @pytest.mark.parametrize(
-    ("control", "stopped"), [("decoder", 2), ("decoder", 3), ("parameters", 4), ("flops", 4)]
-)
+    ("control", "stopped"),
+    [pytest.param("decoder", 2, marks=pytest.mark.slow), ("decoder", 3),
+     pytest.param("parameters", 4, marks=pytest.mark.slow), ("flops", 4)],
+)  # fmt: skip
 def test_both_phases_resume_as_one(run_config, tmp_path, control, stopped):
     """Stopped while it speaks, where it begins to think, and while it thinks."""
     config = with_training(

@@ -23,7 +23,8 @@ from ltm_pyro.runs.record import CONFIG
 from ltm_pyro.runs.trainer import Trainer
 from ltm_pyro.runs.verify import verify
 
-from .test_interrupted import SETTINGS, Undisturbed, ending, processes, text
+from ..processes import FORKS
+from .test_interrupted import SETTINGS, Undisturbed, ending, text
 
 __all__ = ["text"]
 
@@ -69,7 +70,7 @@ def child(arguments, told, delay, stage):
 
 def killed(arguments, told, delay, stage):
     """Whether a process was killed before it ended."""
-    process = processes.Process(target=child, args=(arguments, told, delay, stage))
+    process = FORKS.Process(target=child, args=(arguments, told, delay, stage))
     process.start()
     process.join(120)
     assert process.exitcode in (0, -9), f"{process.exitcode}: {Path(told).read_text()}"

@@ -137,11 +137,11 @@ def test_a_steady_stream_writes_what_it_can(tmp_path):
     assert (tmp_path / "told").read_text() == "told"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tail",
-    [pytest.param("2>&1 | head -c 1", marks=pytest.mark.slow), "2>&-",
-     pytest.param("2>/dev/full", marks=pytest.mark.slow)],
-)  # fmt: skip
+    ["2>&1 | head -c 1", "2>&-", "2>/dev/full"],
+)
 def test_a_shell_may_close_it(text_file, tmp_path, tail):
     command = [sys.executable, "-m", "ltm_pyro", "train", "--data", str(text_file),
                "--out", str(tmp_path / "run"), *SMALL]  # fmt: skip

@@ -77,7 +77,7 @@ def test_resuming_equals_never_having_stopped(run_config, corpus, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names", [("both", "joint"), pytest.param(("warm", "shared"), marks=pytest.mark.slow)]
+    "names", [("both",), pytest.param(("joint", "warm", "shared"), marks=pytest.mark.slow)]
 )
 def test_a_warm_start_and_what_guides_share_go_on_too(run_config, tmp_path, names):
     """Stopped between checkpoints, both end as the run that was not."""

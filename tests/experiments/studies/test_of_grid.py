@@ -57,7 +57,13 @@ def test_axes_are_crossed_with_recipes(tmp_path):
     ("sizes", "training", "fast", "slow"),
     [
         ({}, {}, {}, {}),
-        ({"layers": 1, "width": 32, "window": 12}, {"batch": 3}, {"steps": 0}, {"accumulate": 2}),
+        pytest.param(
+            {"layers": 1, "width": 32, "window": 12},
+            {"batch": 3},
+            {"steps": 0},
+            {"accumulate": 2},
+            marks=pytest.mark.slow,
+        ),
         ({"width": 8, "feedforward": 100}, {"speak": 0.5, "control": "flops"}, {"steps": 5}, {}),
     ],
 )
@@ -197,6 +203,7 @@ def test_scaling_tells_what_was_spent_and_is_drawn_again(text_file, tmp_path, ca
     assert pictures <= {path.name for path in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_ablations_are_compared_with_their_reference(text_file, tmp_path, capsys):
     recipes = {"reference": [], "leaking": ["--protocol", "leaking"],
                "as-many-FLOPs": ["--control", "flops"]}  # fmt: skip
@@ -224,6 +231,7 @@ def test_ablations_are_compared_with_their_reference(text_file, tmp_path, capsys
     assert not math.isnan(rows["reference"]["seconds"])
 
 
+@pytest.mark.slow
 def test_from_python_a_grid_is_read_as_on_the_command_line(tmp_path):
     code = (
         "import sys\n"

@@ -25,11 +25,6 @@ PARTS = ["reconstruction", "neighbours", "interpolation", "attribution", "map"]
 
 
 @pytest.fixture
-def run(run_config, tmp_path):
-    return train(with_training(run_config, baseline=True, steps=2), tmp_path / "run")
-
-
-@pytest.fixture
 def other(tmp_path):
     """Sixty documents and ten copies: half of $ea, half of wood but for three of neither."""
     source = np.random.default_rng(0)

@@ -29,11 +29,6 @@ from ..test_scorers import saved
 FEW = {"texts": 4, "set_size": 2, "prompt_tokens": 3, "tokens": 8, "rounds": 1, "split": "all"}
 
 
-@pytest.fixture
-def run(run_config, tmp_path):
-    return train(with_training(run_config, baseline=True, steps=2), tmp_path / "run")
-
-
 def test_all_ways_of_writing_stand_beside_held_out_text(run, tmp_path, capsys):
     out = tmp_path / "out"
     options = [w for k, v in FEW.items() for w in (f"--{k.replace('_', '-')}", str(v))]

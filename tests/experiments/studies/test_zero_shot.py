@@ -13,13 +13,6 @@ from ltm_pyro.experiments.studies.rows import documents_by_lot, words_of
 from ltm_pyro.experiments.studies.zero_shot import USUAL, ZeroShot
 from ltm_pyro.runs.seen import seen
 
-from ...runs.helpers import train, with_training
-
-
-@pytest.fixture
-def run(run_config, tmp_path):
-    return train(with_training(run_config, baseline=True, steps=2), tmp_path / "run")
-
 
 def test_a_table_of_corpora(run, text_file, tmp_path, capsys):
     other = tmp_path / "other.txt"

@@ -124,7 +124,7 @@ def test_compiled_and_recomputed_layers_change_nothing(model, rows, graphs):
     assert graphs.frame_count > 0
 
 
-@pytest.mark.parametrize("name", ["lstm", "gated-linear"])
+@pytest.mark.parametrize("name", ["lstm", pytest.param("gated-linear", marks=pytest.mark.slow)])
 def test_layers_with_a_recurrence_are_compiled_around_it(name, config, rows, graphs):
     model = strong(LatentThoughtModel(config, decoder=name))
     want, slope = iteration(model, rows, tokens=0.5)
@@ -149,11 +149,12 @@ def test_a_graph_serves_all_layers_and_batches(graphs):
     assert 1 < made == graphs.frame_count < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lengths", "kinds"),
     [
         ((100, 30, 90), 2),  # a mask, and no more than a window
-        pytest.param((300, 100, 30, 280, 90, 40), 3, marks=pytest.mark.slow),  # and blocks
+        ((300, 100, 30, 280, 90, 40), 3),  # and blocks
     ],
 )
 def test_short_rows_have_graphs_of_their_own_and_no_more(graphs, lengths, kinds):
