@@ -13,6 +13,8 @@ from ltm_pyro.experiments.studies.rows import documents_by_lot, words_of
 from ltm_pyro.experiments.studies.zero_shot import USUAL, ZeroShot
 from ltm_pyro.runs.seen import seen
 
+from ...runs.helpers import train, with_training
+
 
 def test_a_table_of_corpora(run, text_file, tmp_path, capsys):
     other = tmp_path / "other.txt"
