@@ -17,6 +17,7 @@ BESIDE_CONFIG = {
     "quiet",
     "trust",
     "device",
+    "copy-to",
 } | {option.name for option in dataclasses.fields(Text)}
 """Options of `ltm train` that a configuration given with --config leaves open."""
 SIZES = {"length", "tokenizer", "vocabulary", "layout", "decoder"}

@@ -8,12 +8,12 @@ from tyro.conf import Positional
 
 from ltm_pyro.commands.text import as_json, show
 from ltm_pyro.errors import InputError, printable, unknown
+from ltm_pyro.files.lock import alone
 from ltm_pyro.files.storage import is_url
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.copies import folder_of
 from ltm_pyro.runs.info import info_preset, info_run, presets_table, run_text
-from ltm_pyro.runs.lock import alone
 from ltm_pyro.runs.verify import verified, verify
 
 

@@ -82,5 +82,6 @@ class Prepare:
         return {
             "folder": self.out, "length": corpus.length, "layout": corpus.layout,
             "vocabulary": corpus.vocabulary, "splits": splits, "passed_over": facts["skipped"],
-            "shards": len(facts["shards"]), "seconds": round(seconds, 2),
+            "shards": sum(name.startswith(kept.SHARDS) for name in facts["sizes"]),
+            "seconds": round(seconds, 2),
         }  # fmt: skip

@@ -29,6 +29,7 @@ from ltm_pyro.config import (
     Warm,
 )
 from ltm_pyro.data.asked import FlatText, Text
+from ltm_pyro.data.prepared import check_given, is_prepared
 from ltm_pyro.errors import InputError
 from ltm_pyro.files import storage
 from ltm_pyro.guides import Guide
@@ -240,6 +241,7 @@ class Train:
         world = here()
         if not self.resume and is_restarted(self.out, world):
             return dataclasses.replace(self, resume=True).run()
+        copies = [CopyTo(self.copy_to)] if self.copy_to else []
         if world.first:
             if self.resume and self.copy_to and not folder.holds_run(self.out):
                 fetch(storage.place(self.copy_to), self.out)
@@ -261,6 +263,9 @@ class Train:
         self.check_names(config)
         with world.in_turn():
             corpus = ltm.load_data(config, tokenizer)
+        given = {"layout": self.layout, "vocabulary": self.vocabulary}
+        if is_prepared(config.data.source):
+            check_given(corpus, {n: v for n, v in given.items() if n in self.given})
         say(f"data: {corpus}")
         for note in (*corpus.notes, held_out(corpus)):
             say(f"data: {note}")
@@ -277,7 +282,7 @@ class Train:
             note=say,
             device=self.device,
             grow_on=source,
-            callbacks=[CopyTo(self.copy_to)] if self.copy_to else [],
+            callbacks=copies,
         )
         if run.step < config.training.steps:
             on = folder.resume_command(run.path)

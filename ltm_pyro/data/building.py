@@ -130,6 +130,38 @@ class Deciding:
         return whole.hexdigest()
 
 
+class Beginning:
+    """The beginning of the training text, as far as a tokenizer is trained on it.
+
+    It is given out once; whoever asks again gets the rest.
+
+    Attributes:
+        digest: SHA-256 of what was given out.
+        letters: how many those were.
+        documents: how many were met, of all splits.
+    """
+
+    def __init__(self, found: Source, dedup: bool, most: int):
+        self.digest, self.letters, self.documents = hashlib.sha256(), 0, 0
+        self._texts = self._read(found, dedup, most)
+
+    def __iter__(self) -> Iterator[str]:
+        return self._texts
+
+    def _read(self, found: Source, dedup: bool, most: int) -> Iterator[str]:
+        deciding = Deciding(found, (), dedup)
+        for given, document in every(found):
+            self.documents += 1
+            if deciding.split(given, document)[0]:
+                continue
+            text = document.text[: most - self.letters]
+            self.digest.update(text.encode() + b"\0")
+            self.letters += len(text)
+            yield text
+            if self.letters >= most:
+                return
+
+
 def every(source: Source) -> Iterator[tuple[str, Document]]:
     """All documents in the order of reading, each with the split it comes with, or "all"."""
     for given, documents in source.splits.items():

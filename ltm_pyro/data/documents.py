@@ -151,6 +151,23 @@ def _chained(parts: list[Iterable[Document]]) -> Iterable[Document]:
     return Again(lambda: itertools.chain.from_iterable(parts))
 
 
+def where_of(source: Any) -> Any:
+    """A source by where it lies, whatever folder one is in."""
+    if isinstance(source, tuple):
+        return [where_of(one) for one in source]
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
+
+
+def marks_of(found: Source) -> dict[str, Any] | None:
+    """Size and time of every file, by which a change is noticed; None where there are none."""
+    if not found.paths:
+        return None
+    inside = (p.rglob("*") if p.is_dir() else (p,) for p in map(Path.resolve, found.paths))
+    facts = {str(one): one.stat() for some in inside for one in some if one.is_file()}
+    return {name: [fact.st_size, fact.st_mtime_ns] for name, fact in sorted(facts.items())}
+
+
 def nothing_in(source: Source, wanted: Wanted) -> InputError:
     """Says that a source holds no text."""
     read = sum(1 for documents in source.everything for _ in documents)

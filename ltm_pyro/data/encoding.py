@@ -2,10 +2,13 @@
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -78,7 +81,8 @@ def encode_all(
     try:
         waiting: deque[tuple[Item, Future[Ids]]] = deque()
         for beside, texts in batches:
-            waiting.append((beside, pool.submit(_encode, texts)))
+            with _deaf():  # processes that begin here are, too: the first one ends them all
+                waiting.append((beside, pool.submit(_encode, texts)))
             if len(waiting) >= AHEAD * processes:
                 first, ids = waiting.popleft()
                 yield first, ids.result()
@@ -95,14 +99,33 @@ def encode_all(
 
 def _begin(tokenizer: str) -> None:
     """Make a process ready, which uses one core alone."""
-    import signal
-
     import tokenizers
 
     global _tokenizer
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends them all
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(tokenizer))
+
+
+def _end_with_parent() -> None:
+    """End where the process that began this one is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """A block in which Ctrl-C waits."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _encode(texts: Sequence[str]) -> Ids:

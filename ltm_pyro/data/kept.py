@@ -8,6 +8,7 @@ train.digests.npy a number for each document, from its text
 train.0.npy       what each row's document holds in the first column, and so on
 """
 
+import hashlib
 import io
 import json
 import re
@@ -26,10 +27,20 @@ FACTS, TOKENS, TOKENIZER, SHARDS = "facts.json", "tokens.bin", "tokenizer.json",
 MADE = "prepared.json"
 """Of a prepared text: what it follows from."""
 KINDS = ("uint16", "uint32")
+FILE = re.compile(rf"{TOKENS}|{TOKENIZER}|\w+(\.\w+)?\.npy|{SHARDS}/\d+\.bin")
+"""The names that files of a corpus may have, the facts aside."""
 
 
-def write(folder: Path, splits: Mapping[str, StoredRows], facts: Mapping[str, Any]) -> None:
-    """What is known of the rows, beside their tokens and tokenizer; the facts last."""
+def write(
+    folder: Path,
+    splits: Mapping[str, StoredRows],
+    facts: Mapping[str, Any],
+    sealed: Mapping[str, str] | None = None,
+) -> None:
+    """What is known of the rows, beside their tokens and tokenizer; the facts last.
+
+    With the SHA-256 of files that are known `sealed`, that of all others stands there too.
+    """
     for split, rows in splits.items():
         _save(folder / f"{split}.npy", rows.index)
         _save(folder / f"{split}.digests.npy", rows.digests)
@@ -37,10 +48,23 @@ def write(folder: Path, splits: Mapping[str, StoredRows], facts: Mapping[str, An
             _save(folder / f"{split}.{column}.npy", codes)
     held = {file.name: file for file in folder.iterdir() if file.is_file()}
     held |= {f"{SHARDS}/{file.name}": file for file in folder.glob(f"{SHARDS}/*.bin")}
-    sizes = {name: held[name].stat().st_size for name in sorted(held)}
+    sizes = {name: held[name].stat().st_size for name in sorted(held) if FILE.fullmatch(name)}
+    if sealed is not None:
+        facts = {**facts, "sha256": {
+            name: sealed[name] if name in sealed else sha256_of(held[name]) for name in sizes
+        }}  # fmt: skip
     packed = any(rows.packed for rows in splits.values())
     content = {**facts, "splits": list(splits), "packed": packed, "sizes": sizes}
     files.write(folder / FACTS, json.dumps(content).encode())
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file; "" where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _save(path: Path, array: Array) -> None:
@@ -58,7 +82,7 @@ def read(folder: Path) -> tuple[dict[str, StoredRows], dict[str, Any]]:
     try:
         facts = json.loads((folder / FACTS).read_bytes())
         for file, size in facts["sizes"].items():
-            if not re.fullmatch(rf"([\w.]+|{SHARDS}/\w+\.bin)", file):
+            if not FILE.fullmatch(file):
                 raise ValueError(f"{file!r} is no file of a corpus")
             if (folder / file).stat().st_size != size:
                 raise ValueError(f"{file} has another size than when it was written")
@@ -79,7 +103,7 @@ def _tokens(folder: Path, facts: Mapping[str, Any]) -> OnDisk:
     kind = np.dtype(facts["kind"])
     names = [name for name in facts["sizes"] if name == TOKENS or name.startswith(f"{SHARDS}/")]
     pieces = [Piece(folder / name, 0, facts["sizes"][name] // kind.itemsize)
-              for name in sorted(names)]  # fmt: skip
+              for name in sorted(names, key=lambda name: (len(name), name))]  # fmt: skip
     return OnDisk(pieces, kind, facts.get("vocabulary", 2**32) - 1)
 
 

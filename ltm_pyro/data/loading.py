@@ -104,6 +104,7 @@ class Asked(NamedTuple):
                 f"column {', '.join(data.kept)} with layout 'packed': a packed window holds "
                 "several documents, whose values may differ; take layout 'document'"
             )
+        coder(dict.fromkeys(data.columns, ()), data.numbers)  # tells a name that is in both
         if tokenizer is None and data.tokenizer is not None:
             tokenizer = data.tokenizer
         if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
@@ -179,10 +180,7 @@ def _made(
     given = tokenizer
     if tokenizer is None:
         if not known.count("train"):
-            raise InputError(
-                f"{found.name} leaves no document to train on: it holds {len(known.split)}, held "
-                f"out for validation or test; give more, or a `separator` between them{_hint(data)}"
-            )
+            raise nothing_to_train_on(found, len(known.split), data)
         tokenizer = Tokenizer.train(training_texts(found, known), data.vocabulary)
     counts = {split: known.count(split) for split in SPLITS}
     columns = {
@@ -240,6 +238,14 @@ def _made(
         fingerprint=known.fingerprint, columns=columns, numbers=data.numbers, notes=tuple(notes),
         source=source_of(found, data), read_as=data, **splits,
     )  # fmt: skip
+
+
+def nothing_to_train_on(found: Source, documents: int, data: Data) -> InputError:
+    """Says that all documents are held out."""
+    return InputError(
+        f"{found.name} leaves no document to train on: it holds {documents}, held out for "
+        f"validation or test; give more, or a `separator` between them{_hint(data)}"
+    )
 
 
 def told_lost(share: float, first: str) -> str:

@@ -26,18 +26,28 @@ class Parts:
     """Shards in a folder, each in a file, what is known of it in two others.
 
     Attributes:
-        done: of each finished shard, `tokens` and `sha256` of its file; `laid`, documents of each
+        done: of each finished shard, `tokens` and `sha256` of its file, `rows_sha256` of what is
+            known of its rows; `laid`, documents of each
             split up to its end; whether it is the `last`; and what it was given by `add`.
     """
 
     def __init__(self, out: Path):
         self.out = out
         self.done: list[dict[str, Any]] = []
-        while self._place(len(self.done), "json").exists():
-            part = json.loads(self._place(len(self.done), "json").read_bytes())
-            if not _is_whole(self._shard(len(self.done)), part["sha256"]):
-                break
+        while part := self._whole(len(self.done)):
             self.done.append(part)
+
+    def _whole(self, number: int) -> dict[str, Any] | None:
+        """What is known of a shard, if it is there as it was written."""
+        try:
+            part: dict[str, Any] = json.loads(self._place(number, "json").read_bytes())
+            shard, rows = (
+                kept.sha256_of(self._shard(number)),
+                kept.sha256_of(self._place(number, "npz")),
+            )
+            return part if (shard, rows) == (part["sha256"], part["rows_sha256"]) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     @property
     def tokens(self) -> int:
@@ -75,6 +85,7 @@ class Parts:
         part = {
             **about, "tokens": begin - self.tokens, "last": last,
             "sha256": hashlib.sha256(content).hexdigest(),
+            "rows_sha256": hashlib.sha256(npz.getbuffer()).hexdigest(),
             "laid": {split: laying.documents for split, laying in layings.items()},
         }  # fmt: skip
         files.make_folder(self.out / kept.SHARDS)
@@ -133,21 +144,13 @@ def verify(out: Path) -> int:
     """How many shards a finished folder has.
 
     Raises:
-        InputError: if one is not as it was written.
+        InputError: if a file is not as it was written.
     """
-    shards = json.loads((out / kept.FACTS).read_bytes())["shards"]
-    for number, sha256 in enumerate(shards):
-        if not _is_whole(shard_of(out, number), sha256):
+    sealed = json.loads((out / kept.FACTS).read_bytes())["sha256"]
+    for name, sha256 in sealed.items():
+        if kept.sha256_of(out / name) != sha256:
             raise InputError(
-                f"{shard_of(out, number)} is damaged: put back a whole copy, or remove {out} to "
-                "prepare it anew"
+                f"{out / name} is damaged: put back a whole copy, or remove {out} and prepare it "
+                "anew"
             )
-    return len(shards)
-
-
-def _is_whole(path: Path, sha256: str) -> bool:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except OSError:
-        return False
+    return sum(name.startswith(kept.SHARDS) for name in sealed)

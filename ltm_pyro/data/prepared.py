@@ -1,6 +1,7 @@
 """Reading text that `prepare` made ready, in the memory of what is asked for."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,21 @@ def read(given: str | Path, data: Data, length: int, tokenizer: Tokenizer | None
     )
 
 
+def check_given(corpus: Corpus, asked: Mapping[str, Any]) -> None:
+    """Raises InputError if a user asks for something of rows or tokens that was prepared otherwise.
+
+    Args:
+        corpus: of a prepared folder.
+        asked: what was asked for in so many words, among layout and vocabulary.
+    """
+    for name, value in asked.items():
+        if value != (has := getattr(corpus, name)):
+            raise InputError(
+                f"{corpus.name} was prepared with {name} {has}, and {value} is asked for: leave "
+                f"--{name} out, or prepare the text again"
+            )
+
+
 def tokenizer_of(path: Path) -> Tokenizer:
     """The tokenizer of a folder, which may be in a store."""
     file = path / kept.TOKENIZER
@@ -99,12 +115,14 @@ def _check(path: Path, facts: dict[str, Any], data: Data, length: int) -> None:
             f"{path} was prepared in the layout {facts['layout']}, and {data.layout} is asked for: "
             "prepare the text again"
         )
-    known = {**facts["columns"], **dict.fromkeys(facts["numbers"], ())}
-    for name in data.kept:
-        if name not in known:
-            raise unknown(f"column of {path}, which was prepared with others:", name, known)
+    for kind, asked, known in (
+        ("column", data.columns, facts["columns"]), ("number", data.numbers, facts["numbers"])
+    ):  # fmt: skip
+        for name in asked:
+            if name not in known:
+                raise unknown(f"{kind} of {path}, which was prepared with others:", name, known)
     for name, values in data.columns.items():
-        if values and list(values) != list(known[name]):
+        if values and list(values) != list(facts["columns"][name]):
             raise InputError(
                 f"{path} was prepared with other values of column {name!r} than are asked for"
             )

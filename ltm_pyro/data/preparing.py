@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,18 +17,25 @@ import numpy as np
 from ltm_pyro import files
 from ltm_pyro.config import Data
 from ltm_pyro.data import kept, prepared
-from ltm_pyro.data.building import BATCH_LETTERS, BATCH_TEXTS, SPLITS, Deciding, every
+from ltm_pyro.data.building import BATCH_LETTERS, BATCH_TEXTS, SPLITS, Beginning, Deciding, every
 from ltm_pyro.data.columns import number_of, sorted_values
 from ltm_pyro.data.corpus import Corpus
-from ltm_pyro.data.documents import Source, nothing_in
+from ltm_pyro.data.documents import Source, marks_of, nothing_in, where_of
 from ltm_pyro.data.encoding import encode_all
 from ltm_pyro.data.laying import Laying, smallest
-from ltm_pyro.data.loading import Asked, is_deduplicated, told_lost, told_splits
-from ltm_pyro.data.parts import Parts, verify
+from ltm_pyro.data.loading import (
+    Asked,
+    is_deduplicated,
+    nothing_to_train_on,
+    told_lost,
+    told_splits,
+)
+from ltm_pyro.data.parts import PARTS, Parts, shard_of, verify
 from ltm_pyro.data.sources.base import Document, Skipped, Wanted
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.files import storage
+from ltm_pyro.files.lock import LOCK, alone
 from ltm_pyro.options import Count, checked
 
 SHARD, LEARN_FROM = 2**25, 2 * 10**8
@@ -104,29 +112,50 @@ class Preparing:
 
     def run(self, processes: int) -> Corpus:
         """Go on to the end."""
-        data = self.asked.data
         self._check_folder()
-        if (self.out / kept.FACTS).exists():
-            self.note(f"{verify(self.out)} shards are finished, and as they were written")
-            return prepared.read(str(self.out), self._as_read(), self.length, None)
-        files.write_json(self.out / kept.MADE, {"made": self._made()})
+        with alone(self.out) if storage.is_local(self.out) else nullcontext():
+            if (self.out / kept.FACTS).exists():
+                self._look_again()
+            else:
+                self._prepare(processes)
+        return prepared.read(str(self.out), self._as_read(), self.length, None)
+
+    def _look_again(self) -> None:
+        """Raises InputError if a finished folder is damaged, or of other text than there is now."""
+        facts = json.loads((self.out / kept.FACTS).read_bytes())
+        found = self.asked.find(Skipped())
+        if facts["marks"] is None or facts["marks"] != marks_of(found):
+            data = self.asked.data
+            deciding = Deciding(found, data.columns, is_deduplicated(data))
+            for given, document in every(found):
+                deciding.split(given, document)
+            if deciding.fingerprint != facts["fingerprint"]:
+                raise self._changed()
+        self.note(f"{verify(self.out)} shards are finished, and as they were written")
+
+    def _prepare(self, processes: int) -> None:
+        """What is left to do."""
+        data = self.asked.data
+        for place in (self.out, self.out / kept.SHARDS, self.out / PARTS):
+            for left in place.glob(".*.*") if place.is_dir() else ():  # of one that was killed
+                left.unlink()
         self.parts = Parts(self.out)
         found = self.asked.find(self.skipped)
+        marks = marks_of(found)
         tokenizer = self._tokenizer(found)
-        self.skipped.clear()
         self.deciding = Deciding(found, data.columns, is_deduplicated(data))
+        self.skipped.clear()  # what was met before is met again
         if self.parts.done:
             self.note(f"{len(self.parts.done)} shards are finished: reading on after them")
         self.kind = smallest(tokenizer.vocabulary)
         self._encode(found, tokenizer, processes)
-        self._finish(found, tokenizer)
-        return prepared.read(str(self.out), self._as_read(), self.length, None)
+        self._finish(found, tokenizer, marks)
 
     def _check_folder(self) -> None:
         """Raises InputError if this cannot be prepared in the folder."""
         files.check_is_folder(self.out)
         there = (self.out / kept.MADE).exists()
-        if not there and self.out.is_dir() and any(self.out.iterdir()):
+        if not there and self.out.is_dir() and any(one.name != LOCK for one in self.out.iterdir()):
             raise InputError(f"{self.out} holds something else: give another --out")
         files.check_same(self.out / kept.MADE, self._made(), "prepared text")
 
@@ -136,6 +165,7 @@ class Preparing:
         if self.asked.tokenizer is not None:
             text = self.asked.tokenizer.inner.to_str()
             data["tokenizer"] = hashlib.sha256(text.encode()).hexdigest()
+        data["source"] = where_of(self.asked.data.source)
         made = {**data, "length": self.length, "shard": self.shard, "learn_from": self.learn_from}
         found: dict[str, Any] = json.loads(json.dumps(made))
         return found
@@ -146,22 +176,35 @@ class Preparing:
         return Data(**{**given, "tokenizer": None})
 
     def _tokenizer(self, found: Source) -> Tokenizer:
-        place = self.out / kept.TOKENIZER
-        if place.exists():
-            return prepared.tokenizer_of(self.out)
-        tokenizer = self.asked.tokenizer
-        if tokenizer is None:
-            self.note("training a tokenizer")
-            texts = _first(self._training_texts(found), self.learn_from)
-            tokenizer = Tokenizer.train(texts, self.asked.data.vocabulary)
-        files.write(place, tokenizer.inner.to_str(pretty=True).encode())
-        return tokenizer
+        """The one that is asked for; or one of the beginning of the training text, which is kept.
 
-    def _training_texts(self, found: Source) -> Iterator[str]:
-        deciding = Deciding(found, (), is_deduplicated(self.asked.data))
-        for given, document in every(found):
-            if deciding.split(given, document)[0] == 0:
-                yield document.text
+        Raises:
+            InputError: if that was of other text.
+        """
+        place, made = self.out / kept.TOKENIZER, self.out / kept.MADE
+        given, of = self.asked.tokenizer, None
+        if given is None:
+            before = json.loads(made.read_bytes()).get("tokenizer_of") if made.exists() else None
+            texts = Beginning(found, is_deduplicated(self.asked.data), self.learn_from)
+            if before is None:
+                self.note("training a tokenizer")
+                trained = Tokenizer.train(texts, self.asked.data.vocabulary)
+            for _ in texts:  # what no tokenizer was trained on now
+                pass
+            if not texts.documents:
+                raise nothing_in(found, Wanted(self.asked.data.fields))
+            if not texts.letters:
+                raise nothing_to_train_on(found, texts.documents, self.asked.data)
+            of = texts.digest.hexdigest()
+            if before is not None:
+                if before != of:
+                    raise self._changed()
+                return prepared.tokenizer_of(self.out)
+        tokenizer = given or trained
+        files.write_json(made, {"made": self._made()})  # now it is known that there is text
+        files.write(place, tokenizer.inner.to_str(pretty=True).encode())
+        files.write_json(made, {"made": self._made(), "tokenizer_of": of})
+        return tokenizer
 
     def _encode(self, found: Source, tokenizer: Tokenizer, processes: int) -> None:
         """What is left of the text, a shard after the other."""
@@ -211,6 +254,8 @@ class Preparing:
             codes = self._coded(document)
             number += 1
             read.update(digest + repr(sorted(document.columns.items())).encode())
+            if number > last and self.parts.done and self.parts.done[-1]["last"]:
+                raise self._changed()
             if number <= last:
                 if before.get(number, read.hexdigest()) != read.hexdigest():
                     raise self._changed()
@@ -246,7 +291,7 @@ class Preparing:
                 codes[name] = number_of(name, None)
         return codes
 
-    def _finish(self, found: Source, tokenizer: Tokenizer) -> None:
+    def _finish(self, found: Source, tokenizer: Tokenizer, marks: dict[str, Any] | None) -> None:
         """What is known of all rows, in one file for each split; then parts are of no use."""
         data, deciding = self.asked.data, self.deciding
         columns = {
@@ -269,9 +314,9 @@ class Preparing:
             "kind": self.kind.name, "vocabulary": tokenizer.vocabulary, "length": self.length,
             "layout": data.layout, "columns": columns, "numbers": list(data.numbers),
             "fingerprint": deciding.fingerprint, "notes": notes, "documents": counts,
-            "skipped": dict(self.skipped.counts),
-            "shards": [part["sha256"] for part in self.parts.done],
-        })  # fmt: skip
+            "skipped": dict(self.skipped.counts), "marks": marks,
+        }, {f"{kept.SHARDS}/{shard_of(self.out, i).name}": part["sha256"]
+            for i, part in enumerate(self.parts.done)})  # fmt: skip
         self.parts.remove()
 
     def _told(self) -> Iterator[str]:
@@ -279,12 +324,3 @@ class Preparing:
         for kind, count in self.skipped.counts.items():
             first = self.skipped.first[kind]
             yield f"passed over: {count:,} {kind}" + (f" (the first: {first})" if first else "")
-
-
-def _first(texts: Iterator[str], letters: int) -> Iterator[str]:
-    """Texts up to so many letters."""
-    for text in texts:
-        yield text[:letters]
-        letters -= len(text)
-        if letters <= 0:
-            return

@@ -174,7 +174,11 @@ class StoredRows:
         found = np.asarray(which.cpu() if isinstance(which, Tensor) else which)
         if found.dtype == bool:
             return np.flatnonzero(found)
-        return np.arange(len(self))[found.astype(np.int64)]  # names what lies outside
+        places = found.astype(np.int64)
+        outside = places[(places < -len(self)) | (places >= len(self))]
+        if len(outside):
+            raise IndexError(f"index {outside[0]} is out of bounds for {len(self)} rows")
+        return np.where(places < 0, places + len(self), places)
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

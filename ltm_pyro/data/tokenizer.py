@@ -100,7 +100,14 @@ class Tokenizer:
     def of_text(cls, text: str, where: str) -> "Tokenizer":
         """From what a `tokenizer.json` holds; `where` is what messages call it."""
         check_tokenizer(text, where)
-        return cls(tokenizers.Tokenizer.from_str(text))
+        try:
+            return cls(tokenizers.Tokenizer.from_str(text))
+        except InputError:
+            raise
+        except BaseException as error:  # the library raises plain Exception, or panics
+            if not isinstance(error, Exception) and not _is_panic(error):
+                raise
+            raise InputError(f"cannot load tokenizer {where!r}: {first_line(error)}") from None
 
     def save(self, path: str | Path) -> None:
         """Write a `tokenizer.json`."""

@@ -190,7 +190,7 @@ def check_is_folder(path: Path) -> None:
         return
     there = next((p for p in (path, *path.parents) if p.exists()), None)
     if there is not None and not there.is_dir():
-        raise InputError(f"{there} is a file: a run needs a folder; give another --out")
+        raise InputError(f"{there} is a file, and a folder is needed: give another --out")
 
 
 def make_folder(path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,6 +45,12 @@ class Callback:
     def name(self) -> str:
         """The name its state is saved under; one for each callback of a run."""
         return kebab(type(self).__name__)
+
+    def check(self, out: Path, resume: bool, overwrite: bool) -> None:
+        """Called before anything is written into a run's folder, in the first process.
+
+        May raise an InputError for what cannot be.
+        """
 
     def begin(self, trainer: "Trainer") -> None:
         """Called once before the first iteration, with the state of a resumed run in place."""

@@ -32,8 +32,8 @@ from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError
+from ltm_pyro.files.lock import LOCK
 from ltm_pyro.inference.memory import ARRAY, STAGED
-from ltm_pyro.runs.lock import LOCK
 from ltm_pyro.runs.manifest import LOG, MANIFEST, Manifest
 from ltm_pyro.runs.record import CONFIG, begun, read_json, rendered, resumed
 from ltm_pyro.runs.seen import SEEN, kept

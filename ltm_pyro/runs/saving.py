@@ -13,6 +13,7 @@ from ltm_pyro import files
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, first_line
+from ltm_pyro.files.lock import alone, is_held
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.models import LatentThoughtModel
@@ -21,7 +22,6 @@ from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import named_decoder, named_guide, named_model, named_prior
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.config_json import to_dict
-from ltm_pyro.runs.lock import alone, is_held
 from ltm_pyro.runs.record import CONFIG
 from ltm_pyro.runs.trainer import Trainer
 from ltm_pyro.runs.training import as_read, check_holds_none

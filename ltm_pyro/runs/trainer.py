@@ -10,6 +10,7 @@ from typing import Any
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, NotFinite, first_line
+from ltm_pyro.files.lock import alone
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.inference.fitting import asks_to_stop
 from ltm_pyro.inference.memory import STAGED, Memory
@@ -34,7 +35,6 @@ from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.failures import told
 from ltm_pyro.runs.finite import not_finite
 from ltm_pyro.runs.growing import grow
-from ltm_pyro.runs.lock import alone
 from ltm_pyro.runs.manifest import Manifest
 from ltm_pyro.runs.record import CONFIG, read_config
 from ltm_pyro.runs.signals import stop_signals

@@ -10,13 +10,13 @@ from ltm_pyro import files
 from ltm_pyro.config import Config, Data
 from ltm_pyro.data import Corpus, Tokenizer, load_corpus
 from ltm_pyro.errors import InputError
+from ltm_pyro.files.lock import alone, check_alone
 from ltm_pyro.inference.processes import here
 from ltm_pyro.inference.world import World
 from ltm_pyro.options import checked
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.callbacks import Callback
 from ltm_pyro.runs.checkpoint import Run
-from ltm_pyro.runs.lock import alone, check_alone
 from ltm_pyro.runs.record import CONFIG, read_config, read_json
 from ltm_pyro.runs.trainer import Trainer
 
@@ -60,6 +60,8 @@ def train(
     resume = resume or is_restarted(out, world)
     if world.first:
         check_folder(out, resume, overwrite)
+        for callback in callbacks:
+            callback.check(out, resume, overwrite)
     if corpus is None:
         with world.in_turn():
             corpus = load_data(config)

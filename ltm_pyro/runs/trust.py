@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from ltm_pyro.config import Config, Data, Named
 from ltm_pyro.errors import InputError, Notice
+from ltm_pyro.files.storage import is_url
 from ltm_pyro.guides import Guide
 from ltm_pyro.models import TextModel
 from ltm_pyro.models.decoders.base import Decoder
@@ -130,12 +131,11 @@ def check_data(
         return
     if "data" not in typed:
         names = (data.source,) if isinstance(data.source, str) else data.source
-        exists = all(Path(name).exists() for name in names)
-        what = (
-            "which is not the file that it was trained on here"
-            if exists
-            else ("which is no file here: a data set of the Hugging Face hub would be asked for it")
-        )
+        what = "which is no file here: a data set of the Hugging Face hub would be asked for it"
+        if any(is_url(name) for name in names):
+            what = "and that store would be asked for it"
+        elif all(Path(name).exists() for name in names):
+            what = "which is not the file that it was trained on here"
         raise InputError(
             f"{path}, {_origin(record)}, has its text from {', '.join(names)}, {what}: name the "
             f"text with --data, or say --trust to read that"

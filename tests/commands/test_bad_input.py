@@ -101,8 +101,11 @@ BAD = [
     ("train --out new --config run/config.json --batch 2", "--batch is given beside --config"),
     ("train --out new --config run/config.json --fast.steps 2", "--fast.steps is given beside"),
     # where to
-    ("train --data text.txt --out text.txt", "text.txt is a file: a run needs a folder; give an"),
-    ("train --data text.txt --out text.txt/a/b", "text.txt is a file: a run needs a folder; give"),
+    ("train --data text.txt --out text.txt", "text.txt is a file, and a folder is needed: give"),
+    (
+        "train --data text.txt --out text.txt/a/b",
+        "text.txt is a file, and a folder is needed: give",
+    ),
     ("train --data text.txt --out /proc/new", "cannot make the folder /proc/new: "),
     ("train --data text.txt --out " + "n" * 300, "File name too long"),
     ("train --data text.txt --out run", "run already holds a run: add --resume to go on, or --ove"),

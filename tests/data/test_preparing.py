@@ -3,7 +3,9 @@
 import dataclasses
 import gzip
 import json
+import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ import torch
 import ltm_pyro as ltm
 from ltm_pyro.config import Data
 from ltm_pyro.data import kept, parts, preparing
+from ltm_pyro.data.building import split_of
 from ltm_pyro.data.naming import names_of
 from ltm_pyro.data.preparing import prepare
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
+from ltm_pyro.files.lock import alone
 
 SMALL = {"length": 16, "vocabulary": 300}
 SPLITS = ("train", "valid", "test")
@@ -288,3 +292,133 @@ def test_nothing_to_read_is_told(tmp_path):
     path.write_text('{"text": " "}\n')
     with pytest.raises(InputError, match="holds no text"):
         prepare(path, tmp_path / "out", **SMALL)
+
+
+def test_a_finished_folder_is_of_the_text_there_is_now(text, tmp_path, monkeypatch):
+    out, whole = tmp_path / "out", text.read_text()
+    made = prepare(text, out, **SMALL)
+    os.utime(text)  # the same, though its time has changed
+    same(made, prepare(text, out, **SMALL))
+    monkeypatch.chdir(tmp_path)
+    same(made, prepare("a.jsonl", out, **SMALL))  # the same file by another name
+    text.write_text(whole.replace("fox", "hen"))
+    with pytest.raises(InputError, match="has changed since"):
+        prepare(text, out, **SMALL)
+    texts = [f"a fox {i} and an owl" for i in range(60)]
+    memory = prepare(texts, tmp_path / "memory", **SMALL)
+    same(memory, prepare(texts, tmp_path / "memory", **SMALL))
+    with pytest.raises(InputError, match="has changed since"):
+        prepare(texts[1:], tmp_path / "memory", **SMALL)
+
+
+def test_a_tokenizer_of_other_text_is_not_gone_on_with(text, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    killed_at(monkeypatch, preparing, "Parts", text, tmp_path / "early")
+    killed_at(monkeypatch, preparing.Preparing, "_encode", text, out)
+    assert (out / kept.TOKENIZER).exists()
+    text.write_text(text.read_text().replace("fox", "hen"))
+    with pytest.raises(InputError, match="has changed since"):
+        prepare(text, out, shard=400, **SMALL)
+    same(prepare(text, tmp_path / "early", shard=400, **SMALL), ltm.load_corpus(text, **SMALL))
+
+
+@pytest.mark.parametrize("layout", ["document", "packed"])
+def test_text_added_after_the_last_shard(text, tmp_path, monkeypatch, layout):
+    given = Tokenizer.train(["a fox and an owl"] * 9, 300)
+    out, asked = tmp_path / "out", {"length": 16, "tokenizer": given, "layout": layout}
+    with monkeypatch.context() as patched:
+        patched.setattr(kept, "write", _raise)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(text, out, shard=400, **asked)
+    with text.open("a") as file:
+        file.write('{"text": "one more", "kind": "a", "stars": 1}\n')
+    if layout == "packed":  # whose last window was closed
+        with pytest.raises(InputError, match="has changed since"):
+            prepare(text, out, shard=400, **asked)
+    else:
+        same(prepare(text, out, shard=400, **asked), ltm.load_corpus(text, **asked))
+
+
+def _raise(*given):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["00001.npz", "00001.json"])
+@pytest.mark.parametrize("how", ["cut", "gone", "other"])
+def test_damaged_parts_are_made_anew(text, tmp_path, monkeypatch, name, how):
+    monkeypatch.setattr(preparing, "BATCH_TEXTS", 10)
+    out = tmp_path / "out"
+    killed_at(monkeypatch, kept, "write", text, out)
+    place = out / parts.PARTS / name
+    content = place.read_bytes()
+    if how == "gone":
+        place.unlink()
+    else:
+        place.write_bytes(content[:-9] if how == "cut" else b"{}" + content[2:])
+    (out / "shards" / ".00009.bin.1234").write_bytes(b"left by a kill")
+    same(prepare(text, out, shard=400, **SMALL), ltm.load_corpus(text, **SMALL))
+    facts = json.loads((out / kept.FACTS).read_text())
+    assert {"train.npy", "tokenizer.json", "shards/00001.bin"} <= facts["sha256"].keys()
+    assert not [name for name in facts["sizes"] if name.split("/")[-1].startswith(".")]
+    assert not (out / "shards" / ".00009.bin.1234").exists()
+    index = out / "train.npy"
+    index.write_bytes(index.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(InputError, match=r"train\.npy is damaged"):
+        prepare(text, out, shard=400, **SMALL)
+    (out / kept.TOKENIZER).write_text("{" * (out / kept.TOKENIZER).stat().st_size)
+    with pytest.raises(InputError, match=r"tokenizer\.json"):
+        ltm.load_corpus(out, length=16)
+
+
+def test_what_is_passed_over_counts_once_with_dedup(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "".join(f'{{"text": "a fox {i}"}}\n' for i in range(40)) + "{\n" + '{"text": " "}'
+    )
+    prepare(path, tmp_path / "out", dedup=True, **SMALL)
+    facts = json.loads((tmp_path / "out" / kept.FACTS).read_text())
+    assert facts["skipped"] == {"lines that are no record": 1, "blank documents": 1}
+
+
+def test_what_was_prepared_is_no_text_of_a_folder(tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text("".join(f'{{"text": "a fox {i}"}}\n' for i in range(40)))
+    one = prepare(folder, folder / "shards", **SMALL)
+    same(one, prepare(folder, folder / "other", **SMALL))
+    same(one, prepare(folder, folder / "shards", **SMALL))
+
+
+def test_a_list_with_a_value_that_is_no_record(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"text": f"a fox {i}"} for i in range(40)] + [7]))
+    with pytest.raises(InputError, match="value 41 is a number"):
+        ltm.load_corpus(path, **SMALL)
+    prepare(path, tmp_path / "out", **SMALL)
+    facts = json.loads((tmp_path / "out" / kept.FACTS).read_text())
+    assert facts["skipped"] == {"values that are no record": 1}
+
+
+def test_nothing_to_train_on_is_told_before_anything_is_made(tmp_path):
+    held_out = [t for t in (f"a fox {i}" for i in range(300)) if split_of(t) == "test"][:3]
+    with pytest.raises(InputError, match="leaves no document to train on"):
+        prepare(held_out, tmp_path / "out", **SMALL)
+    with pytest.raises(InputError, match="to be kept as a value and as a number"):
+        prepare(["a"], tmp_path / "out", columns="n", numbers="n", **SMALL)
+
+
+def test_two_do_not_prepare_into_one_folder(text, tmp_path):
+    with ThreadPoolExecutor() as other, alone(tmp_path / "out"):
+        second = other.submit(prepare, text, tmp_path / "out", **SMALL)
+        assert "is in use" in str(second.exception())
+    assert len(prepare(text, tmp_path / "out", **SMALL).train)
+
+
+def test_many_shards_are_in_their_order(text, tmp_path):
+    prepare(text, tmp_path / "out", **SMALL)
+    facts = json.loads((tmp_path / "out" / kept.FACTS).read_text())
+    names = ["shards/99999.bin", "shards/100000.bin", "shards/00007.bin"]
+    for name in names:
+        (tmp_path / "out" / name).write_bytes(b"\0\0")
+    flat = kept._tokens(tmp_path / "out", {**facts, "sizes": dict.fromkeys(names, 2)})
+    assert [p.path.name for p in flat.pieces] == ["00007.bin", "99999.bin", "100000.bin"]

@@ -110,9 +110,52 @@ def test_a_store_that_fails_ends_no_training(run_config, corpus, tmp_path, url, 
 
 
 def test_a_copy_of_another_run_is_not_replaced(run_config, corpus, tmp_path, url):
-    train(run_config, tmp_path / "one", corpus=corpus, callbacks=[CopyTo(url)])
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = train(run_config, one, corpus=corpus, callbacks=[CopyTo(url)])
     with pytest.raises(InputError, match="holds a copy of another run"):
-        train(run_config, tmp_path / "two", corpus=corpus, callbacks=[CopyTo(url)])
+        train(run_config, two, corpus=corpus, callbacks=[CopyTo(url)])
+    assert not two.exists()
+    with pytest.raises(InputError, match="is the run's own folder"):
+        train(run_config, two, corpus=corpus, callbacks=[CopyTo(str(two))])
+    # What it may replace it replaces, and a refusal leaves what was there.
+    train(run_config, two, corpus=corpus)
+    held = {path: path.read_bytes() for path in two.iterdir()}
+    with pytest.raises(InputError, match="holds a copy of another run"):
+        train(run_config, two, corpus=corpus, resume=True, callbacks=[CopyTo(url)])
+    assert {path: path.read_bytes() for path in two.iterdir()} == held
+    other = train(
+        run_config, two, corpus=corpus, overwrite=True, callbacks=[CopyTo(url)]
+    )  # fmt: skip
+    assert first.record["id"] != other.record["id"] == ltm.load(url).record["id"]
+
+
+def test_a_newer_copy_is_not_replaced_by_an_older_run(run_config, corpus, tmp_path, url):
+    one, longer = tmp_path / "one", with_training(run_config, steps=8)
+    train(run_config, one, corpus=corpus, callbacks=[CopyTo(url)])
+    older = shutil.copytree(one, tmp_path / "older")
+    train(longer, one, corpus=corpus, resume=True, callbacks=[CopyTo(url)])
+    with pytest.raises(InputError, match=r"holds this run as of iteration 8, and .*older is at 4"):
+        train(longer, older, corpus=corpus, resume=True, callbacks=[CopyTo(url)])
+    assert ltm.load(url).step == 8
+
+
+def test_a_copy_is_fetched_once_and_a_later_one_apart(run_config, corpus, tmp_path):
+    place = tmp_path / "copy"
+    train(run_config, tmp_path / "one", corpus=corpus, callbacks=[CopyTo(str(place))])
+    first = copies.folder_of(place)  # a folder will do
+    assert copies.folder_of(place) == first
+    assert ltm.load(place).step == 4
+    before = weights(ltm.load(first).model)
+    train(with_training(run_config, steps=6), tmp_path / "one", corpus=corpus, resume=True,
+          callbacks=[CopyTo(str(place))])  # fmt: skip
+    later = copies.folder_of(place)
+    assert later != first
+    assert ltm.load(place).step == 6
+    assert equal(weights(ltm.load(first).model), before)  # for whoever is still reading it
+    assert not [p for p in first.parent.iterdir() if p.name.startswith(".")]
+
+
+def test_there_is_no_copy(tmp_path):
     with pytest.raises(InputError, match=r"holds no copy of a run: expected copy\.json"):
         ltm.load(f"memory://{uuid.uuid4()}/none")
 

@@ -11,16 +11,16 @@ import pytest
 
 import ltm_pyro as ltm
 from ltm_pyro.errors import InputError, Notice
-from ltm_pyro.runs import lock
+from ltm_pyro.files import lock
+from ltm_pyro.files.lock import alone, check_alone
 from ltm_pyro.runs.callbacks import Callback
-from ltm_pyro.runs.lock import alone, check_alone
 
 from .helpers import train, with_training
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from ltm_pyro.runs.lock import alone
+from ltm_pyro.files.lock import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -41,7 +41,7 @@ def holder(tmp_path):
 
 def test_it_lasts_for_a_process_s_life(tmp_path, holder):
     path = tmp_path / "run"
-    told = rf"run is in use: process {holder.pid} on .* trains into it; wait for its end"
+    told = rf"run is in use: process {holder.pid} on .* writes into it; wait for its end"
     for take in (alone(path).__enter__, lambda: check_alone(path)):
         with pytest.raises(InputError, match=told):
             take()

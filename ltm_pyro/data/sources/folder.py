@@ -131,6 +131,8 @@ def _reason(entry: Path) -> str | None:
     if name.endswith("~") or (name.startswith("#") and name.endswith("#")):
         return "backups"
     if entry.is_dir():
+        if (entry / "prepared.json").exists():
+            return "prepared text"
         run = (entry / "config.json").exists() and (entry / "log.jsonl").exists()
         return "a run of this library" if run else None
     if not entry.is_file():

@@ -37,11 +37,19 @@ def _is_whole(path: Path) -> bool:
 
 def _in_memory(value: Any, path: Path, wanted: Wanted) -> Found:
     records = value if isinstance(value, list) else [value]
-    for number, record in enumerate(records, start=1):
-        _check(record, path, f"value {number}")
     if not records:
         raise _cannot(path, "it holds no record")
-    return documents_of(lambda: iter(records), wanted, str(path))
+
+    def read() -> Iterator[Record]:
+        for number, record in enumerate(records, start=1):
+            try:
+                yield _check(record, path, f"value {number}")
+            except InputError as error:
+                wanted.broken("values that are no record", error)
+
+    if wanted.skipped is None:
+        list(read())  # what is wrong is told at once
+    return documents_of(read, wanted, str(path))
 
 
 def _lines(path: Path, wanted: Wanted) -> Iterator[Record]:

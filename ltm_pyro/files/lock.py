@@ -1,4 +1,4 @@
-"""One process writes into a run's folder, for as long as it lives."""
+"""One process writes into a folder, for as long as it lives."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ _held: dict[tuple[Path, int], int] = {}
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """A block in which this process alone may write into a run's folder, which it makes.
+    """A block in which this process alone may write into a folder, which it makes.
 
     The lock (flock) is the system's: it is gone when the process ends, however it ends. Within one
     thread blocks may be nested. Readers need none. Where a file system has no locks that is told,
@@ -82,14 +82,14 @@ def _take(place: int, path: Path) -> None:
     except BlockingIOError:
         holder = os.pread(place, 200, 0).decode(errors="replace").strip()
         raise InputError(
-            f"{path} is in use: {holder or 'another process'} trains into it; wait for its end, or "
+            f"{path} is in use: {holder or 'another process'} writes into it; wait for its end, or "
             "give another --out"
         ) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise files.cannot(path / LOCK, error, "nothing was changed") from None
         told = (
-            f"the file system of {path} has no locks: see to it that nothing else trains into it; "
+            f"the file system of {path} has no locks: see to it that nothing else writes into it; "
             "another writer would be noticed at the next save only"
         )
         warnings.warn(Notice(told), stacklevel=4)
