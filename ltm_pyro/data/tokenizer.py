@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ltm_pyro.data.tokenizer_trial import check_tokenizer
 from ltm_pyro.errors import InputError, first_line
+from ltm_pyro.files.storage import is_url, place
 
 BEGIN, END = "<|begin|>", "<|end|>"
 KNOWN_BEGINS = (BEGIN, "<|startoftext|>", "<|begin_of_text|>", "<s>", "<bos>", "[CLS]")
@@ -77,9 +78,9 @@ class Tokenizer:
             InputError: if there is none, it cannot be read, or its rules take too long or too
                 much room; see `tokenizer_trial`.
         """
-        path = Path(source).expanduser()
+        path = place(source)
         try:
-            path = path / "tokenizer.json" if path.is_dir() else path
+            path = path / "tokenizer.json" if is_url(source) or path.is_dir() else path
             if path.exists():
                 return cls.of_text(path.read_text(encoding="utf-8"), str(path))
             if path.suffix == ".json" or str(source).startswith((".", "/", "~")):

@@ -13,6 +13,7 @@ import ltm_pyro as ltm
 from ltm_pyro.data import kept, parts, preparing
 from ltm_pyro.data.on_disk import OnDisk, Piece
 from ltm_pyro.data.preparing import prepare
+from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.files import storage
 
@@ -37,6 +38,9 @@ def test_prepared_in_a_store(text, url, monkeypatch, asked):  # noqa: F811
     same(made, loaded)
     again = ltm.load_corpus(url, length=16)
     same(again, loaded)
+    assert Tokenizer.load(url).fingerprint() == loaded.tokenizer.fingerprint()
+    with pytest.raises(InputError, match="no tokenizer at"):
+        Tokenizer.load(f"{url}/none")
     assert again.name == again.read_as.source
     assert torch.equal(again.train.batch(3, 7, 0).tokens, loaded.train.batch(3, 7, 0).tokens)
     notes = []
