@@ -175,3 +175,35 @@ def test_a_copy_of_a_stranger_writes_nowhere_else(run_config, corpus, tmp_path, 
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(InputError, match=r"is damaged: it is not the model.safetensors it was"):
         fetch(storage.place(url), tmp_path / "fetched")
+
+
+def test_a_run_on_text_in_a_store_asks_no_store_unless_told(run_config, tmp_path, url, capsys):
+    text, run = f"memory://{uuid.uuid4()}/text", tmp_path / "run"
+    packed = f"memory://{uuid.uuid4()}/packed"
+    ltm.prepare(run_config.data.source, text, length=12, vocabulary=300)
+    ltm.prepare(run_config.data.source, packed, length=12, vocabulary=300, layout="packed")
+    small = ["--length", "12", "--steps", "2", "--batch", "4", "--fast.steps", "1", "--quiet"]
+    train_on = ["train", "--data", text, "--out", str(run), "--copy-to", url]
+    assert main([*train_on, *small]) == 0
+    for wrong, told in (
+        ([text, "--layout", "packed"], "in the layout document, and packed is asked for"),
+        ([packed, "--layout", "document"], "with layout packed, and document is asked for"),
+        ([text, "--vocabulary", "301"], "with vocabulary 300, and 301 is asked for"),
+        ([text, "--length", "8"], "give --length 12"),
+    ):
+        again = ["train", "--out", str(tmp_path / "other"), *small, "--data", *wrong]
+        capsys.readouterr()
+        assert main(again) == 2
+        assert told in capsys.readouterr().err
+    asked = ["--bounds", "elbo:2", "--split", "all"]
+    for place in (str(run), url):
+        assert main(["evaluate", place, *asked]) == 2
+        assert "and that store would be asked for it: name the text" in capsys.readouterr().err
+        assert main(["evaluate", place, *asked, "--data", text]) == 0
+        assert main(["evaluate", place, *asked, "--trust"]) == 0
+    shutil.rmtree(run)
+    goes_on = ["train", "--resume", "--out", str(run), "--copy-to", url, "--steps", "3", "--quiet"]
+    capsys.readouterr()
+    assert main([*goes_on, "--data", text]) == 0
+    assert "ignored" not in capsys.readouterr().err
+    assert ltm.load(url).step == 3
