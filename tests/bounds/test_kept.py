@@ -201,6 +201,7 @@ def test_a_fingerprint_is_the_same_in_another_process(config):
     there = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    here = fingerprint(functools.partial(MeanField, scale=0.1), Fast(), torch.arange(3))
+    held = np.array(["a", 1.5], object)
+    here = fingerprint(functools.partial(MeanField, scale=0.1), Fast(), torch.arange(3), held)
     assert there == f"{here}\n"
     assert fingerprint(config) != fingerprint(config.replace(fast=Fast(steps=99)))
