@@ -27,7 +27,7 @@ def training(log: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list
 
     def batches(ax: Any) -> None:
         plot_training(log, ax)
-        ax.set_xlim(0, max(line["step"] for line in log))
+        ax.set_xlim(0, 1.02 * max(line["step"] for line in log))  # the last bar is whole
         if len(log) > pictures.MOST:
             pictures.thin(ax)
 
