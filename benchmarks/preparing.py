@@ -125,7 +125,10 @@ def table(found: dict[str, Any]) -> str:
         "|---|---|---|---|",
     ]
     for one in found["prepared"]:
-        name = f"preparing, {one['processes']} process{'es' * (one['processes'] > 1)} that encode"
+        many = one["processes"] > 1
+        name = (
+            f"preparing, {one['processes']} process{'es that encode' if many else ' that encodes'}"
+        )
         lines.append(f"| {name} | {one['tokens_per_second']:,.0f} | | {one['megabytes']:.0f} |")
     for name, one, first in (
         ("reading batches", found["read"], "first_batch_seconds"),
