@@ -118,9 +118,8 @@ def evaluate(
             )
     warn_of_cut_documents(sites, rows, type(model).__name__)
     text, whole = text_of(rows), None if keep is None else fingerprint(rows)
-    order = torch.argsort(rows.lengths, stable=True)  # rows of like length together
-    chosen = torch.isin(order, repeated_rows(len(rows), repeat, seed)).nonzero().flatten()
-    rows = rows[order]
+    rows = rows[torch.argsort(rows.lengths, stable=True)]  # rows of like length together
+    chosen = repeated_rows(len(rows), repeat, seed)
     times = rounds(len(chosen))
     device = next(model.parameters()).device
     parts = list(rows.to(device).split(chunk))
