@@ -105,3 +105,13 @@ def test_an_extra_can_be_installed_on_this_python(extra, versions):
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_every_page_installs_the_same():
+    """What tests need is said in several places, a newcomer's too."""
+    pages = ("README.md", "CONTRIBUTING.md", "Makefile", "docs/start/install.md")
+    said = {
+        page: set(re.findall(r"\.\[(plots,[\w,-]+)\]", (ROOT / page).read_text())) for page in pages
+    }
+    assert all(said.values())
+    assert len(set.union(*said.values())) == 1, said

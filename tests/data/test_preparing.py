@@ -281,6 +281,20 @@ def test_facts_of_a_stranger_lead_nowhere_else(text, tmp_path, change):
         ltm.load_corpus(out, length=16)
 
 
+def test_splits_that_a_text_comes_with_are_kept(tmp_path):
+    texts = [f"a fox {i} and an owl" for i in range(90)]
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, some in (("train", texts[:60]), ("test", texts[60:])):
+        lines = (json.dumps({"text": one}) + "\n" for one in some)
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+    given = {"train": texts[:50], "valid": texts[50:60], "test": texts[60:]}
+    for number, source in enumerate((folder, given)):
+        made = prepare(source, tmp_path / str(number), **SMALL)
+        same(made, ltm.load_corpus(source, **SMALL))
+        assert len(made.test.digests) == 30
+
+
 def test_documents_of_prepared_text_have_numbers_for_names(text, tmp_path):
     made = prepare(text, tmp_path / "out", **SMALL)
     numbers = sorted(set(made.test.document.tolist()))
