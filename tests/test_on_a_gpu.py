@@ -3,6 +3,10 @@
 import copy
 import dataclasses
 import math
+import os
+import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -122,3 +126,45 @@ def test_batches_fetched_ahead_arrive_whole(rows):
     torch.cuda.synchronize()
     assert torch.equal(there.tokens.cpu(), rows.tokens)
     assert torch.equal(there.lengths.cpu(), rows.lengths)
+
+
+WITH_NCCL = """
+import sys, torch, ltm_pyro as ltm
+from ltm_pyro.inference.processes import Processes
+from ltm_pyro.inference.world import ALONE
+model, rows = torch.load(sys.argv[1], weights_only=False)
+world = Processes() if sys.argv[3] == "several" else ALONE
+svi = ltm.DualRateSVI(model.to(world.device("cuda")), fast=ltm.Fast(steps=3), world=world)
+for _ in range(3):
+    svi.step(rows, total=3)
+world.wait()
+torch.save([p.detach().cpu() for p in model.parameters()], sys.argv[2])
+"""
+
+
+def test_gradients_that_travel_through_nccl_arrive_whole(model, rows, tmp_path):
+    """Of one GPU one process can take part; what it sends itself has to come back as it went."""
+    torch.save((model, rows), tmp_path / "given.pt")
+    found = {}
+    for way in ("several", "alone"):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        here = {
+            "RANK": "0",
+            "WORLD_SIZE": "1",
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": f"{port}",
+        }
+        command = [
+            sys.executable,
+            "-c",
+            WITH_NCCL,
+            f"{tmp_path}/given.pt",
+            f"{tmp_path}/{way}",
+            way,
+        ]
+        subprocess.run(command, env=os.environ | here, check=True, timeout=300)
+        found[way] = torch.load(tmp_path / way)
+    for a, b in zip(*found.values(), strict=True):
+        assert torch.equal(a, b)

@@ -20,9 +20,11 @@ STEPS = (0, 1, 2, 4, 8, 16, 32)
 BOUNDS = ("elbo:8", "iwae:32", "same_noise")
 
 
-def thinking(path: Path, rows: int, steps: Sequence[int], seed: int = 0) -> dict[str, Any]:
+def thinking(
+    path: Path, rows: int, steps: Sequence[int], seed: int = 0, device: str = "cpu"
+) -> dict[str, Any]:
     """Nats per token of the first test rows of a run, by figure and number of fast steps."""
-    run = ltm.load(path)
+    run = ltm.load(path, device=device)
     corpus = ltm.load_data(run.config, run.tokenizer)
     curve = compute_curve(
         run.model, corpus.test[:rows], steps, BOUNDS, guide=run.guide, fast=run.config.fast,
@@ -66,12 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--rows", type=int, default=128, help="test rows to score")
     parser.add_argument("--steps", type=int, nargs="*", default=STEPS, help="fast steps")
+    parser.add_argument("--device", default="cpu", help="where it is computed: cpu, cuda, cuda:1")
     parser.add_argument("--out", type=Path, help="a folder for thinking.json")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     found = []
     for path in given.runs:
-        found.append(thinking(path, given.rows, given.steps))
+        found.append(thinking(path, given.rows, given.steps, device=given.device))
         print(table(found[-1]), flush=True)
         if given.out is not None:
             write_json(given.out / "thinking.json", found)

@@ -77,12 +77,14 @@ class Spending:
         self.control = Cost(DualRateSVI(control, NoGuide, slow=config.slow))
 
     @classmethod
-    def of(cls, config: Config, corpus: Corpus, rows: int, steps: int) -> "Spending":
+    def of(
+        cls, config: Config, corpus: Corpus, rows: int, steps: int, device: str = "cpu"
+    ) -> "Spending":
         """Of a run that is not trained yet, and is scored on some rows with so many fast steps."""
-        model = build_model(config)
+        model = build_model(config).to(device)
         guide = build_guide(config.guide, model, config.training.seed)
-        guide = covering_shared(config.guide, guide, model, corpus.train[:2])
-        made = cls(config, corpus, model, guide, build_control(config, model))
+        guide = covering_shared(config.guide, guide, model, corpus.train[:2].to(device))
+        made = cls(config, corpus, model, guide, build_control(config, model).to(device))
         training, batch = config.training, made.batch(0)
         each, spoken = made.thinking.of(batch), round(training.speak * training.steps)
         looks = training.steps / training.check_every * training.check_rows / training.batch

@@ -93,8 +93,10 @@ class Cell:
         scored = json.loads(json.dumps(dataclasses.asdict(score)))
         return {"config": config, "score": scored, "text": self.text}
 
-    def run(self, corpus: Corpus, score: Score, note: Callable[[str], Any]) -> dict[str, Any]:
-        """Train, or go on training, and score.
+    def run(
+        self, corpus: Corpus, score: Score, note: Callable[[str], Any], device: str = "cpu"
+    ) -> dict[str, Any]:
+        """Train, or go on training, and score, on a device.
 
         Raises:
             KeyboardInterrupt: if a signal stopped it; what was done is saved.
@@ -102,7 +104,7 @@ class Cell:
         out = self.path / RUN
         resume = (out / folder.CONFIG).exists()
         run = train(
-            self.config, out, corpus, resume=resume, progress=False, note=note,
+            self.config, out, corpus, resume=resume, progress=False, note=note, device=device,
             callbacks=[OwnSeconds()],
         )  # fmt: skip
         if run.stopped:

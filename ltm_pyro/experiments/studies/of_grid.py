@@ -21,7 +21,9 @@ from ltm_pyro.experiments.grids.grid import Grid, read_grid
 from ltm_pyro.experiments.grids.spending import Spending
 from ltm_pyro.experiments.grids.tax import Cell, Score, cells_of
 from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, Trial
+from ltm_pyro.inference.processes import here
 from ltm_pyro.options import Count
+from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.training import for_corpus, load_data
 from ltm_pyro.runs.trust import check_options
 
@@ -49,12 +51,11 @@ class OfGrid(Study):
     """Only these recipes of the grid; may be given several times."""
     trust: bool = False
     """Import classes outside ltm_pyro that the grid names."""
+    device: str = "cpu"
+    """Where models are trained and scored: cpu, cuda, cuda:1."""
 
-    ELSEWHERE: ClassVar[frozenset[str]] = Study.ELSEWHERE | {
-        "grid",
-        "text",
-        "trust",
-    }  # cells know better
+    # Cells know better what they follow from.
+    ELSEWHERE: ClassVar[frozenset[str]] = Study.ELSEWHERE | {"grid", "text", "trust", "device"}
     ADDS: ClassVar[frozenset[str]] = frozenset({"seeds", "recipe"})
     configured: ClassVar[Callable[[Options], Config] | None] = None
 
@@ -106,6 +107,15 @@ class OfGrid(Study):
         return cells_of(configs, range(self.seeds), self.out, self.fingerprint)
 
     @property
+    def computed_on(self) -> str:
+        """The device, of several processes this one's.
+
+        Raises:
+            InputError: if it is not here.
+        """
+        return str(device_named(here().device(self.device)))
+
+    @property
     def fingerprint(self) -> str:
         """Of the text, which is one for all recipes.
 
@@ -128,7 +138,7 @@ class OfGrid(Study):
     def _costs(self) -> dict[str, Spending]:
         steps = self.steps_of_scores
         return {
-            name: Spending.of(config, corpus, self.score.rows, steps)
+            name: Spending.of(config, corpus, self.score.rows, steps, self.computed_on)
             for name, (config, corpus) in self.corpora.items()
         }
 
@@ -168,7 +178,8 @@ class OfGrid(Study):
         found = cell.read(self.score)
         if found is None:
             self.tell(f"{cell.recipe}, seed {cell.seed}: {cell.path}")
-            found = cell.run(self.corpora[cell.recipe][1], self.score, self.tell)
+            corpus = self.corpora[cell.recipe][1]
+            found = cell.run(corpus, self.score, self.tell, self.computed_on)
             for bound, tax in found["tax"].items():
                 told = f"{tax['nats_per_token']:+.4f} ± {tax['standard_error'] or float('nan'):.4f}"
                 self.tell(f"{cell.recipe}, seed {cell.seed}: tax by {bound} {told}")

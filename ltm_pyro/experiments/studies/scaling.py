@@ -55,7 +55,7 @@ class Scaling(OfGrid):
 
     def more(self, cell: Any) -> Found:
         """What training spent until each look, and the figures at each number of fast steps."""
-        run = load(cell.path / RUN, trust=self.trust)
+        run = load(cell.path / RUN, trust=self.trust, device=self.computed_on)
         corpus, score = self.corpora[cell.recipe][1], self.score
         found = cell.read(score) or {}
         bounds = ["elbo:8", *([f"{RELEASED}:1"] if RELEASED in score.bounds else [])]

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from ltm_pyro.commands.cli import main
+from ltm_pyro.data.asked import Text
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.grids.grid import read_grid
 from ltm_pyro.experiments.grids.paired import difference
 from ltm_pyro.experiments.grids.scaling_plot import label
 from ltm_pyro.experiments.grids.spending import Spending, spent_at_looks
+from ltm_pyro.experiments.studies.tax import Tax
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.operations import count
 from ltm_pyro.inference.speaking import SpeakThenThink
@@ -276,3 +278,11 @@ def test_figures_of_two_texts_never_meet(tmp_path, capsys):
     (tmp_path / "o/study.json").unlink()
     assert main([*start, "reference", "--data", str(tmp_path / "b.txt")]) == 2
     assert "cell.json is of another text" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_here_is_told_before_training(tmp_path, text_file):
+    grid = written(tmp_path / "g.json", recipes={"a": []})
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="device 'cuda:77' cannot be used"):
+        Tax(grid=str(grid), text=Text(data=(str(text_file),)), out=out, device="cuda:77").run()
+    assert not out.exists()
