@@ -22,8 +22,7 @@ from ltm_pyro.options import (
 )
 from ltm_pyro.seeds import Noise
 
-Vocabulary = Annotated[Count, Le(2**22)]
-"""Of a tokenizer that is trained here."""
+Vocabulary = Annotated[Count, Le(2**22)]  # of a tokenizer that is trained here
 UpToOne = Annotated[float, Ge(0), Le(1)]
 MOST_LAYERS = 4096
 """Deeper than any decoder; each is a module, which takes time to make."""
@@ -197,9 +196,9 @@ class Slow:
     many parts whose gradients are summed. `precision`, `compile` and `recompute` are as in `Fast`;
     the weights are fp32. `decay` is weight decay on matrices; AdamW's betas are 0.9 and 0.95, as in
     the paper, unless `options` says otherwise. With `importance` K above 1 the step ascends the
-    bound that `iwae:K` reports, not the ELBO. `shared_lr` is the rate of what guides
-    share between documents, without decay, `thoughts_lr` that of weights that read thoughts
-    (`Decoder.hearing`); `lr` if not given.
+    bound that `iwae:K` reports. `shared_lr` is the rate of what guides share, without decay,
+    `thoughts_lr` that of weights that read thoughts (`Decoder.hearing`); `lr` if not given. If
+    it is `sharded` a process has the optimizer's state of its part of each matrix alone.
     """
 
     steps: Count = 1
@@ -217,6 +216,7 @@ class Slow:
     options: Mapping[str, Any] = field(default_factory=dict)
     shared_lr: NotNegative | None = None
     thoughts_lr: NotNegative | None = None
+    sharded: bool = False
 
     def __post_init__(self) -> None:
         take_fields(self)

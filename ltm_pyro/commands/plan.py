@@ -34,6 +34,8 @@ class Plan:
     """Rows of an iteration, of all GPUs together."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps for each document (default: as in the preset)."""
+    sharded: bool = False
+    """The slow step shared out among the processes (--slow.sharded of ltm train)."""
     json: bool = False
     """Print one JSON object and nothing else on standard output."""
 
@@ -69,6 +71,8 @@ class Plan:
         config = ltm.preset(self.preset) if self.run_folder is None else read_config(
             folder_of(self.run_folder)
         )[0]  # fmt: skip
+        if self.sharded:
+            config = config.replace(slow=dataclasses.replace(config.slow, sharded=True))
         if self.fast_steps is None:
             return config
         return config.replace(fast=dataclasses.replace(config.fast, steps=self.fast_steps))

@@ -131,15 +131,16 @@ class Cost:
         assert found is not None  # of the library's own decoder
         return found
 
-    def memory(self, rows: int, number: float) -> float:
+    def memory(self, rows: int, number: float, processes: int = 1) -> float:
         """Bytes that an iteration on so many rows takes: weights and what is kept for gradients.
 
-        Of each weight itself, its gradient and two moments, in fp32; of each token and layer 15
-        numbers a unit of width and 4 a unit of the feed-forward layer.
+        Of each weight see `weight_bytes`; of each token and layer 15 numbers a unit of width and 4
+        a unit of the feed-forward layer.
         """
         a = self.config.architecture
         kept = a.layers * (15 * a.width + 4 * a.feedforward) + 8 * a.width
-        return 16.0 * self.parameters + number * kept * rows * a.length + HEAD
+        weights = weight_bytes(processes, self.config.slow.sharded) * self.parameters
+        return weights + number * kept * rows * a.length + HEAD
 
     def sent(self, processes: int) -> float:
         """Bytes that each process sends an iteration: one reduction of the gradients, in a ring."""
@@ -164,6 +165,17 @@ class Cost:
         if a.length <= max(2 * a.window, DENSE):
             return a.length
         return -(-a.length // a.window) * a.window * 2 * a.window / a.length
+
+
+def weight_bytes(processes: int, sharded: bool) -> float:
+    """Bytes of a parameter in each process: itself, its gradient and two moments, in fp32.
+
+    Several processes put all gradients into one message; where the slow step is shared out each
+    has the moments of its own part alone, and sends one matrix after the other.
+    """
+    if processes == 1:
+        return 16.0
+    return 8.0 + 8.0 / processes if sharded else 20.0
 
 
 HEAD = 0.6e9
@@ -218,7 +230,7 @@ def plan(config: Config, tokens: float, processes: int, batch: int, machine: Mac
     cost = Cost(config)
     one, many = (_iteration(cost, n, batch, machine) for n in (1, processes))
     rows, length = -(-batch // processes), config.architecture.length
-    memory = cost.memory(rows, machine.number)
+    memory = cost.memory(rows, machine.number, processes)
     rate = batch * length / many
     return Plan(
         processes, many, tokens / rate, rate, one / (processes * many), memory,

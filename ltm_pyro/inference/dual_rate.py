@@ -23,10 +23,9 @@ from ltm_pyro.inference.fitting import Callback, iterate
 from ltm_pyro.inference.history import Fit, StepReport
 from ltm_pyro.inference.local import InnerLoop, MakeGuide, fit_guide, step_along
 from ltm_pyro.inference.memory import Memory
-from ltm_pyro.inference.optimizer_state import check_optimizer_state
-from ltm_pyro.inference.optimizers import slow_optimizer, take_step
 from ltm_pyro.inference.posterior import Posterior, infer
 from ltm_pyro.inference.schedule import slow_rate
+from ltm_pyro.inference.slow_step import SlowStep
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.computing import computing
@@ -65,6 +64,7 @@ class DualRateSVI:
         memory: local parameters of documents, for a warm start; see `remember`.
         documents: how many there are; `fit` sets it. Sites that all share are counted by it.
         fitted: what the last call of `fit` has left, also where it was interrupted.
+        slowly: the slow step, with its optimizer.
     """
 
     @checked
@@ -92,7 +92,7 @@ class DualRateSVI:
         self.shared: nn.Module | None = getattr(guide, "keywords", {}).get("shared")
         self.documents: int | None = None
         self.batch_size: int | None = None
-        self.optimizer = slow_optimizer(model, self.shared, self.slow)
+        self.slowly = SlowStep(model, self.shared, self.slow, world)
 
     def remember(self, rows: AnyRows, folder: Path | None = None) -> None:
         """Make the memory of a warm start for these rows; in a folder, or in memory alone."""
@@ -102,6 +102,11 @@ class DualRateSVI:
         """What the slow step trains: decoder, learned prior, and what guides share."""
         shared = [] if self.shared is None else list(self.shared.parameters())
         return [*self.model.parameters(), *shared]
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The slow step's."""
+        return self.slowly.optimizer
 
     def kl_weight(self, total: int | None) -> float:
         """The KL's weight in the next step, of `total`."""
@@ -138,7 +143,7 @@ class DualRateSVI:
         tokens = self.world.tokens(batch)
         size = max(1, -(-len(batch) // self.slow.accumulate))
         weight = self.kl_weight(total)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.slowly.forget()
         fitted: list[tuple[Guide, Rows, Noise]] = []
         loops: list[InnerLoop] = []
         for part in list(batch.split(size)):
@@ -160,17 +165,14 @@ class DualRateSVI:
             for parameter in self.global_parameters():
                 if parameter.grad is not None:
                     parameter.grad /= tokens
-        for group in self.optimizer.param_groups:
-            group["lr"] = slow_rate(self.slow, self.done, total, group.get("base"))
+        self.slowly.set_rates(self.done, total)
         for slow_step in range(self.slow.steps):
             if slow_step > 0:
-                self.optimizer.zero_grad(set_to_none=True)
+                self.slowly.forget()
             own = self._backward(fitted, tokens, weight) if fitted else self._nothing(like)
-            seen = self.world.gradients(self.global_parameters(), own, batch)
-            norm = nn.utils.clip_grad_norm_(self.global_parameters(), self.slow.clip)
+            seen, norm = self.slowly.take(own, batch)
             if slow_step == 0:
-                first, first_norm = seen, float(norm)
-            take_step(self.optimizer, self.slow.optimizer)
+                first, first_norm = seen, norm
         self.done += 1
         return StepReport(
             step=self.done,
@@ -293,7 +295,7 @@ class DualRateSVI:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the model's weights that the next step depends on."""
-        return {"done": self.done, "seed": self.seed, "optimizer": self.optimizer.state_dict()}
+        return {"done": self.done, "seed": self.seed, "optimizer": self.slowly.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`.
@@ -302,6 +304,5 @@ class DualRateSVI:
             InputError: for the state of another optimizer, or of other parameters.
         """
         done, seed = taken("done", state["done"], Whole), taken("seed", state["seed"], Whole)
-        check_optimizer_state(self.optimizer, state["optimizer"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.slowly.load_state_dict(state["optimizer"])
         self.done, self.seed = done, seed

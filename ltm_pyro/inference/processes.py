@@ -2,21 +2,23 @@
 
 Every process has the whole model and is given the same batches, of which it takes its part: it
 fits the guides of its own documents, and nothing of those ever travels. Once a slow step all add up
-their gradients, in one flat array, and take the same step of the same weights. So nothing else has
-to be kept equal: no wrapper of the model, no hook in its backward pass.
+their gradients, in one flat array, and take the same step of the same weights; or each takes that
+of its own part of them (`shards.py`). So nothing else has to be kept equal: no wrapper of the
+model, no hook in its backward pass.
 """
 
 import functools
 import os
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
@@ -26,6 +28,9 @@ from ltm_pyro.inference.world import ALONE, Seen, World
 
 WAIT = timedelta(hours=2)
 """So long processes wait for one that reads its text, or saves."""
+GATHER: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+SCATTER: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+"""By their names of today, or of before."""
 POLL = 0.5
 """Seconds between looks whether the others are here."""
 
@@ -93,9 +98,16 @@ class Processes(World):
         """The batch, or another's row."""
         return batch if len(batch) else part_of(batch).like or batch
 
-    def gradients(self, parameters: Iterable[nn.Parameter], seen: Seen, batch: Rows) -> Seen:
+    def gradients(
+        self,
+        parameters: Iterable[nn.Parameter],
+        seen: Seen,
+        batch: Rows,
+        apart: Container[nn.Parameter] = (),
+    ) -> Seen:
         """One collective: gradients, which are there at all, what was seen, and who is to stop."""
         trained = [p for p in parameters if p.requires_grad]
+        summed = [p for p in trained if p not in apart]
         part, names = part_of(batch), sorted(seen)
         there = torch.tensor([float(p.grad is not None) for p in trained])
         numbers = torch.zeros(len(names), len(part.all_lengths))
@@ -108,19 +120,46 @@ class Processes(World):
         flat = torch.cat(
             [
                 *((torch.zeros_like(p) if p.grad is None else p.grad).flatten().to(kind)
-                  for p in trained),
+                  for p in summed),
                 beside.to(trained[0].device, kind),
             ]
         )  # fmt: skip
         with _together():
             dist.all_reduce(flat)
-        *sums, beside = flat.split([*(p.numel() for p in trained), len(beside)])
+        *sums, beside = flat.split([*(p.numel() for p in summed), len(beside)])
         there, found, marks, stop = beside.cpu().split([len(there), numbers.numel(), self.size, 1])
         check_marks(marks)
-        for p, total, count in zip(trained, sums, there.tolist(), strict=True):
-            p.grad = total.view_as(p).to(p.dtype) if count else None
+        totals = iter(sums)
+        for p, count in zip(trained, there.tolist(), strict=True):
+            own = p.grad if p in apart else next(totals).view_as(p).to(p.dtype)
+            p.grad = None if not count else torch.zeros_like(p) if own is None else own
         self._told = bool(stop > 0)
         return dict(zip(names, found.view_as(numbers).to(torch.float32), strict=True))
+
+    def scatter(self, numbers: Tensor) -> Tensor:
+        """One collective; parts are as long as one another, the last filled with zeros."""
+        each = -(-len(numbers) // self.size)
+        found = numbers.new_empty(each)
+        with _together():
+            SCATTER(found, F.pad(numbers, (0, each * self.size - len(numbers))))
+        return found
+
+    def assemble(self, part: Tensor, size: int) -> Tensor:
+        """One collective."""
+        each = -(-size // self.size)
+        found = part.new_empty(each * self.size)
+        with _together():
+            GATHER(found, F.pad(part, (0, each - len(part))))
+        return found[:size]
+
+    def total(self, number: Tensor | None) -> Tensor | None:
+        """One collective, of a copy."""
+        if number is None:
+            return None
+        number = number.clone()
+        with _together():
+            dist.all_reduce(number)
+        return number
 
     def any(self, flag: bool) -> bool:
         """It travels with the next gradients, so that all stop after the same iteration."""

@@ -71,7 +71,7 @@ class SpeakThenThink(DualRateSVI):
                 Speaking(self.model), NoGuide, Fast(steps=0), self.slow, seed=self.seed,
                 world=self.world,
             )  # fmt: skip
-            self._alone.optimizer = self.optimizer
+            self._alone.slowly = self.slowly
         return self._alone
 
     def state_dict(self) -> dict[str, Any]:

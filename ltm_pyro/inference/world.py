@@ -3,7 +3,7 @@
 `processes.py` has the several.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,12 +58,32 @@ class World:
         """The batch or, where this process has no rows of it, one of another's, to be traced on."""
         return batch
 
-    def gradients(self, parameters: Iterable[nn.Parameter], seen: Seen, batch: Rows) -> Seen:
+    def gradients(
+        self,
+        parameters: Iterable[nn.Parameter],
+        seen: Seen,
+        batch: Rows,
+        apart: Container[nn.Parameter] = (),
+    ) -> Seen:
         """Sum each parameter's gradient over all processes, in place.
 
         What was `seen` of the rows of this process comes back of all rows of the batch, in order.
+        Parameters that stand `apart` are not summed; where any process has a gradient of one, all
+        have, if need be of zeros.
         """
         return seen
+
+    def scatter(self, numbers: Tensor) -> Tensor:
+        """This process's part of the sum of vectors, one of each process."""
+        return numbers
+
+    def assemble(self, part: Tensor, size: int) -> Tensor:
+        """The vector of this size whose parts the processes have."""
+        return part
+
+    def total(self, number: Tensor | None) -> Tensor | None:
+        """The sum of a number of each process; all have one, or none has."""
+        return number
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process, as far as the last `gradients` told."""

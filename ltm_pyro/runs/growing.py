@@ -50,9 +50,9 @@ def follow(control: DualRateSVI, svi: DualRateSVI) -> None:
     _take(control.model.decoder, svi.model.decoder.state_dict(), control.model.decoder.state_dict())
     theirs = dict(svi.model.named_parameters())
     for name, parameter in control.model.named_parameters():
-        held = svi.optimizer.state.get(theirs[name])
+        held = svi.optimizer.state.get(svi.slowly.held(theirs[name]))
         if held:  # nothing before the first step
-            control.optimizer.state[parameter] = copy.deepcopy(held)
+            control.optimizer.state[control.slowly.held(parameter)] = copy.deepcopy(held)
     control.done = svi.done
 
 

@@ -20,7 +20,7 @@ from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, build_model, covering_shared
-from ltm_pyro.runs.callbacks import Callback, Looks, standard
+from ltm_pyro.runs.callbacks import Baseline, Callback, Looks, standard
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.checks import (
     check_callbacks,
@@ -269,10 +269,11 @@ class Trainer:
         Raises:
             NotFinite: if something of it is not finite; the checkpoint before is untouched.
         """
-        wrong = not_finite(self.svi, self.callbacks)
-        if wrong is not None:
+        if (wrong := not_finite(self.svi, self.callbacks)) is not None:
             raise NotFinite(f"{wrong} is not finite after iteration {self.svi.done}")
         world, memory = self.svi.world, self.svi.memory
+        for svi in [self.svi, *(c.svi for c in self.callbacks if isinstance(c, Baseline))]:
+            svi.slowly.gather()
         if memory is not None:
             others = world.collect({} if world.first else memory.handed())
             memory.take(others if world.first else [])

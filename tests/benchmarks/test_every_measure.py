@@ -1,13 +1,14 @@
 """Each measurement runs once, tiny: that it works, not how long it takes."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import ltm_pyro as ltm
 from benchmarks import __main__ as command
-from benchmarks import compiled, memory, throughput
+from benchmarks import compiled, memory, shards, throughput
 from benchmarks.figures import figures, table
 from benchmarks.generation import generation
 from benchmarks.head import chunked, head_seconds, ours, plain
@@ -21,6 +22,7 @@ from ltm_pyro.models.decoders import computing
 from ltm_pyro.models.decoders.head import head_log_prob
 
 TINY = SHAPES["tiny"]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -191,3 +193,13 @@ def test_the_throughput_of_a_preset_has_a_line_for_each_way(capsys, monkeypatch)
     ]
     assert sum(line.startswith("| tiny |") for line in lines) == 4
     assert all(0 < one["share_of_peak"] < 1.5 for one in found)
+
+
+def test_what_processes_hold_is_measured_and_told():
+    """The page has the saved figures; a small decoder is measured anew."""
+    saved = json.loads(shards.SAVED.read_text())
+    assert shards.table(saved) in (ROOT / "docs/how_to/many_processes.md").read_text()
+    one = shards.in_processes(True, 64, 2)
+    assert one["planned"] == 12.0
+    assert one["parameters"] > 5e5
+    assert one["bytes_a_parameter"] > 0

@@ -9,7 +9,7 @@ from pyro.poutine.runtime import _PYRO_STACK
 
 import ltm_pyro as ltm
 from ltm_pyro.config import Fast, Slow, Warm
-from ltm_pyro.inference import dual_rate
+from ltm_pyro.inference import slow_step
 from ltm_pyro.inference.interrupts import whole
 
 STEPS = 6
@@ -103,14 +103,14 @@ def test_a_second_one_does_not_wait():
 
 
 def test_an_iteration_broken_off_by_a_second_one_is_not_called_whole(model, rows, monkeypatch):
-    step = dual_rate.take_step
+    step = slow_step.take_step
 
     def broken_off(*given):
         step(*given)
         ask()
         ask()
 
-    monkeypatch.setattr(dual_rate, "take_step", broken_off)
+    monkeypatch.setattr(slow_step, "take_step", broken_off)
     svi = ltm.DualRateSVI(model, fast=Fast(steps=1))
     with pytest.raises(KeyboardInterrupt, match="half changed"):
         svi.fit(rows, 3, 4, progress=False)

@@ -1,6 +1,7 @@
 """Runs of several processes: one folder, one voice, and nothing lost with any of them."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -84,9 +85,12 @@ def remembered(run):
     return {place: torch.from_numpy(row.copy()) for place, row in memory._rows()}
 
 
-@pytest.fixture(params=["fresh", "joint"])
+@pytest.fixture(params=["fresh", "joint", "sharded"])
 def protocol(request, run_config):
     config = with_training(run_config, steps=8, batch=6, save_every=2, check_every=4)
+    if request.param == "sharded":
+        config = config.replace(slow=dataclasses.replace(config.slow, sharded=True))
+        return with_training(config, baseline=True, speak=0.5)
     if request.param == "joint":
         return config.replace(fast=Fast.quick(2), warm=Warm(0, lr=1.0))
     return with_training(config, baseline=True)
