@@ -1,5 +1,6 @@
 """`ltm info`."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from tyro.conf import Positional
 
 from ltm_pyro.commands.text import as_json, show
 from ltm_pyro.errors import InputError, printable, unknown
+from ltm_pyro.files import storage
 from ltm_pyro.files.lock import alone
 from ltm_pyro.files.storage import is_url
 from ltm_pyro.presets import PRESETS
@@ -43,6 +45,8 @@ class Info:
             facts = info_preset(self.name)
         elif is_url(self.name) or Path(self.name).exists():
             facts = info_run(folder_of(self.name))
+            if is_url(self.name):
+                facts |= _ways(self.name)
         else:
             raise unknown("preset or run", self.name, PRESETS)
         if self.json:
@@ -66,3 +70,12 @@ class Info:
         lines = (f"{name:<{width}}  {state}" for name, state in found.items())
         show(as_json({"files": found}) if self.json else printable("\n".join(lines)))
         verified(path, found)
+
+
+def _ways(url: str) -> dict[str, str]:
+    """How to go on from a copy: what lies in the cache is no folder to train in."""
+    place, name = shlex.quote(url), storage.place(url).name or "run"
+    return {
+        "resume": f"ltm train --resume --out {shlex.quote(name)} --copy-to {place}",
+        "repeat": f"ltm train --config {place} --out {shlex.quote(name + '-again')}",
+    }

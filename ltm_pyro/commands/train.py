@@ -43,7 +43,7 @@ from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import checkpoint, folder
 from ltm_pyro.runs.build import build_callback, build_guide, check_named
 from ltm_pyro.runs.checks import check_density, check_fits
-from ltm_pyro.runs.copies import fetch
+from ltm_pyro.runs.copies import fetch, folder_of
 from ltm_pyro.runs.copying import CopyTo
 from ltm_pyro.runs.devices import device_named
 from ltm_pyro.runs.record import config_from, read_config
@@ -64,10 +64,10 @@ class Train:
     out: Path
     """Folder of the run."""
     text: FlatText = field(default_factory=Text)
-    repeat: Annotated[Path | None, tyro.conf.arg(name="config", metavar="JSON")] = None
-    """Repeat a run from its config.json, or train a configuration written as JSON; may stand
-    beside --out, --steps, --seed, --overwrite, --resume, --quiet, --device and the options of the
-    text."""
+    repeat: Annotated[str | None, tyro.conf.arg(name="config", metavar="JSON")] = None
+    """Repeat a run from its config.json, its folder or a copy's URL, or train a configuration
+    written as JSON; may stand beside --out, --steps, --seed, --overwrite, --resume, --quiet,
+    --device and the options of the text."""
     grow_on: Annotated[str | None, tyro.conf.arg(name="from", metavar="RUN")] = None
     """Grow thoughts on a trained decoder, on its text unless --data is given: its control's, if the
     run has one, else its model's, whose own thoughts are left behind. It sets the architecture."""
@@ -252,7 +252,7 @@ class Train:
         if self.resume:
             config, tokenizer = self.resumed()
         elif self.repeat is not None:
-            config, tokenizer, record = self.repeated(self.repeat)
+            config, tokenizer, record = self.repeated(folder_of(self.repeat))
         elif self.grow_on is not None:
             source = ltm.load(self.grow_on, trust=self.trust)
             config, tokenizer = self.grown(source), source.tokenizer

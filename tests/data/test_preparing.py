@@ -436,3 +436,14 @@ def test_many_shards_are_in_their_order(text, tmp_path):
         (tmp_path / "out" / name).write_bytes(b"\0\0")
     flat = kept._tokens(tmp_path / "out", {**facts, "sizes": dict.fromkeys(names, 2)})
     assert [p.path.name for p in flat.pieces] == ["00007.bin", "99999.bin", "100000.bin"]
+
+
+def test_a_column_without_a_value_is_told_before_text_is_encoded(text, tmp_path):
+    lines = [json.loads(line) | {"place": None} for line in text.read_text().splitlines()]
+    text.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    notes = []
+    with pytest.raises(InputError, match="column 'place' has no value in any of the"):
+        prepare(text, tmp_path / "out", columns=("kind", "place"), note=notes.append, **SMALL)
+    told = next(i for i, one in enumerate(notes) if "'place' has no value in the first" in one)
+    assert not any("documents, " in one and one.startswith("shard") for one in notes[:told])
+    assert not any("'kind'" in one for one in notes)

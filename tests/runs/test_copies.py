@@ -84,8 +84,15 @@ def test_commands_take_a_url(run_config, corpus, tmp_path, url, capsys):
         assert main(["evaluate", *asked]) == 0
         figures.append(json.loads(capsys.readouterr().out)["elbo"]["nats_per_token"])
         assert main(["info", run, "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["iterations"] == 2
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["iterations"] == 2
     assert figures[0] == figures[1]
+    name = storage.place(url).name
+    assert facts["resume"] == f"ltm train --resume --out {name} --copy-to {url}"
+    assert facts["repeat"] == f"ltm train --config {url} --out {name}-again"
+    assert main(["train", "--config", url, "--out", str(tmp_path / "again"), "--quiet"]) == 0
+    assert equal(weights(ltm.load(tmp_path / "again").model), weights(ltm.load(out).model))
+    capsys.readouterr()
     shutil.rmtree(out)
     assert main(["train", "--resume", "--out", str(out), "--steps", "4", *words]) == 0
     assert "fetched" in capsys.readouterr().err
