@@ -52,6 +52,8 @@ mutants: install  ## what tests would not notice in bounds, programs and diagnos
 bench: install  ## what an iteration costs against plain torch (two minutes; then ltm-s, longer)
 	$(BIN)/python -m benchmarks --shape small
 	$(BIN)/python -m benchmarks --shape ltm-s
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+		$(BIN)/python -m benchmarks.throughput; fi
 
 check: lint types test  ## format, lint, types and tests
 

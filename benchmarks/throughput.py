@@ -68,6 +68,18 @@ def throughput(
     }
 
 
+def beside(saved: dict[str, Any], found: dict[str, Any], presets: list[str]) -> dict[str, Any]:
+    """What was saved of other presets, if it was measured on the same device in the same way."""
+    same = ("device", "torch", "rows", "tokens")
+    if any(saved[name] != found[name] for name in same):
+        return {}
+    return {
+        "peak": saved["peak"],
+        "commands": [*saved["commands"], *found["commands"]],
+        "measured": [one for one in saved["measured"] if one["preset"] not in presets],
+    }
+
+
 def table(found: dict[str, Any]) -> str:
     """Markdown, a line for each size, loop and way."""
     lines = [
@@ -80,8 +92,9 @@ def table(found: dict[str, Any]) -> str:
         for one in found["measured"]
     ]
     peaks = " and ".join(f"{peak / 1e12:,.0f} in {kind}" for kind, peak in found["peak"].items())
+    commands = " and ".join(f"`{one}`" for one in found["commands"])
     return "\n".join(lines) + (
-        f"\n\n`{found['command']}`: batches of {found['rows']} x {found['tokens']} tokens, "
+        f"\n\n{commands}: batches of {found['rows']} x {found['tokens']} tokens, "
         f"{found['device']}, torch {found['torch']}; a large matrix product runs at {peaks} "
         "TFLOP/s."
     )
@@ -92,6 +105,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m benchmarks.throughput", description=__doc__)
     parser.add_argument("--presets", nargs="+", default=["small", "medium", "large"])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS])
+    parser.add_argument("--loops", nargs="+", choices=LOOPS, default=[*LOOPS])
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--repeats", type=int, default=5)
@@ -101,17 +115,20 @@ def main(arguments: list[str]) -> None:
         kind: matrix_peak(kind, 8192 if DEVICE == "cuda" else 1024) for kind in ("fp32", "bf16")
     }
     found: dict[str, Any] = {
-        "command": " ".join(["python -m benchmarks.throughput", *arguments]),
         "device": torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU",
         "torch": torch.__version__,
         "rows": given.rows,
         "tokens": given.tokens,
         "peak": peak,
+        "commands": [" ".join(["python -m benchmarks.throughput", *arguments])],
         "measured": [],
     }
+    if not given.no_save and SAVED.exists():
+        found |= beside(json.loads(SAVED.read_text()), found, given.presets)
+        peak = found["peak"]
     for name in given.presets:
-        for loop, protocol in LOOPS.items():
-            config = protocol(preset(name))
+        for loop in given.loops:
+            config = LOOPS[loop](preset(name))
             for way in given.ways:
                 changes = WAYS[way]
                 one = throughput(
