@@ -83,10 +83,8 @@ class ThoughtUse:
 
     def interval(self, name: Measured) -> Interval:
         """95 % for the mean of that name over documents, Student's t."""
-        known = getattr(self, name)
-        if known is None:
-            return math.nan, math.nan
-        return interval(*known, self.freedom.get(name, math.inf))
+        mean, error = getattr(self, name) or (math.nan, math.nan)
+        return interval(mean, error, self.freedom.get(name, math.inf))
 
     @property
     def information(self) -> tuple[float, float]:
