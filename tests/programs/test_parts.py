@@ -11,6 +11,7 @@ from pyro import poutine
 
 from ltm_pyro.errors import InputError
 from ltm_pyro.programs.densities import with_known
+from ltm_pyro.programs.proper import _falls_off
 from ltm_pyro.programs.reading import Sites
 from ltm_pyro.programs.scores import draw_discrete, log_prob, of_particles
 from ltm_pyro.programs.support import image_of
@@ -81,3 +82,18 @@ def test_what_is_known_of_a_label_takes_the_place_of_what_was_drawn(config, rows
     assert found.keys() == {"topic", "z"}
     assert torch.equal(found["topic"], code.where(code >= 0, 1).expand(3, -1))
     assert found["z"] is drawn["z"]
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_density_that_falls_off_on_one_side_alone_is_none(side):
+    """exp(-z) above zero and 1 below it: over the reals it is infinite."""
+
+    def law(slope):
+        fall = lambda z: -torch.where(side * z > 0, z.abs(), slope * z.abs()).sum((-1, -2, -3))  # noqa: E731
+        return types.SimpleNamespace(log_prob=fall)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        value = torch.randn(8, 5, 2, 1, 3)
+        assert _falls_off(law(1.0), value)
+        assert not _falls_off(law(0.0), value)
