@@ -11,6 +11,7 @@ from pyro import poutine
 
 from ltm_pyro.errors import InputError
 from ltm_pyro.programs.densities import with_known
+from ltm_pyro.programs.handlers import OWN, OnTheReals
 from ltm_pyro.programs.proper import _falls_off
 from ltm_pyro.programs.reading import Sites
 from ltm_pyro.programs.scores import draw_discrete, log_prob, of_particles
@@ -97,3 +98,22 @@ def test_a_density_that_falls_off_on_one_side_alone_is_none(side):
         value = torch.randn(8, 5, 2, 1, 3)
         assert _falls_off(law(1.0), value)
         assert not _falls_off(law(0.0), value)
+
+
+def test_what_lives_elsewhere_is_carried_to_the_reals_but_for_thoughts_that_are_angles():
+    one = torch.ones(3)
+    laws = {
+        "heading": dist.VonMises(one, one),
+        "z": dist.Gamma(one, one),
+        "length": dist.Gamma(one, one),
+    }
+    for name, law in laws.items():
+        with poutine.trace() as traced, OnTheReals():
+            own = pyro.sample(name, law.to_event(1))
+        node = traced.trace.nodes[name]
+        assert node["infer"][OWN].base_dist is law
+        assert own.shape == (3,)
+        assert torch.equal(own, image_of(law.to_event(1))(node["value"]))
+    with poutine.trace() as traced, OnTheReals():
+        pyro.sample("z", laws["heading"].to_event(1))
+    assert OWN not in traced.trace.nodes["z"]["infer"]
