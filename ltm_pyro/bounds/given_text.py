@@ -4,9 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from ltm_pyro.bounds.figures import Interval, finite, interval
+from ltm_pyro.bounds.gathering import by_document
+from ltm_pyro.bounds.sampling import sampling_error
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
@@ -27,15 +30,17 @@ class GivenText:
 
     Attributes:
         column: its name.
-        nats: -log of the predictive density of each document whose value is known, shape (known,).
-            Of a label it is at least 0, and a guess among V has log V; of a number it depends on
-            the number's unit.
+        nats: -log of the predictive density of each document whose value is known, shape (known,),
+            in the order of their numbers; of one of several rows the mean over them. Of a label it
+            is at least 0, and a guess among V has log V; of a number it depends on its unit.
         protocol: in words, how it was made.
+        stream: whether documents are windows of one stream, so that neighbours are alike.
     """
 
     column: str
     nats: Array
     protocol: str
+    stream: bool = False
 
     @property
     def nats_per_document(self) -> float:
@@ -45,13 +50,17 @@ class GivenText:
     @property
     def standard_error(self) -> float:
         """Of the mean, over documents; nan of one."""
-        known = len(self.nats)
-        return float(self.nats.std(ddof=1)) / math.sqrt(known) if known > 1 else math.nan
+        return self._error[0]
 
     @property
     def interval(self) -> Interval:
         """95 %, Student's t."""
-        return interval(self.nats_per_document, self.standard_error, len(self.nats) - 1)
+        return interval(self.nats_per_document, *self._error)
+
+    @property
+    def _error(self) -> tuple[float, float]:
+        """The standard error and its degrees of freedom."""
+        return sampling_error(self.nats, np.ones_like(self.nats), self.stream)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; null where a number is not known."""
@@ -140,4 +149,5 @@ def given_text(
         found.append(math.log(len(gain)) - gain.logsumexp(0))
     loop = f"{type(posterior.chunks[0][0]).__name__}, {len(posterior.inner.lr)} fast steps"
     protocol = f"{loop} on the text with {column} hidden, {draws} fresh draws"
-    return GivenText(column, torch.cat(found).cpu().numpy(), protocol)
+    nats = by_document(torch.cat(found), known) / by_document(torch.ones(len(known)), known)
+    return GivenText(column, nats, protocol, known.packed)

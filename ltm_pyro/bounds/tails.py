@@ -13,11 +13,6 @@ FEWEST = 30
 With five, ArviZ of before 1.0 gives a k-hat and a later one nan."""
 
 
-def khat_threshold(draws: int) -> float:
-    """The k-hat above which that many draws are too few (Vehtari et al. 2024)."""
-    return min(1 - 1 / math.log10(draws), 0.7)
-
-
 def pareto_khat(log_weights: Array) -> Array:
     """k-hat of each document: log weights (draws, documents) -> (documents,).
 

@@ -18,6 +18,11 @@ def effective_sample_size(log_weights: Array) -> Array:
         return np.asarray(w.sum(0) ** 2 / (w**2).sum(0))
 
 
+def khat_threshold(draws: int) -> float:
+    """The k-hat above which that many draws are too few (Vehtari et al. 2024)."""
+    return min(1 - 1 / math.log10(draws), 0.7)
+
+
 def median(values: Array | None) -> float:
     """Of those that are known; nan if none are."""
     known = np.array([]) if values is None else values[~np.isnan(values)]
@@ -27,8 +32,9 @@ def median(values: Array | None) -> float:
 def in_words(khat: Array | None, ess: Array, draws: int) -> str:
     """What the weights of some rows, in the median, say of -log of their mean."""
     tail, count = median(khat), median(ess)
+    loose = 1 / count - 1 / draws > LOOSE
     words = f"effective sample size {count:.1f} of {draws} draws (medians over rows)"
     if not math.isnan(tail):
         words = f"k-hat {tail:.2f}, {words}"
-    loose = tail > 0.7 or 1 / count - 1 / draws > LOOSE
+        loose = loose or tail > khat_threshold(draws)
     return f"likely loose: {words}" if loose else words

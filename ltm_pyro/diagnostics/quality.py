@@ -13,8 +13,8 @@ from scipy import stats
 from torch import Tensor
 
 from ltm_pyro.bounds.importance import AT_ONCE, log_mean_exp
-from ltm_pyro.bounds.tails import FEWEST, khat_threshold, pareto_khat
-from ltm_pyro.bounds.weights import Array, effective_sample_size
+from ltm_pyro.bounds.tails import FEWEST, pareto_khat
+from ltm_pyro.bounds.weights import Array, effective_sample_size, khat_threshold
 from ltm_pyro.display.pictures import BLUE, ERRORS, RED, TOLD, Named, axis_or_new, dress, name_lines
 from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.inference.posterior import Posterior, with_density

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 
 from ltm_pyro.bounds.weights import Array
 
+BY_CHANCE = 1.35e-3
+"""Probability of three standard errors, on one side of a normal."""
 SIMULATIONS = 4000
 """Sets of uniform ranks that an envelope is simulated from."""
 
@@ -66,7 +69,7 @@ class Shape:
 
     Attributes:
         bias: how far the guide lies above the truth on average, in its standard deviations.
-        bias_error: its standard error.
+        bias_error: its standard error, whose degrees of freedom are `freedom`.
         spread: standard deviation of the truth about that, over the guide's; more than 1 if the
             guide is too narrow.
         spread_error: its standard error, were the guide calibrated.
@@ -76,10 +79,11 @@ class Shape:
     bias_error: float
     spread: float
     spread_error: float
+    freedom: float = math.inf
 
     def __str__(self) -> str:
         words = []
-        if abs(self.bias) > 3 * self.bias_error:
+        if abs(self.bias) > stats.t.isf(BY_CHANCE, self.freedom) * self.bias_error:
             way = "high" if self.bias > 0 else "low"
             words.append(
                 f"guide too {way} by {abs(self.bias):.2f} ± {self.bias_error:.2f} of its sd"
@@ -114,6 +118,7 @@ def rank_shape(ranks: Ranks, draws: int) -> Shape:
         bias_error=max(deviation, 1e-3) / math.sqrt(n),
         spread=deviation / scale,
         spread_error=of_variance / (2 * variance),
+        freedom=n - 1.0,
     )
 
 

@@ -1,7 +1,9 @@
 """What thoughts carry: KL, active units, mutual information, and what is lost without them."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,8 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ltm_pyro.bounds.figures import Interval, interval
 from ltm_pyro.bounds.gathering import by_document
-from ltm_pyro.bounds.sampling import ratio_error
+from ltm_pyro.bounds.sampling import sampling_error
 from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
@@ -29,6 +32,9 @@ MOST_ROWS = 24
 """Latent vectors that are each named in a picture."""
 LEAST = 0.1
 """An effect in nats per row below which nothing is said to be earned, or to be paid."""
+
+Measured = Literal["total_kl", "earned", "ahead", "leftover"]
+"""What is known with an error."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class ThoughtUse:
         leftover: how much the bound improves when the fast loop runs four times as long, mean and
             standard error; None if it was not tried.
         leftover_kl: the KL after that longer loop; None if it was not tried.
+        freedom: degrees of freedom of the errors of these means, by name: one less than documents,
+            or than what windows of a stream are worth; infinite where it is not said.
     """
 
     kl: Array
@@ -71,17 +79,25 @@ class ThoughtUse:
     ahead: tuple[float, float] | None = None
     leftover: tuple[float, float] | None = None
     leftover_kl: float | None = None
+    freedom: Mapping[Measured, float] = field(default_factory=dict)
+
+    def interval(self, name: Measured) -> Interval:
+        """95 % for the mean of that name over documents, Student's t."""
+        mean, error = getattr(self, name) or (math.nan, math.nan)
+        return interval(mean, error, self.freedom.get(name, math.inf))
 
     @property
     def information(self) -> tuple[float, float]:
         """I(x; z) from below and above, nats.
 
-        Where the KL leaves room for as much as log(rows), less a nat, an estimate from so many rows
-        may have run into that limit: then all that is known is that it lies between the estimate
-        and the KL. Else both are the estimate.
+        Rows that share a document share thoughts, so what limits the estimate is the log of the
+        number of independent documents. Where the KL leaves room for as much, less a nat, it may
+        have run into that: then all that is known is that it lies between the estimate and the KL.
+        Else both are the estimate.
         """
         kl, found = self.total_kl[0], self.mutual_information
-        return (found, max(found, kl) if kl > self.ceiling - 1 else found)
+        limit = min(self.ceiling, math.log1p(self.freedom.get("total_kl", math.inf)))
+        return (found, max(found, kl) if kl > limit - 1 else found)
 
     @property
     def marginal(self) -> tuple[float, float]:
@@ -95,6 +111,7 @@ class ThoughtUse:
         """Whether the thoughts are used, in words, with the evidence."""
         kl, kl_error = self.total_kl
         gain, error = self.earned
+        least, most = self.interval("earned")
         low, high = self.information
         shared = f"about {_nats(low)}" if high == low else f"between {_nats(low)} and {_nats(high)}"
         evidence = (
@@ -107,17 +124,18 @@ class ThoughtUse:
             evidence += f"; {_nats(ahead, '+')} ± {its_error:.2f} nats ahead of no latents"
         if self.leftover is not None and self.leftover_kl is not None:
             more, more_error = self.leftover
+            surely_more = self.interval("leftover")[0] > 0
             evidence += (
                 f"; four times the fast steps: bound {_nats(more, '+')} ± {more_error:.2f}, "
                 f"KL {_nats(self.leftover_kl)}"
             )
-            if gain < 2 * error and more > 2 * more_error and self.leftover_kl < 0.5 * kl:
+            if least <= 0 and surely_more and self.leftover_kl < 0.5 * kl:
                 return f"The KL here is only the loop's leftover: {evidence}."
-        if gain > max(2 * error, LEAST):
+        if least > 0 and gain > LEAST:
             return f"The thoughts are used: {evidence}."
         if kl < LEAST:
             return f"The posterior has collapsed to the prior: {evidence}."
-        if gain < -2 * error or abs(gain) + 2 * error < LEAST:
+        if most < 0 or -LEAST < least <= most < LEAST:
             return f"The thoughts cost more than they give: {evidence}."
         return f"Whether the thoughts earn anything cannot be told from these rows: {evidence}."
 
@@ -175,33 +193,36 @@ def thought_use(
     terms = posterior.elbo(draws, seed)
     bound = -terms.elbo.mean(0)
     ablation = torch.cat([part.ablation for part in parts], dim=1)
-    carried, total_kl = information(posterior, draws, seed), _mean(terms.kl.mean(0), rows)
+    carried, kl_of_rows = information(posterior, draws, seed), terms.kl.mean(0)
     ablation[-1] = bound  # all layers' thoughts, whose score is known already
     if not all(part.factorised for part in parts):  # layers' KLs do not add up to the document's
         ablation[1:-1] = torch.nan
-    earned = ablation[0] - bound
-    ahead = leftover = leftover_kl = None
+    measured: dict[Measured, Tensor] = {"total_kl": kl_of_rows, "earned": ablation[0] - bound}
+    leftover_kl = None
     if baseline is not None:
         exact = infer(baseline, rows, NoGuide, Fast(steps=0)).elbo().log_likelihood[0]
         tokens = terms.by_site.get("tokens", terms.log_likelihood)
-        ahead = _mean(-exact - (terms.kl - tokens).mean(0), rows)
+        measured["ahead"] = -exact - (terms.kl - tokens).mean(0)
     if longer is not None:
         more = longer.elbo(draws, seed)
-        leftover = _mean(bound + more.elbo.mean(0), rows)
+        measured["leftover"] = bound + more.elbo.mean(0)
         leftover_kl = float(more.kl.mean())
+    known = {name: _mean(values, rows) for name, values in measured.items()}
+    means = {name: (mean, error) for name, (mean, error, _) in known.items()}
     return ThoughtUse(
         kl=_array(torch.cat([part.kl for part in parts]).mean(0)),
         factorised=all(part.factorised for part in parts),
         active=active_units(parts),
-        total_kl=total_kl,
+        total_kl=means["total_kl"],
         mutual_information=carried,
-        marginal_kl=total_kl[0] - carried,
+        marginal_kl=means["total_kl"][0] - carried,
         ceiling=math.log(len(rows)),
-        ablation=np.array([_mean(ablation[0] - score, rows) for score in ablation]),
-        earned=_mean(earned, rows),
-        ahead=ahead,
-        leftover=leftover,
+        ablation=np.array([_mean(ablation[0] - score, rows)[:2] for score in ablation]),
+        earned=means["earned"],
+        ahead=means.get("ahead"),
+        leftover=means.get("leftover"),
         leftover_kl=leftover_kl,
+        freedom={name: freedom for name, (_, _, freedom) in known.items()},
     )
 
 
@@ -240,10 +261,11 @@ def _nats(value: float, sign: str = "") -> str:
     return f"{round(value, 2) + 0.0:{sign}.2f}"
 
 
-def _mean(values: Tensor, rows: Rows) -> tuple[float, float]:
-    """Of a value of each row, the mean and its standard error over documents."""
+def _mean(values: Tensor, rows: Rows) -> tuple[float, float, float]:
+    """Of a value of each row, the mean, its standard error over documents, and its freedom."""
     sums, numbers = by_document(values, rows), by_document(torch.ones(len(values)), rows)
-    return float(sums.sum() / numbers.sum()), ratio_error(sums, numbers, rows.packed)
+    error, freedom = sampling_error(sums, numbers, rows.packed)
+    return float(sums.sum() / numbers.sum()), error, freedom
 
 
 def _array(values: Tensor) -> Array:

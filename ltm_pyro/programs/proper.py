@@ -1,5 +1,6 @@
 """Whether what a program samples has a density on the reals: without one nothing is a bound."""
 
+import itertools
 import math
 from typing import Any
 
@@ -126,7 +127,8 @@ def _masked(law: Any) -> bool:
 
 
 def _falls_off(law: Any, value: Tensor) -> bool:
-    """Whether density times volume falls, along a line through all dimensions and single ones.
+    """Whether density times volume falls, along a line through all dimensions and single ones,
+    either way.
 
     `value` has shape (particles, documents, *event).
     """
@@ -138,9 +140,10 @@ def _falls_off(law: Any, value: Tensor) -> bool:
     directions[0] = torch.randn(size, dtype=value.dtype, device=value.device)
     for direction, place in zip(directions[1:], torch.randperm(size).tolist(), strict=False):
         direction[place] = 1.0
-    for number, direction in enumerate(directions):
+    for number, sign in itertools.product(range(len(directions)), (1, -1)):
         dimensions = 1 if number else size
-        away = (direction * flat_spread).reshape((1, 1, *spread.shape[-event:]))
+        away = sign * directions[number] * flat_spread
+        away = away.reshape((1, 1, *spread.shape[-event:]))
         try:
             near, far = (law.log_prob(value + t * away) for t in (NEAR, FAR))
         except ValueError:  # a number that left its support by rounding

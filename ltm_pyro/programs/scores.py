@@ -184,7 +184,7 @@ def draw_discrete(trace: Any, uniform: Tensor) -> dict[str, Tensor]:
     total: Any = sum(log_prob(node) for node in nodes.values())
     shape = total.shape[: total.dim() - BESIDES]
     share = total.reshape(-1, *total.shape[-BESIDES:]).softmax(0).cumsum(0)
-    place = (share < uniform * share[-1]).sum(0).clamp(max=len(share) - 1)
+    place = (share <= uniform * share[-1]).sum(0).clamp(max=len(share) - 1)
     found = {}
     for dim, name in enumerate(reversed(discrete)):  # the last site stands in the first dimension
         after = math.prod(shape[dim + 1 :])

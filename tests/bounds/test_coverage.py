@@ -128,6 +128,17 @@ def test_effective_sample_sizes():
     )
 
 
+@pytest.mark.parametrize(
+    ("draws", "limit"), [(30, 0.32301), (64, 0.44634), (100, 0.5), (2154, 0.7), (10**6, 0.7)]
+)
+def test_fewer_draws_allow_a_lighter_tail(draws, limit):
+    """min(1 - 1 / log10(draws), 0.7): Vehtari et al. 2024."""
+    ess = np.full(3, 0.9 * draws)  # not by these
+    for shift, loose in ((-1e-4, False), (1e-4, True)):
+        said = in_words(np.array([0.0, limit + shift, 2.0]), ess, draws)
+        assert said.startswith("likely loose: k-hat") == loose
+
+
 def test_spreads_know_no_unit():
     """In thousandths of a nat all is as it is in nats; rows of no known share have the mean."""
     source = np.random.default_rng(0)

@@ -3,11 +3,15 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import given_text
+from ltm_pyro.bounds.figures import interval
+from ltm_pyro.bounds.sampling import sampling_error
 from ltm_pyro.config import Fast
 from ltm_pyro.errors import InputError, Notice
 from ltm_pyro.inference.speaking import silence
@@ -63,6 +67,37 @@ def test_a_label_above_z_is_scored_by_bayes_rule(config, rows):
     # q is one normal about a mixture of two, near each other: the score is near, not exact.
     expected = -torch.tensor([0.2, 0.8]).log()[code].double().numpy()
     assert abs(found.nats - expected).max() < 0.15
+
+
+def test_a_document_of_many_rows_counts_once(rated):
+    """Fivefold rows of each document score the same, with the same error."""
+    model, rows = rated
+    fivefold = rows[torch.arange(len(rows)).repeat_interleave(5)]
+    fast = Fast(steps=0)
+    one = given_text(model, rows, "rating", draws=2000, fast=fast)
+    many = given_text(model, fivefold, "rating", draws=2000, fast=fast)
+    np.testing.assert_allclose(many.nats, one.nats, rtol=1e-6)
+    assert many.interval == pytest.approx(one.interval)
+    known = len(rows) - 1
+    reach = stats.t.ppf(0.975, known - 1) * one.nats.std(ddof=1) / known**0.5
+    assert one.interval[1] - one.nats_per_document == pytest.approx(reach)
+
+
+def test_windows_of_a_stream_are_no_independent_documents(rated):
+    """A value that all windows of a stretch share: its error is that of slow waves."""
+    model, rows = rated
+    stretch = torch.arange(40).div(10, rounding_mode="floor")
+    windows = dataclasses.replace(
+        rows[stretch], document=torch.arange(40), key=torch.arange(40), packed=True
+    )
+    windows.columns["rating"] = torch.tensor([-1.0, 3.0, 0.0, 2.0])[stretch]
+    found = given_text(model, windows, "rating", draws=200, fast=Fast(steps=0))
+    assert len(found.nats) == 40
+    error, freedom = sampling_error(found.nats, np.ones(40), True)
+    assert found.standard_error == error
+    assert freedom <= 4
+    assert error > 2 * found.nats.std(ddof=1) / 40**0.5  # what independent windows would have
+    assert found.interval == interval(found.nats_per_document, error, freedom)
 
 
 def test_what_cannot_be_scored_is_told(rated, model):

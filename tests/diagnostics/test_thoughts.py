@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import math
 
@@ -169,9 +170,12 @@ def test_information_is_an_interval_where_the_number_of_rows_limits_it():
     assert free.information == (free.mutual_information,) * 2
 
 
-def use_of(gain, error, kl):
+def use_of(gain, error, kl, freedom=math.inf, **more):
     one = np.zeros((1, 1, 1))
-    return ThoughtUse(one, True, one > 0, (kl, 0.01), kl, 0.0, 9.0, one, (gain, error))
+    earned, freedoms = (gain, error), dict.fromkeys(("total_kl", "earned", "leftover"), freedom)
+    return ThoughtUse(
+        one, True, one > 0, (kl, 0.01), kl, 0.0, 9.0, one, earned, freedom=freedoms, **more
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,6 +191,63 @@ def use_of(gain, error, kl):
 def test_effects_in_nats_decide(gain, error, kl, words):
     assert use_of(gain, error, kl).verdict.startswith(words)
     assert "-0.00" not in use_of(gain, error, kl).verdict
+
+
+@pytest.mark.parametrize(
+    ("gain", "documents", "words"),
+    [
+        (2.5, 3, "Whether the thoughts earn anything cannot be told"),  # 4.3 errors are needed
+        (4.5, 3, "The thoughts are used"),
+        (2.5, 30, "The thoughts are used"),  # and here 2.05
+        (-2.5, 3, "Whether the thoughts earn anything cannot be told"),
+        (-4.5, 3, "The thoughts cost more than they give"),
+        (2.5, 1, "Whether the thoughts earn anything cannot be told"),
+    ],
+)
+def test_few_documents_are_judged_by_students_t(gain, documents, words):
+    assert use_of(gain, 1.0, 3.0, documents - 1.0).verdict.startswith(words)
+    small = use_of(
+        0.02, 0.03, 3.0, documents - 1.0
+    )  # within 0.1 of zero by 2.05 errors, not by 4.3
+    assert ("cost more than they give" in small.verdict) == (documents == 30)
+    long = use_of(0.0, 1.0, 3.0, documents - 1.0, leftover=(abs(gain), 1.0), leftover_kl=0.1)
+    leftover = long.verdict.startswith("The KL here is only the loop's leftover")
+    assert leftover == (documents == 30 or abs(gain) == 4.5)
+
+
+def test_errors_and_verdicts_are_over_documents_not_rows():
+    """Four rows of each document, all alike: as many documents as there are, and no more."""
+    model, _ = linear_gaussian(0)
+    rows, _ = simulate(model, torch.full((5,), 8), 0)
+    fourfold = rows[torch.arange(5).repeat_interleave(4)]
+    fourfold = dataclasses.replace(fourfold, key=torch.arange(20))
+    one = thought_use(infer(model, rows, exact_guide(model), no_fit()), 64)
+    use = thought_use(infer(model, fourfold, exact_guide(model), no_fit()), 64)
+    assert use.freedom == one.freedom == {"total_kl": 4.0, "earned": 4.0}
+    for name in ("total_kl", "earned"):
+        assert getattr(use, name) == pytest.approx(getattr(one, name), rel=0.2)
+        reach = np.diff(use.interval(name)) / 2
+        assert reach == pytest.approx(2.7764451 * getattr(use, name)[1])  # Student's t, 4
+    assert math.isnan(use.interval("ahead")[0])
+
+
+def test_windows_of_one_document_limit_the_information():
+    """Thirty-two windows, eight to a document: the estimate ends at the log of four of them."""
+    weight = torch.zeros(8, 6)
+    weight[:6] = 4 * torch.eye(6)  # 6 / 2 log 17 = 8.5 nats
+    model = LinearGaussianModel(Thoughts(2, 1, 3), weight)
+    rows, _ = simulate(model, torch.full((4,), 8), 0)
+    windows = rows[torch.arange(4).repeat_interleave(8)]
+    key, own = torch.arange(32), torch.arange(32)
+    for rows in (
+        dataclasses.replace(windows, key=key),  # the rows of a document say which it is
+        dataclasses.replace(windows, key=key, document=own, packed=True),
+    ):
+        use = thought_use(infer(model, rows, exact_guide(model), no_fit()), 16)
+        low, high = use.information
+        assert low == pytest.approx(math.log(4), abs=0.01)
+        assert low < use.ceiling - 2 < use.total_kl[0] == high
+        assert use.freedom["total_kl"] <= 4
 
 
 def test_a_shift_of_all_thoughts_is_no_information():

@@ -108,9 +108,29 @@ def test_errors_over_documents_and_over_seeds_are_apart():
     assert seeds["mean"] == pytest.approx(-0.2)
     assert documents["over_seeds"] == pytest.approx(0, abs=1e-12)
     assert documents["over_documents"] == pytest.approx(np.std(nats, ddof=1) / 50**0.5 / 10)
-    assert seeds["verdict"] == "earn"
+    # Of three seeds 3.5 errors are not enough: Student's t with 2 degrees of freedom has 4.3.
+    assert seeds["interval"] == pytest.approx(
+        [-0.2 - 4.30265273 / 300**0.5, -0.2 + 4.30265273 / 300**0.5]
+    )
+    assert seeds["verdict"] == "neither"
+    reach = 2.00957524 * documents["over_documents"]  # 49 degrees of freedom
+    middle = documents["mean"]
+    assert documents["interval_over_documents"] == pytest.approx([middle - reach, middle + reach])
     assert documents["verdict"] == "neither"
     assert tax_tables.summary(apart[:1])["seeds"]["elbo"]["verdict"] == "one seed"
+    for sign, told in ((-1, "earn"), (1, "cost")):
+        near = [cell("near", i, [sign * (1 + i / 3)] * 50, tokens) for i in range(3)]  # 6.9 errors
+        assert tax_tables.summary(near)["near"]["elbo"]["verdict"] == told
+
+
+def test_few_documents_are_judged_by_students_t():
+    """Four documents: 3 degrees of freedom, 3.18 errors; the seeds agree to the last digit."""
+    tokens, at = [10.0] * 4, np.array([-1.0, 0.0, 0.0, 1.0])
+    error = np.std(at, ddof=1) / 2
+    for errors, told in ((-2.5, "neither"), (-3.5, "earn"), (3.5, "cost")):
+        nats = (at + errors * error).tolist()
+        table = tax_tables.summary([cell("few", i, nats, tokens) for i in range(2)])
+        assert table["few"]["elbo"]["verdict"] == told
 
 
 def test_where_the_nats_go_is_traced():

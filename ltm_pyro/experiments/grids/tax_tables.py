@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ltm_pyro.bounds.figures import interval
-from ltm_pyro.bounds.sampling import ratio_error
+from ltm_pyro.bounds.figures import Interval, finite, interval
+from ltm_pyro.bounds.sampling import sampling_error
 from ltm_pyro.experiments.grids.paired import streamed
 
 Table = dict[str, dict[str, dict[str, Any]]]
@@ -18,7 +18,8 @@ def summary(found: Sequence[Mapping[str, Any]]) -> Table:
     """By recipe and bound: the tax of each seed, their mean, and its two errors.
 
     `over_documents` is of the mean over the seeds, paired by document; `over_seeds` the spread of
-    the seeds over the root of their number, null for one. `interval` is 95 % by the seeds.
+    the seeds over the root of their number, null for one. `interval` is 95 % by the seeds, and
+    `interval_over_documents` by the documents, both Student's t.
     """
     table: Table = {}
     for recipe in dict.fromkeys(cell["recipe"] for cell in found):
@@ -30,12 +31,16 @@ def summary(found: Sequence[Mapping[str, Any]]) -> Table:
             nats = np.mean([cell["by_document"][bound] for cell in cells], 0)
             n, mean = len(of), float(np.mean(of))
             seeds = float(np.std(of, ddof=1) / math.sqrt(n)) if n > 1 else None
-            documents = ratio_error(nats, tokens, streamed(cells[0]["by_document"]))
+            stream = streamed(cells[0]["by_document"])
+            documents, freedom = sampling_error(nats, tokens, stream)
+            by_documents = interval(mean, documents, freedom)
+            by_seeds = None if seeds is None else interval(mean, seeds, n - 1)
             table[recipe][bound] = {
                 "mean": mean,
                 "over_documents": documents,
                 "over_seeds": seeds,
-                "interval": None if seeds is None else list(interval(mean, seeds, n - 1)),
+                "interval": None if by_seeds is None else list(by_seeds),
+                "interval_over_documents": list(map(finite, by_documents)),
                 "by_seed": of,
                 "errors_by_seed": [cell["tax"][bound]["standard_error"] for cell in cells],
                 "seeds": [cell["seed"] for cell in cells],
@@ -49,17 +54,19 @@ def summary(found: Sequence[Mapping[str, Any]]) -> Table:
                 "control": float(
                     np.mean([cell["figures"]["baseline"]["nats_per_token"] for cell in cells])
                 ),
-                "verdict": verdict(mean, documents, seeds),
+                "verdict": verdict(by_documents, by_seeds),
             }
     return table
 
 
-def verdict(mean: float, over_documents: float, over_seeds: float | None) -> str:
-    """Whether thoughts earn or cost by more than two of both errors."""
+def verdict(over_documents: Interval, over_seeds: Interval | None) -> str:
+    """Whether thoughts earn or cost: both intervals lie on the same side of zero."""
     if over_seeds is None:
         return "one seed"
-    reach = 2 * max(over_documents, over_seeds)
-    return "earn" if mean < -reach else "cost" if mean > reach else "neither"
+    both = over_documents, over_seeds
+    if all(high < 0 for _, high in both):
+        return "earn"
+    return "cost" if all(low > 0 for low, _ in both) else "neither"
 
 
 def in_words(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
