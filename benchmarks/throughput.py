@@ -8,6 +8,7 @@ in the same precision, measured here.
 import argparse
 import dataclasses
 import json
+import shlex
 import statistics
 import sys
 from typing import Any
@@ -120,7 +121,7 @@ def main(arguments: list[str]) -> None:
         "rows": given.rows,
         "tokens": given.tokens,
         "peak": peak,
-        "commands": [" ".join(["python -m benchmarks.throughput", *arguments])],
+        "commands": [shlex.join(["python", "-m", "benchmarks.throughput", *arguments])],
         "measured": [],
     }
     if not given.no_save and SAVED.exists():

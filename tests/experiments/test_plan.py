@@ -38,7 +38,7 @@ def test_parameters_are_those_of_the_model():
 
 def test_what_a_gpu_did_is_predicted():
     found = on_gpu(THROUGHPUT)
-    assert len(found) == 12
+    assert len(found) == 13
     for label, tokens, predicted, memory, expected in found:
         assert predicted == pytest.approx(tokens, rel=0.1), label
         assert expected == pytest.approx(memory, rel=0.15), label
