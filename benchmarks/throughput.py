@@ -69,16 +69,19 @@ def throughput(
     }
 
 
-def beside(saved: dict[str, Any], found: dict[str, Any], presets: list[str]) -> dict[str, Any]:
-    """What was saved of other presets, if it was measured on the same device in the same way."""
+def beside(saved: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What was saved, if it was measured on the same device in the same way."""
     same = ("device", "torch", "rows", "tokens")
     if any(saved[name] != found[name] for name in same):
         return {}
-    return {
-        "peak": saved["peak"],
-        "commands": [*saved["commands"], *found["commands"]],
-        "measured": [one for one in saved["measured"] if one["preset"] not in presets],
-    }
+    return {"peak": saved["peak"], "measured": saved["measured"]}
+
+
+def added(measured: list[dict[str, Any]], one: dict[str, Any]) -> list[dict[str, Any]]:
+    """Lines with another, which takes the place of what was measured of the same."""
+    same = ("preset", "loop", "way")
+    places = [i for i, old in enumerate(measured) if all(old[n] == one[n] for n in same)]
+    return [*(x for i, x in enumerate(measured) if i not in places), one]
 
 
 def table(found: dict[str, Any]) -> str:
@@ -93,7 +96,8 @@ def table(found: dict[str, Any]) -> str:
         for one in found["measured"]
     ]
     peaks = " and ".join(f"{peak / 1e12:,.0f} in {kind}" for kind, peak in found["peak"].items())
-    commands = " and ".join(f"`{one}`" for one in found["commands"])
+    made = dict.fromkeys(one["command"] for one in found["measured"])
+    commands = " and ".join(f"`{command}`" for command in made)
     return "\n".join(lines) + (
         f"\n\n{commands}: batches of {found['rows']} x {found['tokens']} tokens, "
         f"{found['device']}, torch {found['torch']}; a large matrix product runs at {peaks} "
@@ -121,11 +125,10 @@ def main(arguments: list[str]) -> None:
         "rows": given.rows,
         "tokens": given.tokens,
         "peak": peak,
-        "commands": [shlex.join(["python", "-m", "benchmarks.throughput", *arguments])],
         "measured": [],
     }
     if not given.no_save and SAVED.exists():
-        found |= beside(json.loads(SAVED.read_text()), found, given.presets)
+        found |= beside(json.loads(SAVED.read_text()), found)
         peak = found["peak"]
     for name in given.presets:
         for loop in given.loops:
@@ -137,7 +140,8 @@ def main(arguments: list[str]) -> None:
                     peak[changes.get("precision", "fp32")], **changes,
                 )  # fmt: skip
                 about = {"preset": name, "loop": loop, "way": way, "fast_steps": config.fast.steps}
-                found["measured"].append(about | one)
+                about["command"] = shlex.join(["python", "-m", "benchmarks.throughput", *arguments])
+                found["measured"] = added(found["measured"], about | one)
                 print(json.dumps(found["measured"][-1]), flush=True)
                 if not given.no_save:  # each as it comes: the last ones take longest
                     SAVED.write_text(json.dumps(found, indent=1) + "\n")

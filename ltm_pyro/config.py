@@ -220,7 +220,7 @@ class Slow:
 
     def __post_init__(self) -> None:
         take_fields(self)
-        check_optimizer("slow.optimizer", self.optimizer)
+        check_optimizer("slow.optimizer", self.optimizer, self.sharded)
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,20 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:50]}... ({len(text):,} characters)"
 
 
-def check_optimizer(name: str, given: Any) -> None:
-    """Raises InputError for what makes no torch optimizer."""
+BY_ELEMENT = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop",
+              "Rprop", "SGD")  # fmt: skip
+"""Optimizers of torch whose step of an element needs no other."""
+
+
+def check_optimizer(name: str, given: Any, sharded: bool = False) -> None:
+    """Raises InputError for what makes no torch optimizer, or none that can be shared out."""
     of_pyro = getattr(given, "__module__", type(given).__module__).partition(".")[0] == "pyro"
+    of_torch = getattr(given, "__module__", "").startswith("torch.optim.")
+    if sharded and (given.__name__ if of_torch else given) not in BY_ELEMENT:
+        raise InputError(
+            f"slow.sharded gives each process a part of every matrix, and {shown(given)} may need "
+            f"whole ones: choose one of {', '.join(BY_ELEMENT)}, or leave slow.sharded out"
+        )
     if isinstance(given, str) or (callable(given) and not of_pyro):
         return
     raise InputError(

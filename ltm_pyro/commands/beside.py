@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Collection
 
 from ltm_pyro.commands.text import say
+from ltm_pyro.config import Config, Slow
 from ltm_pyro.data.asked import Text
 from ltm_pyro.errors import InputError
 
@@ -18,6 +19,8 @@ BESIDE_CONFIG = {
     "trust",
     "device",
     "copy-to",
+    "slow.sharded",
+    "slow.no-sharded",
 } | {option.name for option in dataclasses.fields(Text)}
 """Options of `ltm train` that a configuration given with --config leaves open."""
 SIZES = {"length", "tokenizer", "vocabulary", "layout", "decoder"}
@@ -43,3 +46,13 @@ def check_options(names: Collection[str]) -> None:
                 f"--{name} is given beside --config, which sets it: leave it out, or change the "
                 "file; only --" + ", --".join(sorted(BESIDE_CONFIG)) + " may be given"
             )
+
+
+def shared_out(config: Config, asked: Slow, names: Collection[str]) -> Config:
+    """A run's configuration with its slow step shared out or not, if that is asked for.
+
+    It changes no weights, so a run may go on with or without it.
+    """
+    if not {"slow.sharded", "slow.no-sharded"} & set(names):
+        return config
+    return config.replace(slow=dataclasses.replace(config.slow, sharded=asked.sharded))

@@ -44,8 +44,8 @@ class Info:
         if self.name in PRESETS:
             facts = info_preset(self.name)
         elif is_url(self.name) or Path(self.name).exists():
-            facts = info_run(folder_of(self.name))
-            if is_url(self.name):
+            facts = info_run(here := folder_of(self.name))
+            if here != Path(self.name):
                 facts |= _ways(self.name)
         else:
             raise unknown("preset or run", self.name, PRESETS)

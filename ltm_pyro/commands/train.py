@@ -11,7 +11,7 @@ from tyro.conf import UseAppendAction
 
 import ltm_pyro as ltm
 from ltm_pyro import guides
-from ltm_pyro.commands.beside import check_options
+from ltm_pyro.commands.beside import check_options, shared_out
 from ltm_pyro.commands.parsing import given, named, named_options, read, value_of
 from ltm_pyro.commands.text import say
 from ltm_pyro.config import (
@@ -204,6 +204,7 @@ class Train:
         training = dataclasses.replace(config.training, **asked)
         before = config.data
         config = config.replace(data=self.text.over(before), training=training)
+        config = shared_out(config, self.slow, self.given)
         beside = file if file.is_dir() else file.parent
         own = record is not None and config.data == before  # not for other text
         if record is not None:
@@ -228,6 +229,7 @@ class Train:
         steps = (self if "steps" in self.given else config).training.steps
         training = dataclasses.replace(config.training, steps=steps)
         config = config.replace(data=self.text.over(config.data), training=training)
+        config = shared_out(config, self.slow, self.given)
         check_data(self.out, config.data, record, self.trust, self.given)
         return config, checkpoint.load_tokenizer(self.out)
 

@@ -139,11 +139,12 @@ class Beginning:
         digest: SHA-256 of what was given out.
         letters: how many those were.
         documents: how many were met, of all splits.
-        columns: in which of them a document had a value.
+        to_train_on: how many of those were training text.
+        columns: in which of them one of those had a value.
     """
 
     def __init__(self, found: Source, dedup: bool, most: int):
-        self.digest, self.letters, self.documents = hashlib.sha256(), 0, 0
+        self.digest, self.letters, self.documents, self.to_train_on = hashlib.sha256(), 0, 0, 0
         self.columns: set[str] = set()
         self._texts = self._read(found, dedup, most)
 
@@ -156,6 +157,7 @@ class Beginning:
             self.documents += 1
             if deciding.split(given, document)[0]:
                 continue
+            self.to_train_on += 1
             self.columns.update(n for n, value in document.columns.items() if value is not None)
             text = document.text[: most - self.letters]
             self.digest.update(text.encode() + b"\0")

@@ -195,10 +195,9 @@ class Preparing:
                 raise nothing_in(found, Wanted(self.asked.data.fields))
             if not texts.letters:
                 raise nothing_to_train_on(found, texts.documents, self.asked.data)
-            for name in {*self.asked.data.columns} - texts.columns:
-                self.note(
-                    f"column {name!r} has no value in the first {texts.documents:,} documents"
-                )
+            for name in (one for one in self.asked.data.columns if one not in texts.columns):
+                first = f"the first {texts.to_train_on:,} training documents"
+                self.note(f"column {name!r} has no value in {first}")
             of = texts.digest.hexdigest()
             if before is not None:
                 if before != of:

@@ -108,6 +108,10 @@ class DualRateSVI:
         """The slow step's."""
         return self.slowly.optimizer
 
+    @optimizer.setter
+    def optimizer(self, given: torch.optim.Optimizer) -> None:
+        self.slowly.optimizer = given
+
     def kl_weight(self, total: int | None) -> float:
         """The KL's weight in the next step, of `total`."""
         return self.objective.weight(self.done, total)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ltm_pyro.config import Fast, Slow
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.guides import Guide
-from ltm_pyro.inference.shards import Shards, check_by_element
+from ltm_pyro.inference.shards import Shards
 from ltm_pyro.names import new_optimizer
 from ltm_pyro.options import shown
 
@@ -168,8 +168,6 @@ def slow_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimizer of the slow step, as `slow` names it; of `shards` where it is shared out."""
     groups = slow_groups(model, shared, slow)
-    if slow.sharded:
-        check_by_element(slow.optimizer)
     if shards is not None:
         groups = shards.groups(groups)
     options = {**PAPER_OPTIONS.get(slow.optimizer, {}), **slow.options}

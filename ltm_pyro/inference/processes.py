@@ -28,9 +28,9 @@ from ltm_pyro.inference.world import ALONE, Seen, World
 
 WAIT = timedelta(hours=2)
 """So long processes wait for one that reads its text, or saves."""
+# By their names of today, or of before.
 GATHER: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 SCATTER: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
-"""By their names of today, or of before."""
 POLL = 0.5
 """Seconds between looks whether the others are here."""
 
@@ -137,29 +137,27 @@ class Processes(World):
         return dict(zip(names, found.view_as(numbers).to(torch.float32), strict=True))
 
     def scatter(self, numbers: Tensor) -> Tensor:
-        """One collective; parts are as long as one another, the last filled with zeros."""
+        """One collective; parts are as long as one another, the last filled up."""
         each = -(-len(numbers) // self.size)
-        found = numbers.new_empty(each)
+        found, given = numbers.new_empty(each), _filled(numbers, each * self.size)
         with _together():
-            SCATTER(found, F.pad(numbers, (0, each * self.size - len(numbers))))
+            SCATTER(found, given)
         return found
 
     def assemble(self, part: Tensor, size: int) -> Tensor:
         """One collective."""
         each = -(-size // self.size)
-        found = part.new_empty(each * self.size)
+        found, given = part.new_empty(each * self.size), _filled(part, each)
         with _together():
-            GATHER(found, F.pad(part, (0, each - len(part))))
+            GATHER(found, given)
         return found[:size]
 
-    def total(self, number: Tensor | None) -> Tensor | None:
+    def total(self, number: Tensor) -> Tensor:
         """One collective, of a copy."""
-        if number is None:
-            return None
-        number = number.clone()
+        found = number.clone()
         with _together():
-            dist.all_reduce(number)
-        return number
+            dist.all_reduce(found)
+        return found
 
     def any(self, flag: bool) -> bool:
         """It travels with the next gradients, so that all stop after the same iteration."""
@@ -307,8 +305,15 @@ def _together() -> Iterator[None]:
     """
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # gloo's and NCCL's own, of closed connections
         raise Lost("another process has ended") from None
+
+
+def _filled(numbers: Tensor, size: int) -> Tensor:
+    """A vector, with zeros behind it where it is shorter."""
+    return F.pad(numbers, (0, size - len(numbers))) if len(numbers) < size else numbers
 
 
 def _innermost(store: dist.Store) -> dist.Store:

@@ -16,12 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ltm_pyro.errors import InputError
 from ltm_pyro.inference.world import World
-
-BY_ELEMENT = ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop",
-              "Rprop", "SGD")  # fmt: skip
-"""Optimizers of torch whose step of an element needs no other, so that they can be shared out."""
 
 
 class Shards:
@@ -37,7 +32,9 @@ class Shards:
 
     def __init__(self, parameters: Iterable[nn.Parameter], world: World):
         self.world = world
-        matrices = [p for p in parameters if p.requires_grad and p.dim() > 1]
+        matrices = [
+            p for p in parameters if p.requires_grad and p.dim() > 1 and p.is_contiguous()
+        ]  # one whose memory has another order has no part of its own there
         self.own = {p: nn.Parameter(self._part(p.data)) for p in matrices}
 
     def _part(self, whole: Tensor) -> Tensor:
@@ -64,8 +61,8 @@ class Shards:
         """Shorten the gradient, of all parts together, to a norm; returns what it was."""
         parts = [own for own in self.own.values() if own.grad is not None]
         vectors = [p for p in parameters if p not in self.own and p.grad is not None]
-        found = [self.world.total(_squares(parts)), _squares(vectors)]
-        norm = torch.stack([one for one in found if one is not None]).sum().sqrt()
+        found = [self.world.total(one) for one in _squares(parts)] + _squares(vectors)
+        norm = torch.stack(found).sum().sqrt()
         nn.utils.clip_grads_with_norm_([*parts, *vectors], longest, norm)
         return norm
 
@@ -77,19 +74,24 @@ class Shards:
                 whole = self.world.assemble(own.data, matrix.numel())
                 matrix.data.view(-1).copy_(whole)
 
-    def whole_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """The optimizer's state as one process alone would have it; all are to ask for it."""
-        state = optimizer.state_dict()
-        for place, matrix in self._places(optimizer):
-            held = state["state"].get(place, {})
-            state["state"][place] = {
-                name: self.world.assemble(value, matrix.numel()).view(matrix.shape)
-                if isinstance(value, Tensor) and value.dim() == 1 else value
-                for name, value in held.items()
-            }  # fmt: skip
-            if not held:
-                del state["state"][place]
-        return state
+    def whole_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+        """The optimizer's state as one process alone would have it; all are to ask for it.
+
+        The first process alone is given it, in the CPU's memory; the others see one matrix at a
+        time.
+        """
+        state, matrices = optimizer.state_dict(), dict(self._places(optimizer))
+        whole: dict[int, dict[str, Any]] = {}
+        for place, held in state["state"].items():
+            matrix, found = matrices.get(place), dict[str, Any]()
+            for name, value in held.items():
+                if matrix is not None and isinstance(value, Tensor) and value.dim() == 1:
+                    value = self.world.assemble(value, matrix.numel()).view(matrix.shape)
+                if self.world.first:
+                    found[name] = value.cpu().clone() if isinstance(value, Tensor) else value
+                del value
+            whole[place] = found
+        return {**state, "state": whole} if self.world.first else None
 
     def own_state(self, optimizer: torch.optim.Optimizer, state: Any) -> Any:
         """This process's part of such a state; what has not the shape of one is left as it is."""
@@ -113,17 +115,7 @@ class Shards:
         return [(place, known[own]) for place, own in enumerate(held) if own in known]
 
 
-def check_by_element(optimizer: Any) -> None:
-    """Raises InputError for an optimizer whose step may need whole matrices."""
-    if optimizer not in BY_ELEMENT:
-        raise InputError(
-            f"slow.sharded gives each process a part of every matrix, and {optimizer} may need "
-            f"whole ones: choose one of {', '.join(BY_ELEMENT)}, or leave slow.sharded out"
-        )
-
-
-def _squares(parameters: Sequence[nn.Parameter]) -> Tensor | None:
-    """The sum of their gradients' squares; None of no parameters."""
-    if not parameters:
-        return None
-    return torch.stack([p.grad.square().sum() for p in parameters if p.grad is not None]).sum()
+def _squares(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The sum of their gradients' squares; nothing of no parameters."""
+    found = [p.grad.square().sum() for p in parameters if p.grad is not None]
+    return [torch.stack(found).sum()] if found else []

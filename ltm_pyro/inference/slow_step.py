@@ -51,7 +51,7 @@ class SlowStep:
 
         Returns what all processes have seen, and the norm of the gradient before it was clipped.
         """
-        shards = self.shards
+        shards, self._whole = self.shards, None
         apart = () if shards is None else (shards.own,)
         seen = self.world.gradients(self.parameters, own, batch, *apart)
         if shards is None:
@@ -69,15 +69,15 @@ class SlowStep:
         return parameter if self.shards is None else self.shards.of(parameter)
 
     def gather(self) -> None:
-        """Let `state_dict` be whole; where the step is shared out all processes call this first."""
+        """Let `state_dict` of the first process be whole, where each has a part: called by all."""
         if self.shards is not None:
             self._whole = self.shards.whole_state(self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's state.
+        """The optimizer's state; where each process has a part, the first alone has all of it.
 
         Raises:
-            InputError: if other processes have a part of it, which they have not sent.
+            InputError: if the others have not sent theirs since the last step.
         """
         if self.shards is None:
             return self.optimizer.state_dict()
@@ -85,7 +85,7 @@ class SlowStep:
         if whole is None:
             raise InputError(
                 "each process has a part of the optimizer's state: call svi.slowly.gather() in "
-                "every process before each svi.state_dict()"
+                "every process, then svi.state_dict() in the first"
             )
         return whole
 
@@ -95,6 +95,7 @@ class SlowStep:
         Raises:
             InputError: for the state of another optimizer, or of other parameters.
         """
+        self._whole = None
         if self.shards is not None:
             state = self.shards.own_state(self.optimizer, state)
         check_optimizer_state(self.optimizer, state)

@@ -81,8 +81,8 @@ class World:
         """The vector of this size whose parts the processes have."""
         return part
 
-    def total(self, number: Tensor | None) -> Tensor | None:
-        """The sum of a number of each process; all have one, or none has."""
+    def total(self, number: Tensor) -> Tensor:
+        """The sum of a number of each process."""
         return number
 
     def any(self, flag: bool) -> bool:

@@ -38,7 +38,7 @@ def _training(svi: DualRateSVI, of: str = "") -> Iterator[str]:
     if svi.shared is not None:
         names |= {id(p): f"guide.{name}" for name, p in svi.shared.named_parameters()}
         yield from weights_not_finite(svi.shared, of + "the guide's ")
-    names |= {id(svi.slowly.held(p)): names[id(p)] for p in svi.slowly.parameters}
+    names |= {id(svi.slowly.held(p)): names.get(id(p), "?") for p in svi.slowly.parameters}
     for parameter, held in svi.optimizer.state.items():
         for key, value in held.items():
             if isinstance(value, Tensor) and not torch.isfinite(value).all():

@@ -186,7 +186,8 @@ def run_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "slow",
             f"{_steps(slow)} on each batch of {facts['training']['batch']}, warm-up "
-            f"{slow['warmup']}, clip {slow['clip']:g}, decay {slow['decay']:g}",
+            f"{slow['warmup']}, clip {slow['clip']:g}, decay {slow['decay']:g}"
+            + (", shared out among processes" if slow["sharded"] else ""),
         ),
         ("KL", _kl(facts["objective"])),
         ("seed", str(facts["training"]["seed"])),

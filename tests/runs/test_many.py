@@ -235,3 +235,22 @@ def test_torchrun_starts_it_and_starts_it_again(text_file, tmp_path, number):
     assert near(
         weights(ltm.load(out, trust=True).model), weights(ltm.load(tmp_path / "whole").model)
     )
+
+
+def test_a_run_goes_on_with_its_slow_step_shared_out(text_file, tmp_path, capsys):
+    out = tmp_path / "run"
+    words = [
+        word for word in words_for(text_file, out) if not word.startswith(("--callback", "tests."))
+    ]
+    assert cli.main([*words[:6], "4", *words[7:]]) == 0
+    on = ["train", "--resume", "--out", str(out), "--quiet", "--steps"]
+    capsys.readouterr()
+    for code, _, told in together(commanded, [*on, "6", "--slow.sharded"], {}):
+        assert code == 0, told
+        assert "ignored" not in told
+    assert ltm.load(out).config.slow.sharded
+    assert cli.main([*on, "8", "--slow.no-sharded"]) == 0
+    assert not ltm.load(out).config.slow.sharded
+    plain = tmp_path / "plain"
+    assert cli.main([word.replace(str(out), str(plain)) for word in words]) == 0
+    assert near(weights(ltm.load(plain).model), weights(ltm.load(out).model))

@@ -135,12 +135,13 @@ class OfGrid(Study):
         return {"text": self.fingerprint}
 
     @cached_property
-    def _costs(self) -> dict[str, Spending]:
-        steps = self.steps_of_scores
-        return {
-            name: Spending.of(config, corpus, self.score.rows, steps, self.computed_on)
-            for name, (config, corpus) in self.corpora.items()
-        }
+    def _work(self) -> dict[str, float]:
+        """FLOPs of a cell of each recipe; the models that they are counted on are let go."""
+        return {name: self._spending(name).work for name in self.corpora}
+
+    def _spending(self, recipe: str) -> Spending:
+        config, corpus = self.corpora[recipe]
+        return Spending.of(config, corpus, self.score.rows, self.steps_of_scores, self.computed_on)
 
     @property
     def steps_of_scores(self) -> int:
@@ -160,7 +161,7 @@ class OfGrid(Study):
             follows = json.dumps([cell.made(self.score), corpus.fingerprint], sort_keys=True)
             parts.append(Part(
                 f"{cell.recipe}-seed-{cell.seed}", partial(self.compute, cell),
-                0.0 if known else self._costs[cell.recipe].work,
+                0.0 if known else self._work[cell.recipe],
                 hashlib.sha256(follows.encode()).hexdigest()[:16],
             ))  # fmt: skip
         return parts
@@ -170,7 +171,7 @@ class OfGrid(Study):
         left = [cell for cell in self.cells if cell.read(self.score) is None]
         if not left:
             return Trial(lambda: None, 1.0)
-        spending = self._costs[left[0].recipe]
+        spending = self._spending(left[0].recipe)
         return Trial(spending.trial, spending.trial_work)
 
     def compute(self, cell: Cell) -> Found:
