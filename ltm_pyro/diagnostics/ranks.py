@@ -29,7 +29,8 @@ class UniformRanks:
     def __init__(self, documents: int, draws: int, seed: int = 0):
         self.documents, self.draws = documents, draws
         self.points: Array = np.arange(1, draws + 1) / (draws + 1)
-        self._at_most, self._at_least = _binomial_tails(documents, self.points)
+        self._at_most = _binomial_tails(documents, self.points)
+        self._at_least = self._at_most[::-1, ::-1]  # exactly, so that mirrored ranks stray as far
         uniform = np.full(draws + 1, 1 / (draws + 1))
         simulated = np.random.default_rng(seed).multinomial(documents, uniform, SIMULATIONS)
         self._null = np.sort([self._distance(np.cumsum(s)[:-1]) for s in simulated])
@@ -122,11 +123,10 @@ def rank_shape(ranks: Ranks, draws: int) -> Shape:
     )
 
 
-def _binomial_tails(documents: int, points: Array) -> tuple[Array, Array]:
-    """P(C <= c) and P(C >= c), c = 0 ... documents, of binomial counts; (points, documents + 1)."""
+def _binomial_tails(documents: int, points: Array) -> Array:
+    """P(C <= c), c = 0 ... documents, of binomial counts; (points, documents + 1)."""
     c = np.arange(documents + 1)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, documents + 1)))])
     choose = log_factorial[-1] - log_factorial - log_factorial[::-1]
     p = points[:, None]
-    density = np.exp(choose + c * np.log(p) + (documents - c) * np.log1p(-p))
-    return np.cumsum(density, 1), np.cumsum(density[:, ::-1], 1)[:, ::-1]
+    return np.cumsum(np.exp(choose + c * np.log(p) + (documents - c) * np.log1p(-p)), 1)
