@@ -73,7 +73,8 @@ class Shape:
         bias_error: its standard error, whose degrees of freedom are `freedom`.
         spread: standard deviation of the truth about that, over the guide's; more than 1 if the
             guide is too narrow.
-        spread_error: its standard error, were the guide calibrated.
+        spread_error: its standard error, were the guide calibrated; nan by one draw, which has
+            none to tell.
     """
 
     bias: float
@@ -111,7 +112,8 @@ def rank_shape(ranks: Ranks, draws: int) -> Shape:
     scores = every[ranks]
     n = len(ranks)
     deviation = float(scores.std(ddof=1)) if n > 1 else math.nan
-    of_variance = math.sqrt(max(float((every**4).mean()) - variance**2, 0.0) / n)
+    # One draw has two scores, as far from zero: of a spread they tell nothing.
+    of_variance = math.sqrt((float((every**4).mean()) - variance**2) / n) if draws > 1 else math.nan
     scale = math.sqrt(variance)
     return Shape(
         bias=-float(scores.mean()),

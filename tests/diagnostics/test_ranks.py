@@ -22,14 +22,22 @@ def test_normal_scores_are_of_the_middles_of_ranks():
     assert math.isnan(rank_shape(ranks[:1], 9).spread)
 
 
-def test_the_errors_of_a_shape_are_what_uniform_ranks_show():
+@pytest.mark.parametrize("draws", [3, 99])
+def test_the_errors_of_a_shape_are_what_uniform_ranks_show(draws):
     """Of 2,000 sets: an error of a standard deviation is one part in sqrt(2 x 2,000)."""
-    sets = np.random.default_rng(0).integers(0, 100, (2000, 200))
-    shapes = [rank_shape(ranks, 99) for ranks in sets]
+    sets = np.random.default_rng(0).integers(0, draws + 1, (2000, 200))
+    shapes = [rank_shape(ranks, draws) for ranks in sets]
     for value, error in (("bias", "bias_error"), ("spread", "spread_error")):
         seen = np.std([getattr(shape, value) for shape in shapes], ddof=1)
         claimed = np.mean([getattr(shape, error) for shape in shapes])
         assert seen == pytest.approx(claimed, rel=4 / math.sqrt(2 * 2000) + 0.01)
+
+
+def test_one_draw_tells_nothing_of_a_spread():
+    """Twenty-five ranks at either end are even, and no U."""
+    shape = rank_shape(np.arange(50) % 2, 1)
+    assert math.isnan(shape.spread_error)
+    assert str(shape) == "neither bias nor spread stands out"
 
 
 @pytest.mark.parametrize(
