@@ -63,11 +63,21 @@ def test_too_few_steps_or_documents_do_not_tell():
     assert alone.recommendation.startswith("The trace is too noisy to tell")
 
 
-def test_a_swing_is_the_amplitude_of_a_wave():
+@pytest.mark.parametrize("documents", [2, 4])
+def test_a_swing_is_the_amplitude_of_a_wave(documents):
     """Four periods of sixteen steps, sampled in the last half of the loop, without noise."""
-    wave = 5 * np.sin(np.arange(128) * np.pi / 8)[:, None] + np.arange(4.0)
+    wave = 5 * np.sin(np.arange(128) * np.pi / 8)[:, None] + np.arange(documents)
     swing = convergence(loop(wave)).swing
     assert swing == pytest.approx(5 * math.sqrt(64 / 63))
+
+
+def test_a_trend_is_no_noise_in_common():
+    """About it documents go their own ways, and the error is over them."""
+    source, trend = np.random.default_rng(3), np.arange(64.0)[:, None]
+    for _ in range(20):
+        found = convergence(loop(trend + source.normal(size=(64, 6))))
+        assert found.freedom == 5
+        assert found.swing > 0
 
 
 def test_noise_is_taken_from_the_swing():
