@@ -56,7 +56,10 @@ def test_a_slope_is_the_last_quarter_less_the_one_before(steps):
 def test_too_few_steps_or_documents_do_not_tell():
     rising = np.arange(20.0)[:, None] + np.zeros((20, 3))
     assert math.isnan(convergence(loop(rising[:7])).slope)
-    assert convergence(loop(rising[:8])).slope == 2
+    even = convergence(loop(rising[:8]))
+    assert (even.slope, even.error) == (2, pytest.approx(0, abs=1e-9))
+    common = 9 * np.random.default_rng(0).normal(size=(8, 1)) + np.eye(8)
+    assert convergence(loop(common)).freedom == 7  # four steps have no waves about a parabola
     alone = convergence(loop(rising[:, :1]))
     assert (alone.slope, alone.swing, math.isnan(alone.error)) == (5, 0, True)
     assert not alone.converged

@@ -36,7 +36,7 @@ def test_what_each_layer_earns_is_known():
     mean over them may be off.
     """
     model = LinearGaussianModel(Thoughts(2, 1, 3), torch.diag(WEIGHTS), scale=1.0)
-    rows, _ = simulate(model, torch.full((50,), 6), 0)
+    rows, _ = simulate(model, torch.full((20,), 6), 0)
     x, square = rows.tokens.double(), WEIGHTS.double() ** 2
     variance = 1 / (1 + square)
     mean = WEIGHTS * x * variance
@@ -44,12 +44,12 @@ def test_what_each_layer_earns_is_known():
     misfit = x**2 + square - (x - WEIGHTS * mean) ** 2 - square * variance
     earned = 0.5 * misfit - kl  # (rows, dimensions)
     posterior = infer(model, rows, Exactly, Fast(steps=0))
-    uses = [thought_use(posterior, 200, seed=seed) for seed in range(8)]
+    uses = [thought_use(posterior, 100, seed=seed) for seed in range(8)]
     for layers in (1, 2):
         truth = earned[:, : 3 * layers].sum(1)
         found, errors = np.array([use.ablation[layers] for use in uses]).T
         assert abs(found.mean() - truth.mean()) < 4 * found.std(ddof=1) / 8**0.5
-        over_rows = (truth.var() / 50 + found.var(ddof=1)) ** 0.5
+        over_rows = (truth.var() / 20 + found.var(ddof=1)) ** 0.5
         assert errors.mean() == pytest.approx(float(over_rows), rel=0.05)
     np.testing.assert_allclose(uses[0].kl.ravel(), kl.mean(0), rtol=1e-4)
 
