@@ -70,8 +70,9 @@ def test_too_few_steps_or_documents_do_not_tell():
 def test_a_swing_is_the_amplitude_of_a_wave(documents):
     """Four periods of sixteen steps, sampled in the last half of the loop, without noise."""
     wave = 5 * np.sin(np.arange(128) * np.pi / 8)[:, None] + np.arange(documents)
-    swing = convergence(loop(wave)).swing
-    assert swing == pytest.approx(5 * math.sqrt(64 / 63))
+    found = convergence(loop(wave))
+    assert found.swing == pytest.approx(5 * math.sqrt(64 / 63))
+    assert math.isfinite(found.error)
 
 
 def test_a_trend_is_no_noise_in_common():
