@@ -8,7 +8,7 @@ import torch
 from scipy import fft, stats
 
 from ltm_pyro.diagnostics import convergence, inner_loop_frame
-from ltm_pyro.diagnostics.inner_loop import Convergence
+from ltm_pyro.diagnostics.inner_loop import Convergence, _together
 from ltm_pyro.inference import InnerLoop
 
 NAMES = ("log_likelihood", "kl", "gradient_norm", "step_norm")
@@ -73,6 +73,27 @@ def test_a_swing_is_the_amplitude_of_a_wave(documents):
     found = convergence(loop(wave))
     assert found.swing == pytest.approx(5 * math.sqrt(64 / 63))
     assert math.isfinite(found.error)
+
+
+@pytest.mark.parametrize("steps", [5, 32])
+def test_noise_in_common_is_more_than_its_variance_once_in_a_thousand_times(steps):
+    """Each document's own noise has a known variance, and the curve a little more or less."""
+    source, t = np.random.default_rng(6), np.arange(steps)
+    own = source.normal(size=(steps, 5))
+    own -= own.mean(0) + (own - own.mean(0)).mean(1)[:, None]
+    noise = (own**2).sum() / ((steps - 1) * 4) / 5
+    line = (t - t.mean()) / np.std(t, ddof=1)
+    about = source.normal(size=steps)
+    about -= np.polyval(np.polyfit(t, about, 2), t)
+    about /= np.sqrt((about**2).sum() / (steps - 3))
+    for times in (0.999, 1.001):
+        whole = times * noise * stats.chi2.isf(1e-3, steps - 1) / (steps - 1)
+        swing = _together(math.sqrt(whole) * line[:, None] + own)[0]
+        assert swing == pytest.approx(math.sqrt(2 * (whole - noise)) if times > 1 else 0)
+        rest = times * noise * stats.chi2.isf(1e-3, steps - 3) / (steps - 3)
+        curve = 100 * line + math.sqrt(rest) * about
+        _, error, freedom = _together(curve[:, None] + own)
+        assert (error > 0, math.isfinite(freedom)) == (times > 1, times > 1)
 
 
 def test_a_trend_is_no_noise_in_common():
@@ -143,6 +164,8 @@ ONE, TWO = (float(stats.t.isf(chance, 4)) for chance in (0.05, 0.025))
         (told(0.1, 0.03), "The loop has converged"),
         (told(swing=0.2499), "The loop has converged"),
         (told(swing=0.2501), "The loop goes up and down by 0.25 nats"),
+        (told(-0.1, 0.03, swing=1.0), "The loop goes up and down"),
+        (told(0.1, 0.03, swing=1.0), "The loop goes up and down"),
         (told(gained=0.0999), "The loop ends where it began"),
         (told(gained=0.1001), "The loop has converged"),
         (told(gained=-1.99, gained_error=1.0), "The loop ends where it began"),
