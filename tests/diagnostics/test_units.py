@@ -69,7 +69,7 @@ def test_a_kl_of_moments_has_no_bias():
     p = torch.randn(n, 100_000, generator=source, dtype=torch.float64)
     kl = _normal_kl(q, p)
     truth = 0.5 * (sd**2 + shift**2 - 1 - 2 * math.log(sd))
-    assert float(kl.mean()) == pytest.approx(truth, abs=4 * float(kl.std()) / 100_000**0.5)
+    assert float(kl.mean()) == pytest.approx(truth, abs=4 * 0.0053)  # of 100,000 with an sd of 1.7
 
 
 def part(means, error, prior):
