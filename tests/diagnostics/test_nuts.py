@@ -278,3 +278,13 @@ def test_four_errors_count():
         times = reference.nuts_sd * math.exp(errors * reference.log_sd_error)
         assert words in compared(times * base, nuts).verdict
     assert compared(base, nuts, 1).verdict.startswith("The reference has not converged")
+
+
+def test_chains_that_agree_may_be_short_of_draws():
+    source = np.random.default_rng(2)
+    guide, nuts = source.normal(size=(400, 1, 3)), source.normal(size=(2, 60, 1, 3))
+    found = compared(guide, nuts)
+    frame = found.to_frame()
+    assert frame["rhat"].max() < 1.01
+    assert 90 < frame["nuts_ess"].min() < 100
+    assert found.verdict.startswith("The reference is short of draws")

@@ -312,3 +312,9 @@ def test_a_longer_loop_is_measured_against_the_shorter(half_used):
     assert use.leftover_kl == pytest.approx(float(other.kl.mean()))
     assert use.total_kl[0] == pytest.approx(float(one.kl.mean()))
     assert use.freedom["leftover"] == 19
+
+
+def test_what_is_known_beside_is_told():
+    words = use_of(2.0, 0.1, 3.0, ahead=(-1.5, 0.2), leftover=(0.25, 0.1), leftover_kl=2.5).verdict
+    assert "; -1.50 ± 0.20 nats ahead of no latents; four times the fast steps:" in words
+    assert words.endswith("bound +0.25 ± 0.10, KL 2.50.")
