@@ -263,7 +263,16 @@ def test_what_is_scored_of_a_document():
     whole, before = scored_part(rows, None, 1)
     assert whole.lengths.tolist() == lengths.tolist()
     assert before.tolist() == [0] * 5
-    # A row of the model's has no place for a later end.
+    whole, before = scored_part(rows, None, 4)  # a row that is full, and what has no multiple
+    assert whole.lengths.tolist() == [12, 12, 4, 3, 1]
+    assert before.tolist() == [0] * 5
+    # A row of the model's has no place for a later end: 12 tokens, where one goes on after them.
+    assert scored_part(rows[:3], 19, 5)[1].tolist() == [0, 0, 10]
+    assert scored_part(rows[:3], 19, 6)[1].tolist() == [0, 0, 12]
+    eleven = Rows(rows.tokens[[0, 2]], torch.tensor([12, 11]), torch.tensor([0, 1]), lengths[:2])
+    eleven.tokens[1, 10] = 19
+    some, before = scored_part(eleven, 19, 8)
+    assert (some.lengths.tolist(), before.tolist()) == ([12, 8], [0, 12])
     last = rows[2:]
     assert [scored_part(last, 19, 5, room)[1].tolist() for room in (None, 9, 64)] == [
         [10, 3], [9, 3], [10, 3]
