@@ -20,6 +20,8 @@ def test_normal_scores_are_of_the_middles_of_ranks():
     assert shape.freedom == 4
     assert rank_shape(ranks[:2], 9).bias_error == pytest.approx((scores[3] - scores[0]) / 2)
     assert math.isnan(rank_shape(ranks[:1], 9).spread)
+    pile = rank_shape(np.zeros(25, int), 9)  # which must not look certain to the last digit
+    assert (pile.spread, pile.bias_error) == pytest.approx((0, 1e-3 / 5))
 
 
 @pytest.mark.parametrize("draws", [3, 99])

@@ -65,8 +65,8 @@ def test_a_kl_of_moments_has_no_bias():
     """Of eight draws, whose own moments would have a bias of nearly a nat."""
     source = torch.Generator().manual_seed(0)
     sd, shift, n = 1.5, 1.0, 8
-    q = shift + sd * torch.randn(n, 100_000, generator=source, dtype=torch.float64)
-    p = torch.randn(n, 100_000, generator=source, dtype=torch.float64)
+    q = 3 + shift + sd * torch.randn(n, 100_000, generator=source, dtype=torch.float64)
+    p = 3 + torch.randn(n, 100_000, generator=source, dtype=torch.float64)
     kl = _normal_kl(q, p)
     truth = 0.5 * (sd**2 + shift**2 - 1 - 2 * math.log(sd))
     assert float(kl.mean()) == pytest.approx(truth, abs=4 * 0.0053)  # of 100,000 with an sd of 1.7
