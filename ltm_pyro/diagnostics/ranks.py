@@ -29,7 +29,8 @@ class UniformRanks:
     def __init__(self, documents: int, draws: int, seed: int = 0):
         self.documents, self.draws = documents, draws
         self.points: Array = np.arange(1, draws + 1) / (draws + 1)
-        self._at_most, self._at_least = _binomial_tails(documents, self.points)
+        self._at_most = _binomial_tails(documents, self.points)
+        self._at_least = self._at_most[::-1, ::-1]  # exactly, so that mirrored ranks stray as far
         uniform = np.full(draws + 1, 1 / (draws + 1))
         simulated = np.random.default_rng(seed).multinomial(documents, uniform, SIMULATIONS)
         self._null = np.sort([self._distance(np.cumsum(s)[:-1]) for s in simulated])
@@ -72,7 +73,8 @@ class Shape:
         bias_error: its standard error, whose degrees of freedom are `freedom`.
         spread: standard deviation of the truth about that, over the guide's; more than 1 if the
             guide is too narrow.
-        spread_error: its standard error, were the guide calibrated.
+        spread_error: its standard error, were the guide calibrated; nan by one draw, which has
+            none to tell.
     """
 
     bias: float
@@ -110,7 +112,8 @@ def rank_shape(ranks: Ranks, draws: int) -> Shape:
     scores = every[ranks]
     n = len(ranks)
     deviation = float(scores.std(ddof=1)) if n > 1 else math.nan
-    of_variance = math.sqrt(max(float((every**4).mean()) - variance**2, 0.0) / n)
+    # One draw has two scores, as far from zero: of a spread they tell nothing.
+    of_variance = math.sqrt((float((every**4).mean()) - variance**2) / n) if draws > 1 else math.nan
     scale = math.sqrt(variance)
     return Shape(
         bias=-float(scores.mean()),
@@ -122,11 +125,10 @@ def rank_shape(ranks: Ranks, draws: int) -> Shape:
     )
 
 
-def _binomial_tails(documents: int, points: Array) -> tuple[Array, Array]:
-    """P(C <= c) and P(C >= c), c = 0 ... documents, of binomial counts; (points, documents + 1)."""
+def _binomial_tails(documents: int, points: Array) -> Array:
+    """P(C <= c), c = 0 ... documents, of binomial counts; (points, documents + 1)."""
     c = np.arange(documents + 1)
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, documents + 1)))])
     choose = log_factorial[-1] - log_factorial - log_factorial[::-1]
     p = points[:, None]
-    density = np.exp(choose + c * np.log(p) + (documents - c) * np.log1p(-p))
-    return np.cumsum(density, 1), np.cumsum(density[:, ::-1], 1)[:, ::-1]
+    return np.cumsum(np.exp(choose + c * np.log(p) + (documents - c) * np.log1p(-p)), 1)

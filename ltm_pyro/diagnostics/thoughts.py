@@ -103,8 +103,7 @@ class ThoughtUse:
     def marginal(self) -> tuple[float, float]:
         """The KL of the aggregated posterior to the prior from below and above, nats."""
         low, high = self.information
-        return (max(0.0, self.total_kl[0] - high) if high > low else self.marginal_kl,
-                self.marginal_kl)  # fmt: skip
+        return (0.0 if high > low else self.marginal_kl, self.marginal_kl)  # nothing left of the KL
 
     @property
     def verdict(self) -> str:

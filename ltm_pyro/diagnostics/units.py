@@ -79,9 +79,10 @@ def _normal_kl(q: Tensor, p: Tensor) -> Tensor:
     """
     n = len(q)
     mean, variance, of_mean, of_variance = q.mean(0), q.var(0), p.mean(0), p.var(0)
-    ratio, shrink = variance / of_variance, 1 - 2 / (n - 1)
+    raw, shrink = variance / of_variance, 1 - 2 / (n - 1)
+    ratio = raw * shrink
     apart = (mean - of_mean) ** 2 / of_variance * shrink - (ratio + 1) / n
-    return 0.5 * (ratio * shrink + apart - 1 - (variance / of_variance).log())
+    return 0.5 * (ratio + apart - 1 - raw.log())
 
 
 def active_units(parts: list[Part]) -> NDArray[np.bool_]:

@@ -1,3 +1,6 @@
+import dataclasses
+import math
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -137,6 +140,33 @@ def test_the_compute_curve_tells_bound_from_no_bound(config, model):
     assert bound.get_linestyle() == "-"
     assert list(bound.get_ydata()) == pytest.approx(list(table.elbo - table.prior))
     plt.close(figure)
+
+
+def test_differences_of_a_compute_curve_are_paired(config, model, rows):
+    """A row for each number of steps and figure, as two evaluations give it."""
+    fast, baseline = Fast(lr=0.1), ltm.models.AutoregressiveModel(config)
+    curve = compute_curve(
+        model, rows, (2, 3), ("elbo:2", "same_noise"), fast=fast, baseline=baseline, seed=5,
+        progress=False,
+    ).set_index(["steps", "figure"])  # fmt: skip
+    still = ltm.evaluate(model, rows, ["prior:8"], baseline=baseline, seed=5, progress=False)
+    for steps in (2, 3):
+        own = dataclasses.replace(fast, steps=steps)
+        report = ltm.evaluate(
+            model, rows, ["elbo:2", "same_noise"], fast=own, seed=5, progress=False
+        )
+        for name, figure in {**report.figures, **still.figures}.items():
+            found = curve.loc[(steps, name)]
+            gap = figure.nats - still["prior"].nats
+            residual = gap - gap.sum() / figure.tokens.sum() * figure.tokens
+            n = len(gap)
+            error = math.sqrt(n / (n - 1) * (residual**2).sum()) / figure.tokens.sum()
+            assert found.nats_per_token == pytest.approx(figure.nats_per_token)
+            assert found.standard_error == pytest.approx(figure.standard_error)
+            assert found.difference == pytest.approx(gap.sum() / figure.tokens.sum(), abs=1e-9)
+            assert found.difference_error == pytest.approx(error, abs=1e-9)
+            assert found.is_bound == (name != "same_noise")
+            assert found.seconds >= 0
 
 
 def test_plots_of_both_loops(model, rows):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from scipy import stats
 
 from ltm_pyro.bounds.tails import FEWEST
 from ltm_pyro.config import Fast, Thoughts
@@ -226,3 +227,33 @@ def test_one_document_surely_beyond_is_told_among_many():
     assert quality_of(khat).verdict.startswith("Importance weights unreliable in part")
     khat[7] = 0.8
     assert "as far as k-hat tells" in quality_of(khat).verdict
+
+
+@pytest.mark.parametrize(("draws", "tail"), [(30, 6), (100, 20), (224, 44), (256, 48), (1024, 96)])
+def test_a_row_is_surely_beyond_by_the_error_of_a_shape(draws, tail):
+    """(1 + k) / sqrt(tail) times what one of all rows reaches once in twenty times."""
+    threshold = min(1 - 1 / math.log10(draws), 0.7)
+    chance = stats.norm.isf(0.05 / 4)
+    margin = chance * (1 + threshold) / math.sqrt(tail)
+    khat = threshold + margin * np.array([0.0, 0.999, 1.001, math.nan])
+    quality = quality_of(khat, draws)
+    assert quality.tail == tail
+    assert quality.surely_unreliable.tolist() == [False, False, True, True]
+    assert quality.unreliable.tolist() == [False, True, True, True]
+    assert quality_of(threshold + 0 * khat[:1], draws).verdict.startswith(
+        "Importance weights reliable:"
+    )
+
+
+@pytest.mark.parametrize("dimensions", [23, 24])
+def test_what_is_expected_in_two_dozen_dimensions(dimensions):
+    quality = dataclasses.replace(quality_of(np.full(3, 2.0)), dimensions=dimensions)
+    assert ("is expected of any" in quality.verdict) == (dimensions == 24)
+    assert quality.verdict.startswith("Importance weights unreliable:")
+    assert "(100%)" in quality.verdict
+
+
+def test_rows_are_called_unreliable_where_most_of_them_are():
+    """By the median, where none is so surely."""
+    assert "unreliable:" not in quality_of(np.array([0.5, 0.5, 0.65])).verdict
+    assert "unreliable in part:" in quality_of(np.array([0.5, 0.65, 0.65])).verdict

@@ -191,6 +191,20 @@ def test_of_equal_p_values_the_farther_out_comes_first():
     assert both["document"].tolist() == [1, 0, 2]
 
 
+def test_how_far_out_a_document_lies_is_not_known_of_one_text_or_of_equal_ones():
+    null = [np.array([2.0]), np.array([2.0, 2.0]), np.array([1.0, 3.0]), np.array([])]
+    found = Surprise(np.arange(4), np.full(4, 1.0), np.ones(4, int), null, 1, "upper", "")
+    assert found.standardised.tolist() == pytest.approx([np.nan, np.nan, -(0.5**0.5), np.nan],
+                                                        nan_ok=True)  # fmt: skip
+    # Of equal p-values those come last that nothing is known of beside.
+    null = [np.array([2.0, 2.0])] * 2 + [np.array([1.0, 1.5]), np.array([])]
+    order = dataclasses.replace(found, null=null).to_frame()["document"]
+    assert order.tolist() == [2, 0, 1, 3]
+    plenty = dataclasses.replace(found, null=[np.array([2.0])] * 4)
+    assert "fewer than" not in plenty.told
+    assert "two-sided" not in plenty.told
+
+
 def test_no_text_is_in_two_sums_of_a_document():
     """A document of two rows of one kind and one of another: two sums, as few as the texts give."""
     rows = Rows(torch.zeros(3, 4), torch.tensor([4, 4, 2]), torch.tensor([7, 7, 7]), torch.zeros(3))
@@ -263,7 +277,16 @@ def test_what_is_scored_of_a_document():
     whole, before = scored_part(rows, None, 1)
     assert whole.lengths.tolist() == lengths.tolist()
     assert before.tolist() == [0] * 5
-    # A row of the model's has no place for a later end.
+    whole, before = scored_part(rows, None, 4)  # a row that is full, and what has no multiple
+    assert whole.lengths.tolist() == [12, 12, 4, 3, 1]
+    assert before.tolist() == [0] * 5
+    # A row of the model's has no place for a later end: 12 tokens, where one goes on after them.
+    assert scored_part(rows[:3], 19, 5)[1].tolist() == [0, 0, 10]
+    assert scored_part(rows[:3], 19, 6)[1].tolist() == [0, 0, 12]
+    eleven = Rows(rows.tokens[[0, 2]], torch.tensor([12, 11]), torch.tensor([0, 1]), lengths[:2])
+    eleven.tokens[1, 10] = 19
+    some, before = scored_part(eleven, 19, 8)
+    assert (some.lengths.tolist(), before.tolist()) == ([12, 8], [0, 12])
     last = rows[2:]
     assert [scored_part(last, 19, 5, room)[1].tolist() for room in (None, 9, 64)] == [
         [10, 3], [9, 3], [10, 3]
@@ -280,6 +303,7 @@ def test_p_values_by_simulation():
     assert p_value(9.0, null, "upper") == 1 / 5
     assert p_value(0.0, null, "two-sided") == 2 / 5
     assert p_value(2.5, null, "two-sided") == 1
+    assert p_value(1.0, null, "two-sided") == 4 / 5  # a tie, on the other side too
 
 
 def test_windows_are_no_documents(model, rows):

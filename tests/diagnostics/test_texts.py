@@ -8,7 +8,7 @@ from scipy import stats
 
 import ltm_pyro as ltm
 from ltm_pyro.diagnostics import plot_text_checks, text_checks
-from ltm_pyro.diagnostics.texts import distinct, old_pairs, repeated
+from ltm_pyro.diagnostics.texts import TextChecks, distinct, old_pairs, repeated
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.posterior import infer
@@ -33,6 +33,9 @@ def test_statistics_of_small_texts():
     assert old_pairs(ids) == pytest.approx(1 / 4)  # (1, 2) once more, of four pairs
     far = np.array([1, *range(10, 18), 1, 1])
     assert repeated(far) == 1 / 11  # the second 1 is nine away from the first
+    assert repeated(far[:1].repeat(2)) == 1 / 2
+    assert repeated(np.array([1, 2, 1])) == 1 / 3
+    assert repeated(np.array([1, *range(10, 17), 1])) == 1 / 9  # and so is one eight away
     assert np.isnan(old_pairs(np.array([1])))
     assert (distinct(np.array([4])), repeated(np.array([4]))) == (1, 0)
 
@@ -75,6 +78,23 @@ def test_a_statistic_that_no_document_has_says_nothing():
     assert np.isnan(frame.loc["old_pairs", "above"])
     with pytest.raises(InputError, match="nan for every document"):
         plot_text_checks(checks, "old_pairs")
+
+
+def test_the_table_is_of_means_over_documents_that_have_the_statistic():
+    """Of three documents one draw lacks it in the last; draws as close as 0.005 are not equal."""
+    observed = {"it": np.array([1.0, 3.0, 9.0])}
+    written = {"it": np.array([[1.0, 3.0, np.nan], [1.99, 2.0, 5.0], [4.0, 2.0, 5.0]])}
+    frame = TextChecks(observed, written).to_frame()
+    means = np.array([2.0, 1.995, 3.0])
+    it = frame.loc["it"]
+    assert (it["observed"], it["documents"]) == (2, 2)
+    assert it["written"] == pytest.approx(means.mean())
+    assert it["spread"] == pytest.approx(means.std(ddof=1))
+    assert it["above"] == 3 / 4
+    two = TextChecks(observed, {"it": written["it"][:2]}).to_frame()
+    assert two.loc["it", "spread"] == pytest.approx(0.005 / 2**0.5)
+    one = TextChecks(observed, {"it": written["it"][:1]}).to_frame()
+    assert np.isnan(one.loc["it", "spread"])
 
 
 def test_of_a_posterior_with_a_statistic_of_ones_own(corpus, run_config, tmp_path):

@@ -263,3 +263,58 @@ def test_a_shift_of_all_thoughts_is_no_information():
     assert abs(use.mutual_information) < 0.05
     assert use.marginal_kl == pytest.approx(3.0, abs=0.2)
     assert use.marginal[1] == use.marginal_kl
+
+
+@pytest.mark.parametrize(
+    ("kl", "freedom", "between"),
+    [
+        (7.9, math.inf, False),  # the ceiling is 9
+        (8.1, math.inf, True),
+        (1.9, 19.0, False),  # of 20 documents it is 3.0
+        (2.1, 19.0, True),
+    ],
+)
+def test_information_is_an_interval_from_a_nat_below_the_most_it_can_be(kl, freedom, between):
+    use = dataclasses.replace(use_of(1.0, 0.1, kl, freedom), mutual_information=1.0, marginal_kl=kl)
+    assert use.information == ((1.0, kl) if between else (1.0, 1.0))
+    assert use.marginal == ((0.0, kl) if between else (kl, kl))
+    more = dataclasses.replace(use, mutual_information=kl + 0.5)  # by chance more than the KL
+    assert more.information == (kl + 0.5, kl + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (use_of(0.101, 0.01, 3.0), "The thoughts are used"),
+        (use_of(0.099, 0.01, 3.0), "Whether the thoughts earn anything cannot be told"),
+        (use_of(0.099, 0.0001, 3.0), "The thoughts cost more than they give"),
+        (use_of(0.0, 0.01, 0.099), "The posterior has collapsed"),
+        (use_of(0.0, 0.1, 0.101), "Whether the thoughts earn anything cannot be told"),
+        (use_of(-0.09, 0.0001, 3.0), "The thoughts cost more than they give"),
+        (use_of(0.0, 0.05, 3.0), "The thoughts cost more than they give"),  # 1.96 errors are 0.098
+        (use_of(0.0, 0.052, 3.0), "Whether the thoughts earn anything cannot be told"),
+        (use_of(0.0, 1.0, 3.0, leftover=(2.0, 0.1), leftover_kl=1.49), "The KL here is only"),
+        (use_of(0.0, 1.0, 3.0, leftover=(2.0, 0.1), leftover_kl=1.51), "Whether the thoughts"),
+        (use_of(5.0, 1.0, 3.0, leftover=(2.0, 0.1), leftover_kl=0.1), "The thoughts are used"),
+    ],
+)
+def test_where_a_verdict_turns(use, words):
+    assert use.verdict.startswith(words)
+
+
+def test_a_longer_loop_is_measured_against_the_shorter(half_used):
+    model, rows = half_used
+    short, long = (infer(model, rows[:20], MeanField, Fast(steps=steps)) for steps in (1, 30))
+    use = thought_use(short, 8, longer=long, seed=3)
+    one, other = short.elbo(8, 3), long.elbo(8, 3)
+    gain = (other.elbo - one.elbo).mean(0)
+    assert use.leftover == pytest.approx((float(gain.mean()), float(gain.std()) / 20**0.5))
+    assert use.leftover_kl == pytest.approx(float(other.kl.mean()))
+    assert use.total_kl[0] == pytest.approx(float(one.kl.mean()))
+    assert use.freedom["leftover"] == 19
+
+
+def test_what_is_known_beside_is_told():
+    words = use_of(2.0, 0.1, 3.0, ahead=(-1.5, 0.2), leftover=(0.25, 0.1), leftover_kl=2.5).verdict
+    assert "; -1.50 ± 0.20 nats ahead of no latents; four times the fast steps:" in words
+    assert words.endswith("bound +0.25 ± 0.10, KL 2.50.")

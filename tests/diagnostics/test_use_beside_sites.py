@@ -7,6 +7,7 @@ import torch
 
 from ltm_pyro.config import Fast
 from ltm_pyro.diagnostics import thought_use
+from ltm_pyro.diagnostics.units import part_of
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import MeanField
 from ltm_pyro.inference.posterior import infer
@@ -42,6 +43,18 @@ def test_a_mixture_over_topics_is_no_product_over_dimensions(config, rows):
     assert not use.factorised
     one, other = (thought_use(posterior, 16, seed=seed).kl.sum() for seed in (1, 2))
     assert abs(one - other) < 0.5 * (one + other)
+
+
+def test_a_priors_variance_is_that_of_a_row_not_of_what_rows_differ_in(config, rows):
+    """Topics that are known set means 6 apart, and thoughts vary by 1 about them."""
+    model = Labelled(config, {"topic": ("sea", "wood")})
+    with torch.no_grad():
+        model.means[0], model.means[1] = -3.0, 3.0
+    topics = {"topic": torch.arange(len(rows)) % 2}
+    posterior = infer(model, dataclasses.replace(rows, columns=topics), MeanField, Fast(steps=0))
+    variance = part_of(posterior, 0, 64, 0).prior_variance
+    error = (2 / (63 * len(rows) * variance.numel())) ** 0.5
+    assert float(variance.mean()) == pytest.approx(1, abs=4 * error)
 
 
 def test_other_latent_sites_are_refused_by_name(config, rows):
