@@ -22,7 +22,7 @@ from ltm_pyro.config import Config, Fast, Slow, Thoughts
 from ltm_pyro.data.synthetic import KNOWN, Known
 from ltm_pyro.experiments.base import RACE
 from ltm_pyro.files import write_json
-from ltm_pyro.guides import Covariance, NoGuide
+from ltm_pyro.guides import MeanField, NoGuide
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.posterior import infer
 from ltm_pyro.inference.speaking import SpeakThenThink
@@ -64,7 +64,7 @@ def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
     with seeded(seed):
         model, control = LatentThoughtModel(config), AutoregressiveModel(config)
     batch, fast = config.training.batch, Fast.quick()
-    SpeakThenThink(model, Covariance, fast, config.slow, seed=seed, speak=setup.speak).fit(
+    SpeakThenThink(model, MeanField, fast, config.slow, seed=seed, speak=setup.speak).fit(
         train, setup.iterations, batch, progress=False
     )
     DualRateSVI(control, NoGuide, slow=config.slow, seed=seed).fit(
@@ -72,7 +72,7 @@ def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
     )
     longer = dataclasses.replace(fast, steps=setup.steps)
     report = evaluate(
-        model, test.rows, ("elbo:16", "iwae:64", "prior:16"), guide=Covariance, fast=longer,
+        model, test.rows, ("elbo:16", "iwae:64", "prior:16"), guide=MeanField, fast=longer,
         baseline=control, seed=seed, repeat=0, progress=False,
     )  # fmt: skip
     exact, tokens = test.nats.numpy(), report["elbo"].tokens
@@ -80,7 +80,7 @@ def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
     for bound in ("elbo", "iwae", "baseline"):
         truth = dataclasses.replace(report[bound], name="exact", nats=exact)
         gaps[bound] = paired_difference(report[bound], truth)
-    z = infer(model, test.rows, Covariance, longer, seed).sample(1)[0].flatten(1)
+    z = infer(model, test.rows, MeanField, longer, seed).sample(1)[0].flatten(1)
     found = {
         "corpus": name,
         "seed": seed,
@@ -96,7 +96,7 @@ def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
     if setup.certified:
         some = test.rows[: setup.certified]
         enclosed = certify(
-            model, some, guide=Covariance, fast=longer, seed=seed, chains=64, simulated=16
+            model, some, guide=MeanField, fast=longer, seed=seed, chains=64, simulated=16
         ).to_dict()
         del enclosed["documents"]
         entropy = float(exact[: setup.certified].sum()) / some.token_count
