@@ -106,13 +106,13 @@ def fit_guide(
             stack.enter_context(frozen(model))
         if guide.shared is not None:
             stack.enter_context(frozen(guide.shared))
-        # With the weights fixed, what precedes the first look at z is the same in every step.
-        fixed: Program = model
-        if fast.steps and not leak:
-            fixed = model.having_read(batch)
         guide.start(model, batch)
         if memory is not None:
             memory.recall(guide, batch)
+        # With the weights fixed, what precedes the first look at z is the same in every step.
+        fixed: Program = model
+        if fast.steps and not leak and (isinstance(guide, Sampler) or _local(guide)):
+            fixed = model.having_read(batch)
         with computing(fast, model, fixed=not leak), Finite() as seen:
             if isinstance(guide, Sampler):
                 inner = _sample(fixed, guide, batch, fast, noise, seen)
@@ -124,9 +124,14 @@ def fit_guide(
     return inner
 
 
+def _local(guide: Guide) -> list[Tensor]:
+    """What fast steps move."""
+    return [p for p in guide.parameters() if p.requires_grad]
+
+
 def step_along(guide: Guide, fast: Fast, lr: float, noise: Noise, kl_weight: float = 1.0) -> None:
     """One step in the guide's local parameters, along gradients that are there already."""
-    local = [p for p in guide.parameters() if p.requires_grad]
+    local = _local(guide)
     optimizer = local_optimizer(fast, guide, local, kl_weight)
     set_lr(optimizer, lr)
     _step(optimizer, fast, noise)
@@ -150,7 +155,7 @@ def _ascend(
     free_bits: float,
 ) -> InnerLoop:
     """Gradient steps on local parameters."""
-    local = [p for p in guide.parameters() if p.requires_grad]
+    local = _local(guide)
     steps = fast.steps if local else 0
     if steps:
         optimizer = local_optimizer(fast, guide, local, kl_weight)

@@ -1,6 +1,7 @@
 """The study of what thoughts cost: its cells, its table, its command."""
 
 import json
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from ltm_pyro.commands.cli import main
 from ltm_pyro.config import Named
 from ltm_pyro.experiments.grids import tax, tax_tables
+
+from ..processes import together
 
 SMALL = [
     "--length", "12", "--vocabulary", "300", "--architecture.width", "16", "--architecture.heads",
@@ -63,6 +66,58 @@ def test_cells_are_done_once_and_go_on(grid, text_file, tmp_path, capsys, monkey
     grid.write_text(json.dumps({**content, "train": [*SMALL, "--slow.lr", "0.1"]}))
     assert main(command) == 2
     assert "was made by another configuration" in capsys.readouterr().err
+
+
+ALONE, GROWN = ["--speak", "1"], ["--from", "alone", "--slow.lr", "1e-3"]
+
+
+def test_thoughts_are_grown_on_the_decoder_of_another_recipe(grid, text_file, tmp_path, capsys):
+    """Of the same seed, which is trained first though it was not asked for."""
+    content, out = json.loads(grid.read_text()), tmp_path / "study"
+    score = {"bounds": "elbo:2", "rows": 8, "fast_steps": 1, "split": "train"}
+    recipes = {"other": [], "alone": ALONE, "grown": GROWN}
+    grid.write_text(json.dumps({**content, "recipes": recipes, "score": score}))
+    command = ["study", "tax", "--grid", str(grid), "--data", str(text_file), "--out", str(out)]
+    assert main([*command, "--recipe", "grown", "--seeds", "2"]) == 0
+    for seed in (0, 1):
+        places = [out / name / f"seed-{seed}" for name in ("alone", "grown")]
+        alone, grown = (json.loads((place / "cell.json").read_text()) for place in places)
+        record = json.loads((places[1] / "run/config.json").read_text())["grown_on"]
+        own = json.loads((places[0] / "run/config.json").read_text())["id"]
+        assert (record["id"], record["of"]) == (own, "its control")
+        assert alone["tax"]["elbo"]["nats_per_token"] == pytest.approx(0, abs=1e-5)
+        assert grown["before"] == tax.cost_of(alone)
+        assert grown["before"]["iterations"] == 3
+        assert tax.cost_of(grown)["iterations"] == 6
+    assert not (out / "other").exists()
+    # Figures of thoughts follow from the decoder that they were grown on.
+    recipes["alone"] = [*ALONE, "--slow.decay", "1"]
+    grid.write_text(json.dumps({**content, "recipes": recipes, "score": score}))
+    assert main([*command, "--recipe", "grown"]) == 2
+    assert "was made by another configuration of 'alone'" in capsys.readouterr().err
+    rmtree(out / "alone")
+    assert main([*command, "--recipe", "grown"]) == 2
+    assert "was made by another configuration of 'grown'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipes", "told"),
+    [
+        ({"grown": GROWN, "alone": ALONE}, "unknown recipe before grown 'alone'"),
+        ({"grown": ["--from", "grown"]}, "unknown recipe before grown 'grown'"),
+        ({"alone": ALONE, "grown": ["--from"]}, 'expected "--from", "RECIPE" once'),
+        ({"alone": ALONE, "grown": [*GROWN, *GROWN]}, 'expected "--from", "RECIPE" once'),
+        ({"alone": ALONE, "grown": [*GROWN, "--architecture.width", "24"]},
+         "begins with 'alone', whose decoder is another"),
+    ],
+)  # fmt: skip
+def test_a_recipe_begins_with_one_before_it(grid, text_file, tmp_path, capsys, recipes, told):
+    content, out = json.loads(grid.read_text()), tmp_path / "study"
+    grid.write_text(json.dumps({**content, "recipes": recipes}))
+    command = ["study", "tax", "--grid", str(grid), "--data", str(text_file), "--out", str(out)]
+    assert main(command) == 2
+    assert told in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_cell_is_scored_as_it_is_asked(run_config, corpus, tmp_path):
@@ -154,9 +209,12 @@ def test_a_control_that_has_flattened_or_risen_is_seen():
 def test_what_a_bound_cost_is_told_in_passes():
     looks = [{"step": 100 * i, "seconds": 10.0 * i, "elbo": 5 - i} for i in range(1, 5)]
     one = {"looks": looks, "passes": 3.0, "made": {"config": {"training": {"speak": 0.5}}}}
-    assert tax_tables.cost_of(one, 3.0) == {"iterations": 200, "seconds": 20.0, "passes": 200}
-    assert tax_tables.cost_of(one, 1.5) == {"iterations": 400, "seconds": 40.0, "passes": 200 + 600}
-    assert tax_tables.cost_of(one, 0.5) is None
+    assert tax.cost_of(one, 3.0) == {"iterations": 200, "seconds": 20.0, "passes": 200}
+    assert tax.cost_of(one, 1.5) == {"iterations": 400, "seconds": 40.0, "passes": 200 + 600}
+    assert tax.cost_of(one, 0.5) is None
+    assert tax.cost_of(one) == {"iterations": 400, "seconds": 40.0, "passes": 800}  # the whole
+    grown = {**one, "before": {"iterations": 50, "seconds": 5.0, "passes": 70}}
+    assert tax.cost_of(grown, 3.0) == {"iterations": 250, "seconds": 25.0, "passes": 270}
     # The other stops at 3.0, which both reach; only its control does.
     other = {**one, "looks": [{**look, "baseline": 2.9} for look in looks[:2]]}
     first, second = ({**cell, "recipe": name} for cell, name in ((one, "all"), (other, "half")))
@@ -182,3 +240,16 @@ def test_a_grid_that_is_none_is_told(content, told, tmp_path, capsys):
     grid.write_text(content)
     assert main(["study", "tax", "--grid", str(grid), "--out", str(tmp_path / "out")]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_who_grows_thoughts_waits_for_the_decoder(grid, text_file, tmp_path):
+    """Two processes take the two cells at once."""
+    content, out = json.loads(grid.read_text()), tmp_path / "study"
+    score = {"bounds": "elbo:2", "rows": 8, "fast_steps": 1, "split": "train"}
+    recipes = {"alone": ALONE, "grown": GROWN}
+    grid.write_text(json.dumps({**content, "recipes": recipes, "score": score}))
+    words = ["study", "tax", "--grid", str(grid), "--data", str(text_file), "--out", str(out)]
+    assert together(main, words) == [0, 0]
+    grown = json.loads((out / "grown/seed-0/cell.json").read_text())
+    assert grown["before"] == tax.cost_of(json.loads((out / "alone/seed-0/cell.json").read_text()))

@@ -17,6 +17,7 @@ PARTS = {"about": str, "train": tuple[str, ...], "recipes": dict, "axes": dict, 
 """What a grid may hold, and of which kind."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+=,-]*")
 """What a recipe may be called."""
+FROM = "--from"
 Place = dict[str, int | float | str]
 """Where a recipe lies: the value of each axis."""
 
@@ -29,12 +30,14 @@ class Grid:
         recipes: options of `ltm train`, all of them, by the recipe's name; of a grid with axes
             there is one for each of its recipes and each combination of values.
         places: of each recipe, where on the axes it lies; empty where there are none.
+        begins: of each recipe that thoughts are grown in, on which recipe's decoder.
         score: how each is scored.
     """
 
     recipes: Mapping[str, tuple[str, ...]]
     score: Score
     places: Mapping[str, Place] = field(default_factory=dict)
+    begins: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_grid(path: Path) -> Grid:
@@ -42,6 +45,7 @@ def read_grid(path: Path) -> Grid:
 
     An axis is an option of `ltm train` by its name, with its values: `"fast.steps": [1, 4, 16]`.
     Options that change together are joined: `"architecture.layers+thoughts.layers": [2, 4]`.
+    `--from` names a recipe that stands before: thoughts are grown on its decoder, of the same seed.
 
     Raises:
         InputError: for a file that is no grid.
@@ -64,6 +68,7 @@ def read_grid(path: Path) -> Grid:
     asked = content.get("recipes", {"": ()} if axes else {})
     recipes: dict[str, tuple[str, ...]] = {}
     places: dict[str, Place] = {}
+    begins: dict[str, str] = {}
     for name, own in asked.items():
         options = taken(f"recipe {name} of {path}", own, tuple[str, ...])
         for values in itertools.product(*axes.values()):
@@ -74,12 +79,31 @@ def read_grid(path: Path) -> Grid:
                     f"recipe {full!r} of {path} is to be the name of a folder: expected letters, "
                     "digits and . _ + = , -, beginning with a letter or a digit"
                 )
-            recipes[full] = (*every, *options, *_options(place))
-            places[full] = place
+            words, first = _begins((*every, *options, *_options(place)), full, path)
+            if first is not None:
+                if first not in recipes:
+                    raise unknown(f"recipe before {full}", first, recipes)
+                begins[full] = first
+            recipes[full], places[full] = words, place
     if not recipes:
         raise InputError(f"{path} has no recipes: name one at least")
     score = from_dict(Score, content.get("score", {}), f"{path}: score")
-    return Grid(recipes, score, places)
+    return Grid(recipes, score, places, begins)
+
+
+def _begins(
+    options: tuple[str, ...], recipe: str, path: Path
+) -> tuple[tuple[str, ...], str | None]:
+    """The options without `--from RECIPE`, and that recipe."""
+    if FROM not in options:
+        return options, None
+    at = options.index(FROM)
+    if len(options) < at + 2 or FROM in options[at + 1 :]:
+        raise InputError(
+            f"recipe {recipe!r} of {path} begins with more or less than one other: expected "
+            f'"{FROM}", "RECIPE" once'
+        )
+    return (*options[:at], *options[at + 2 :]), options[at + 1]
 
 
 def _values(axis: str, given: Any, path: Path) -> list[Any]:

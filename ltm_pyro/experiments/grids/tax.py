@@ -7,9 +7,11 @@ first say what other text would change, the second what another start would.
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from ltm_pyro.options import Count, Whole, take_fields
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.build import build_guide
 from ltm_pyro.runs.callbacks import Baseline, Callback, Line
-from ltm_pyro.runs.checkpoint import Run
+from ltm_pyro.runs.checkpoint import Run, load
 from ltm_pyro.runs.config_json import from_dict, to_dict
 from ltm_pyro.runs.control import passes
 from ltm_pyro.runs.trainer import Trainer
@@ -63,6 +65,8 @@ class Cell:
     path: Path
     text: str = ""
     """Fingerprint of the text."""
+    start: "Cell | None" = None
+    """The cell on whose decoder thoughts are grown, if it begins with one."""
 
     def read(self, score: Score) -> dict[str, Any] | None:
         """What it found, if it is finished.
@@ -91,7 +95,8 @@ class Cell:
         config = json.loads(json.dumps(to_dict(self.config)))
         config["data"].pop("source")  # the same text may lie elsewhere
         scored = json.loads(json.dumps(dataclasses.asdict(score)))
-        return {"config": config, "score": scored, "text": self.text}
+        start = {} if self.start is None else {"start": self.start.made(score)}
+        return {"config": config, "score": scored, "text": self.text, **start}
 
     def run(
         self, corpus: Corpus, score: Score, note: Callable[[str], Any], device: str = "cpu"
@@ -105,7 +110,7 @@ class Cell:
         resume = (out / folder.CONFIG).exists()
         run = train(
             self.config, out, corpus, resume=resume, progress=False, note=note, device=device,
-            callbacks=[OwnSeconds()],
+            callbacks=[OwnSeconds()], grow_on=self._decoder(),
         )  # fmt: skip
         if run.stopped:
             raise KeyboardInterrupt(run.stopped)
@@ -146,12 +151,26 @@ class Cell:
                 },
             },
             "passes": self.passes(run, corpus),
+            **({} if self.start is None else {"before": self._before(score)}),
             "looks": looks_of(log),
             "corpus": str(corpus),
             "made": self.made(score),
         }  # fmt: skip
         files.write_json(self.path / CELL, found)
         return found
+
+    def _decoder(self) -> Run | None:
+        """The run whose decoder thoughts are grown on."""
+        return None if self.start is None else load(self.start.path / RUN)
+
+    def _before(self, score: Score) -> dict[str, float]:
+        """What the decoder had cost before thoughts were grown on it."""
+        assert self.start is not None
+        found = self.start.read(score)
+        assert found is not None
+        spent = cost_of(found)
+        assert spent is not None
+        return spent
 
     def passes(self, run: Run, corpus: Corpus) -> float:
         """What an iteration costs once the model thinks, in iterations of its decoder alone."""
@@ -190,19 +209,46 @@ def looks_of(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     return found
 
 
-def _parsed(made: Mapping[str, Any]) -> tuple[Config, Score]:
+def cost_of(cell: Mapping[str, Any], bound: float = math.inf) -> dict[str, float] | None:
+    """What a cell spent until the first look at which its bound was that low; None if it was never.
+
+    Until its end, if there is no bound. `iterations`, `seconds` (the control's own, and looks, are
+    among them) and `passes`: iterations of the decoder alone that cost as many FLOPs. What a
+    decoder cost that thoughts were grown on is among them.
+    """
+    looks = cell["looks"]
+    spoken = round(cell["made"]["config"]["training"]["speak"] * looks[-1]["step"])
+    for look in looks[-1:] if bound == math.inf else looks:
+        if look["elbo"] <= bound:
+            thinking = max(0, look["step"] - spoken)
+            spent = look["step"] - thinking + cell["passes"] * thinking
+            found = {"iterations": look["step"], "seconds": look["seconds"], "passes": spent}
+            before = cell.get("before", {})
+            return {name: value + before.get(name, 0) for name, value in found.items()}
+    return None
+
+
+def _parsed(made: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a cell follows from; of one made by an earlier version, with the defaults of this."""
-    return from_dict(Config, made["config"]), from_dict(Score, made["score"])
+    start = _parsed(made["start"]) if "start" in made else None
+    return from_dict(Config, made["config"]), from_dict(Score, made["score"]), start
 
 
 def cells_of(
-    recipes: Mapping[str, Config], seeds: Sequence[int], out: Path, text: str = ""
-) -> list[Cell]:
-    """A cell for each recipe and seed, those of the first seed first; `text` is its fingerprint."""
-    found = []
+    recipes: Mapping[str, Config], seeds: Sequence[int], out: Path, text: str = "",
+    begins: Mapping[str, str] = MappingProxyType({}),
+) -> list[Cell]:  # fmt: skip
+    """A cell for each recipe and seed, those of the first seed first; `text` is its fingerprint.
+
+    `begins` says of recipes on which other's decoder thoughts are grown; it stands before them.
+    """
+    found: list[Cell] = []
     for seed in seeds:
+        of_seed: dict[str, Cell] = {}
         for name, config in recipes.items():
             training = dataclasses.replace(config.training, seed=seed, baseline=True)
             place = out / name / f"seed-{seed}"
-            found.append(Cell(name, seed, config.replace(training=training), place, text))
+            start = of_seed[begins[name]] if name in begins else None
+            of_seed[name] = Cell(name, seed, config.replace(training=training), place, text, start)
+        found += of_seed.values()
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from ltm_pyro.bounds.figures import Interval, finite, interval
 from ltm_pyro.bounds.sampling import sampling_error
 from ltm_pyro.experiments.grids.paired import streamed
+from ltm_pyro.experiments.grids.tax import cost_of
 
 Table = dict[str, dict[str, dict[str, Any]]]
 """By recipe and bound."""
@@ -133,21 +134,6 @@ def controls(found: Sequence[Mapping[str, Any]]) -> str:
         above = float(np.mean([curve[-1] - min(curve) for curve in curves]))
         lines.append(f"| {recipe} | {last:.4f} | {fell:+.4f} | {above:+.4f} |")
     return "\n".join(lines)
-
-
-def cost_of(cell: Mapping[str, Any], bound: float) -> dict[str, float] | None:
-    """What a cell spent until the first look at which its bound was that low; None if it was never.
-
-    `iterations`, `seconds` (the control's own, and looks, are among them) and `passes`: iterations
-    of the decoder alone that cost as many FLOPs.
-    """
-    spoken = round(cell["made"]["config"]["training"]["speak"] * cell["looks"][-1]["step"])
-    for look in cell["looks"]:
-        if look["elbo"] <= bound:
-            thinking = max(0, look["step"] - spoken)
-            spent = look["step"] - thinking + cell["passes"] * thinking
-            return {"iterations": look["step"], "seconds": look["seconds"], "passes": spent}
-    return None
 
 
 def costs(found: Sequence[Mapping[str, Any]]) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.experiments.grids.grid import Grid, read_grid
 from ltm_pyro.experiments.grids.spending import Spending
 from ltm_pyro.experiments.grids.tax import Cell, Score, cells_of
-from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, Trial
+from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, Trial, with_error
 from ltm_pyro.inference.processes import here
 from ltm_pyro.options import Count
 from ltm_pyro.runs.devices import device_named
@@ -85,9 +86,14 @@ class OfGrid(Study):
         for name in self.recipe:
             if name not in recipes:
                 raise unknown("recipe", name, recipes)
+        begins = self.asked.begins
+        wanted = set(self.recipe or recipes)
+        for name in reversed(list(recipes)):  # a recipe begins with one that stands before it
+            if name in wanted and name in begins:
+                wanted.add(begins[name])
         found: dict[str, tuple[Config, Corpus]] = {}
         read: list[tuple[Config, Corpus]] = []
-        for name in self.recipe or recipes:
+        for name in (one for one in recipes if one in wanted):
             if not self.trust:
                 check_options(recipes[name], self.grid)
             config = configured(recipes[name])
@@ -98,13 +104,25 @@ class OfGrid(Study):
                 self.tell(f"data: {corpus}")
                 read.append((config, corpus))
             found[name] = (for_corpus(config, corpus), corpus)
+            if name in begins:
+                self._check_grows(name, found[name][0], found[begins[name]][0])
         return found
+
+    def _check_grows(self, name: str, config: Config, before: Config) -> None:
+        """Raises InputError if thoughts cannot be grown on another recipe's decoder."""
+        one, other = ((c.decoder, c.architecture) for c in (config, before))
+        if one != other:
+            raise InputError(
+                f"recipe {name!r} of {self.grid} begins with {self.asked.begins[name]!r}, whose "
+                "decoder is another: give both the same decoder and architecture"
+            )
 
     @cached_property
     def cells(self) -> list[Cell]:
         """A cell for each recipe and seed, those of the first seed first."""
         configs = {name: config for name, (config, _) in self.corpora.items()}
-        return cells_of(configs, range(self.seeds), self.out, self.fingerprint)
+        seeds, begins = range(self.seeds), self.asked.begins
+        return cells_of(configs, seeds, self.out, self.fingerprint, begins)
 
     @property
     def computed_on(self) -> str:
@@ -175,14 +193,16 @@ class OfGrid(Study):
         return Trial(spending.trial, spending.trial_work)
 
     def compute(self, cell: Cell) -> Found:
-        """Train and score a cell, or go on with it."""
+        """Train and score a cell, or go on with it, once what it begins with is there."""
+        while cell.start is not None and cell.start.read(self.score) is None:
+            time.sleep(1)  # another process trains it: of one process it is an earlier part
         found = cell.read(self.score)
         if found is None:
             self.tell(f"{cell.recipe}, seed {cell.seed}: {cell.path}")
             corpus = self.corpora[cell.recipe][1]
             found = cell.run(corpus, self.score, self.tell, self.computed_on)
             for bound, tax in found["tax"].items():
-                told = f"{tax['nats_per_token']:+.4f} ± {tax['standard_error'] or float('nan'):.4f}"
+                told = with_error(tax["nats_per_token"], tax["standard_error"], "+")
                 self.tell(f"{cell.recipe}, seed {cell.seed}: tax by {bound} {told}")
         return {**found, "place": self.asked.places[cell.recipe], **self.more(cell)}
 

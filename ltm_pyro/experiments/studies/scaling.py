@@ -20,6 +20,7 @@ from ltm_pyro.experiments.grids.scaling_plot import (
 )
 from ltm_pyro.experiments.grids.spending import spent_at_looks
 from ltm_pyro.experiments.grids.tax import RUN
+from ltm_pyro.experiments.grids.tax import Cell as Trained
 from ltm_pyro.experiments.grids.tax_plot import panels
 from ltm_pyro.experiments.studies.base import Found, Picture, Results, markdown, with_error
 from ltm_pyro.experiments.studies.of_grid import OfGrid
@@ -53,7 +54,7 @@ class Scaling(OfGrid):
         released = RELEASED in self.score.bounds
         return super().steps_of_scores + sum(self.inferring) * (1 + released)
 
-    def more(self, cell: Any) -> Found:
+    def more(self, cell: Trained) -> Found:
         """What training spent until each look, and the figures at each number of fast steps."""
         run = load(cell.path / RUN, trust=self.trust, device=self.computed_on)
         corpus, score = self.corpora[cell.recipe][1], self.score
@@ -65,7 +66,16 @@ class Scaling(OfGrid):
         )  # fmt: skip
         keep = ["steps", "figure", "nats_per_token", "standard_error", "seconds", "is_bound"]
         lines = curve[curve["figure"] != "prior"][keep].to_dict("records")
-        return {"spent": spent_at_looks(run, corpus, found["looks"]), "inference": lines}
+        return {"spent": self._spent(cell, found["looks"]), "inference": lines}
+
+    def _spent(self, cell: Trained, looks: Sequence[Found]) -> list[dict[str, float]]:
+        """What training spent until each look, on the decoder that it began with too."""
+        run = load(cell.path / RUN, trust=self.trust)
+        spent = spent_at_looks(run, self.corpora[cell.recipe][1], looks)
+        if cell.start is None:
+            return spent
+        (before,) = self._spent(cell.start, (cell.start.read(self.score) or {})["looks"][-1:])
+        return [{name: value + before[name] for name, value in look.items()} for look in spent]
 
     def told(self, cells: Sequence[Cell]) -> Results:
         """A table of cells, one of steps along each axis, and the curves."""

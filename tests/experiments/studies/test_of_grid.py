@@ -206,6 +206,21 @@ def test_scaling_tells_what_was_spent_and_is_drawn_again(text_file, tmp_path, ca
 
 
 @pytest.mark.slow
+def test_what_a_decoder_cost_that_thoughts_were_grown_on_is_spent_too(text_file, tmp_path, capsys):
+    recipes = {"alone": ["--speak", "1"], "grown": ["--from", "alone"]}
+    grid, out = written(tmp_path / "g.json", recipes=recipes), tmp_path / "out"
+    command = ["study", "scaling", "--grid", str(grid), "--data", str(text_file), "--out", str(out)]
+    assert main([*command, "--inference-steps", "0"]) == 0
+    alone, grown = json.loads((out / "results.json").read_text())["cells"]
+    assert [look["step"] for look in alone["spent"]] == [2, 3]
+    assert [look["step"] for look in grown["spent"]] == [5, 6]
+    for name in ("tokens", "control_tokens", "control_flops"):  # both on the same batches
+        assert grown["spent"][-1][name] == 2 * alone["spent"][-1][name]
+    assert grown["spent"][-1]["flops"] > 2 * alone["spent"][-1]["flops"]
+    capsys.readouterr()
+
+
+@pytest.mark.slow
 def test_ablations_are_compared_with_their_reference(text_file, tmp_path, capsys):
     recipes = {"reference": [], "leaking": ["--protocol", "leaking"],
                "as-many-FLOPs": ["--control", "flops"]}  # fmt: skip
