@@ -12,7 +12,7 @@ FORKS = multiprocessing.get_context("forkserver")
 # What is imported once, in the server, lest each process takes seconds to begin: what runs and
 # the tests themselves need, and what optimizers import late.
 FORKS.set_forkserver_preload(
-    ["ltm_pyro.commands.cli", "ltm_pyro.commands.train", "ltm_pyro.commands.parsing",
+    ["ltm_pyro.commands.cli", "ltm_pyro.commands.train", "ltm_pyro.parsing",
      "ltm_pyro.runs.training", "ltm_pyro.runs.checkpoint", "torch._dynamo", "typeguard",
      "pytest", "hypothesis"]
 )  # fmt: skip

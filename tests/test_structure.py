@@ -10,7 +10,7 @@ import ltm_pyro
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [
-    {"errors", "seeds", "files", "options", "config", "names", "presets", "display"},
+    {"errors", "seeds", "files", "options", "config", "names", "presets", "display", "parsing"},
     {"data"},
     {"programs", "densities"},
     {"models", "guides"},

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ltm_pyro.commands.study import configured
 from ltm_pyro.experiments.grids.grid import read_grid
+from ltm_pyro.runs.recipe import Recipe
 
 GRIDS = sorted((Path(__file__).parent.parent / "examples" / "studies").glob("*.json"))
 
@@ -13,7 +13,7 @@ GRIDS = sorted((Path(__file__).parent.parent / "examples" / "studies").glob("*.j
 @pytest.mark.parametrize("path", GRIDS, ids=lambda p: p.stem)
 def test_it_can_be_read_and_each_recipe_is_another_run(path):
     grid = read_grid(path)
-    configs = {name: configured(options) for name, options in grid.recipes.items()}
+    configs = {name: Recipe.parsed(options).config() for name, options in grid.recipes.items()}
     for name, config in configs.items():
         assert [other for other, its in configs.items() if its == config] == [name]
     assert grid.score.rows > 1

@@ -165,7 +165,7 @@ def _show(others: Any, message: Warning | str, *rest: Any, **more: Any) -> None:
 
 def parse(arguments: list[str]) -> Any:
     """A command with its options filled in."""
-    from ltm_pyro.commands.parsing import read
+    from ltm_pyro.parsing import read
 
     cls, rest = command(arguments[0]), arguments[1:]
     return cls.parsed(rest) if hasattr(cls, "parsed") else read(cls, arguments[0], rest)

@@ -8,15 +8,12 @@ from typing import Annotated, Any, ClassVar
 import tyro
 from tyro.conf import Positional
 
-from ltm_pyro.commands.parsing import read
 from ltm_pyro.commands.text import as_json, say, show
-from ltm_pyro.commands.train import Train
-from ltm_pyro.config import Config
 from ltm_pyro.errors import unknown
 from ltm_pyro.experiments.studies import Study as Reported
 from ltm_pyro.experiments.studies import redraw, studies, study_named
-from ltm_pyro.experiments.studies.of_grid import OfGrid
 from ltm_pyro.experiments.studies.running import REPORT
+from ltm_pyro.parsing import read
 
 
 @dataclass(frozen=True)
@@ -61,16 +58,6 @@ class Redraw:
         """Write and print it."""
         show("\n\n".join(redraw(self.folder).texts))
 
-
-def configured(options: Sequence[str]) -> Config:
-    """The configuration that options of `ltm train` make, for grids."""
-    asked = Train.parsed(["--out", "cell", *options])
-    config = asked.config()
-    asked.check_names(config)
-    return config
-
-
-OfGrid.configured = staticmethod(configured)
 
 OTHERS: dict[str, Any] = {"redraw": Redraw}
 """Besides the studies in `experiments.studies`."""

@@ -1,11 +1,10 @@
 """What studies that train models have in common: a grid of recipes, and a cell for each seed."""
 
 import hashlib
-import importlib
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,10 +24,9 @@ from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study,
 from ltm_pyro.inference.processes import here
 from ltm_pyro.options import Count
 from ltm_pyro.runs.devices import device_named
+from ltm_pyro.runs.recipe import Recipe
 from ltm_pyro.runs.training import for_corpus, load_data
 from ltm_pyro.runs.trust import check_options
-
-Options = Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +35,6 @@ class OfGrid(Study):
 
     A cell, one recipe with one seed, is a run in `RECIPE/seed-N/run`, `cell.json` beside it, and a
     part of the study.
-
-    Attributes:
-        configured: what makes a configuration of options of `ltm train`; the command line sets it.
     """
 
     grid: Annotated[str, tyro.conf.arg(metavar="JSON")]
@@ -58,7 +53,6 @@ class OfGrid(Study):
     # Cells know better what they follow from.
     ELSEWHERE: ClassVar[frozenset[str]] = Study.ELSEWHERE | {"grid", "text", "trust", "device"}
     ADDS: ClassVar[frozenset[str]] = frozenset({"seeds", "recipe"})
-    configured: ClassVar[Callable[[Options], Config] | None] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grid", str(self.grid))
@@ -81,7 +75,6 @@ class OfGrid(Study):
         Raises:
             InputError: for a recipe that the grid has not, or options that `ltm train` has not.
         """
-        configured = type(self).configured or _command_line()
         recipes = self.asked.recipes
         for name in self.recipe:
             if name not in recipes:
@@ -96,7 +89,9 @@ class OfGrid(Study):
         for name in (one for one in recipes if one in wanted):
             if not self.trust:
                 check_options(recipes[name], self.grid)
-            config = configured(recipes[name])
+            asked = Recipe.parsed(recipes[name])
+            config = asked.config()
+            asked.check_names(config)
             config = config.replace(data=self.text.over(config.data))
             corpus = next((one for other, one in read if _same_text(other, config)), None)
             if corpus is None:
@@ -229,13 +224,6 @@ class OfGrid(Study):
         """Train and score the cells that are not finished, and write the report."""
         self.__dict__["note"] = note
         return super().run(note)
-
-
-def _command_line() -> Callable[[Options], Config]:
-    """What reads options of `ltm train`: a grid is written in words of the command line."""
-    importlib.import_module("ltm_pyro.commands.study")
-    assert OfGrid.configured is not None
-    return OfGrid.configured
 
 
 def _same_text(one: Config, other: Config) -> bool:
