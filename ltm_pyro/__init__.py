@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ltm_pyro.generation import Generation, Sampling, generate
     from ltm_pyro.inference import DualRateSVI, Posterior
     from ltm_pyro.inference.released import released_protocol
-    from ltm_pyro.presets import joint_protocol, preset, quick_protocol
+    from ltm_pyro.presets import grown_protocol, joint_protocol, preset, quick_protocol
     from ltm_pyro.reports import report
     from ltm_pyro.runs.checkpoint import Run, load
     from ltm_pyro.runs.saving import save
@@ -39,7 +39,7 @@ _MODULES = {
     "generation": ("Generation", "Sampling", "generate"),
     "inference": ("DualRateSVI", "Posterior"),
     "inference.released": ("released_protocol",),
-    "presets": ("joint_protocol", "preset", "quick_protocol"),
+    "presets": ("grown_protocol", "joint_protocol", "preset", "quick_protocol"),
     "reports": ("report",),
     "runs.checkpoint": ("Run", "load"),
     "runs.saving": ("save",),
@@ -72,6 +72,7 @@ __all__ = [
     "check_folder",
     "evaluate",
     "generate",
+    "grown_protocol",
     "joint_protocol",
     "load",
     "load_corpus",

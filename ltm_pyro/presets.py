@@ -40,6 +40,22 @@ def joint_protocol(config: Config) -> Config:
     return quick_protocol(config).replace(warm=Warm(steps=0, lr=1.0))
 
 
+@checked
+def grown_protocol(config: Config) -> Config:
+    """The configuration whose thoughts are grown on a decoder that speaks, and are heard slowly.
+
+    The loop of `quick_protocol`; for half of the iterations the decoder learns alone; then the
+    whole KL is charged at once, and the weights that read thoughts learn at a quarter of the rate
+    of all others. Where thoughts earned, they were made so (docs/results/tax.md).
+    """
+    config = quick_protocol(config)
+    return config.replace(
+        training=dataclasses.replace(config.training, speak=0.5),
+        objective=dataclasses.replace(config.objective, start=1.0),
+        slow=dataclasses.replace(config.slow, thoughts_lr=config.slow.lr / 4),
+    )
+
+
 class HasVocabulary(Protocol):
     """What a preset needs to know of a corpus."""
 

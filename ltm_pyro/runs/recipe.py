@@ -32,12 +32,12 @@ from ltm_pyro.models.decoders import Decoder
 from ltm_pyro.models.priors import Prior
 from ltm_pyro.options import Count, NotNegative, Whole
 from ltm_pyro.parsing import given, named, named_options, read, value_of
-from ltm_pyro.presets import PRESETS, joint_protocol, preset, quick_protocol
+from ltm_pyro.presets import PRESETS, grown_protocol, joint_protocol, preset, quick_protocol
 from ltm_pyro.runs.build import build_callback, build_guide, check_named
 from ltm_pyro.runs.checks import check_density
 from ltm_pyro.runs.training import for_corpus
 
-DEFAULTS = {"quick": quick_protocol, "joint": joint_protocol}
+DEFAULTS = {"quick": quick_protocol, "joint": joint_protocol, "grown": grown_protocol}
 """Protocols that are other defaults of the options."""
 
 
@@ -71,8 +71,11 @@ class Recipe:
     decoder_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     prior_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
     guide_options: tyro.conf.Suppress[Mapping[str, Any]] = field(default_factory=dict)
-    protocol: Literal["fresh", "quick", "joint", "released", "fixed-noise", "leaking"] = "fresh"
+    protocol: Literal["fresh", "quick", "grown", "joint", "released", "fixed-noise", "leaking"] = (
+        "fresh"
+    )
     """"quick" takes at most 4 natural-gradient steps (mean-field and full covariance);
+    "grown" is "quick" with thoughts grown on a decoder that speaks, and heard slowly;
     "joint", for many epochs, starts warm and lets the slow step move thoughts too, alone;
     "released" repeats the authors' released code for comparison: its numbers are no bounds;
     "fixed-noise" and "leaking" have one each of the two things in which its loop differs."""

@@ -318,6 +318,21 @@ def test_the_quick_protocol_leaves_what_is_given(text_file):
         train.run()
 
 
+def test_the_grown_protocol_is_defaults_of_options():
+    def config(*options):
+        return cli.parse(["train", "--out", "x", "--protocol", "grown", *options]).config()
+
+    found, quick = config(), cli.parse(["train", "--out", "x", "--protocol", "quick"]).config()
+    assert found.fast == quick.fast
+    assert found.training == dataclasses.replace(quick.training, speak=0.5)
+    assert found.objective == dataclasses.replace(quick.objective, start=1.0)
+    assert found.slow == dataclasses.replace(quick.slow, thoughts_lr=quick.slow.lr / 4)
+    assert config("--preset=small").slow.thoughts_lr == 1e-4
+    other = config("--speak", "0.2", "--slow.thoughts-lr", "1e-3", "--objective.start", "0.1")
+    assert (other.training.speak, other.slow.thoughts_lr) == (0.2, 1e-3)
+    assert other.objective == quick.objective
+
+
 def test_bad_questions_to_a_run(run, capsys):
     for arguments, message in [
         (["evaluate", run, "--bounds", "elbow"], "unknown bound 'elbow': did you mean 'elbo'"),
