@@ -4,15 +4,17 @@ from ltm_pyro.experiments import demo
 
 
 def test_the_demo_tells_the_whole_story(tmp_path, monkeypatch, capsys):
-    small = ltm.load_corpus("python-docs", limit=60)
-    monkeypatch.setattr(demo, "load_corpus", lambda: small)
+    small = ltm.load_corpus("python-docs", limit=60, length=demo.LENGTH)
+    monkeypatch.setattr(demo, "load_corpus", lambda length: small)
     monkeypatch.setattr(demo, "THINKING", 1)
     report = demo.demo(tmp_path / "run", steps=2)
     told = capsys.readouterr().out
     assert set(report.figures) == {"elbo", "prior", "baseline"}
-    for part in ("nats/token", "(baseline - elbo, paired)", "Three texts", "Going on from",
+    for part in ("nats/token", "(prior - elbo, paired)", "Three texts", "Going on from",
                  "Plots: ", "Checkpoint: "):  # fmt: skip
         assert part in told
+    tax = report["elbo"].nats_per_token - report["baseline"].nats_per_token
+    assert told.splitlines()[-2].startswith(f"tax of elbo: {tax:+.4f} ± ")
     assert (tmp_path / "run" / "training.png").stat().st_size > 10_000
     assert ltm.load(tmp_path / "run").step == 2
     (tmp_path / "mine.png").write_text("mine")
