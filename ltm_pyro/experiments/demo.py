@@ -26,8 +26,8 @@ LENGTH = 128
 STEPS = 400
 PROMPT = "Return a new list"
 MEANT = (
-    "Below zero thoughts earn: here more than a decoder that has seen as little text, and still "
-    "learns. What is left of that once it has come to rest: docs/results/tax.md"
+    "Below zero thoughts earn, beside a decoder that has seen as little text and still learns. "
+    "What is left once that has come to rest: docs/results/tax.md"
 )
 THINKING = 4
 """Test documents get this many times the fast steps of training."""

@@ -25,6 +25,7 @@ from ltm_pyro.config import (
 )
 from ltm_pyro.data import Corpus
 from ltm_pyro.data.asked import FlatText, Text
+from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Guide
 from ltm_pyro.inference.released import LOOPS, released_protocol
 from ltm_pyro.models import decoders, priors
@@ -118,6 +119,11 @@ class Recipe:
             **{part: getattr(config, part) for part in parts},
         )
         made = read(cls, "train", rest, default)
+        if "--no-baseline" in rest and made.training.control != "decoder":
+            raise InputError(
+                f"--control {made.training.control} asks for a control, and --no-baseline for "
+                "none: leave one of them out"
+            )
         options = {f"{kind}_options": found for kind, found in chosen.items()}
         return dataclasses.replace(made, given=given(arguments), **options)
 
@@ -137,13 +143,13 @@ class Recipe:
             prior=Named(self.prior, self.prior_options),
             guide=Named(self.guide, self.guide_options),
             fast=self._fast(),
-            slow=self.slow,
+            slow=self._slow(),
             warm=self._warm(),
             objective=self.objective,
             training=self.training,
             callbacks=tuple(Named(name) for name in self.callback),
         )
-        if self.training.control != "decoder" and "no-baseline" not in self.given:
+        if self.training.control != "decoder":
             training = dataclasses.replace(self.training, baseline=True)
             config = config.replace(training=training)
         for one in config.callbacks:
@@ -168,6 +174,13 @@ class Recipe:
         if rate is None or "fast.lr" in self.given:
             return self.fast
         return dataclasses.replace(self.fast, lr=rate)
+
+    def _slow(self) -> Slow:
+        """The slow step; thoughts that are grown are heard at a quarter of a rate that is given."""
+        given = self.given & {"slow.lr", "slow.thoughts-lr"}
+        if self.protocol == "grown" and given == {"slow.lr"}:
+            return dataclasses.replace(self.slow, thoughts_lr=self.slow.lr / 4)
+        return self.slow
 
     def _warm(self) -> Warm | None:
         """The warm start, if any of its options was given, or the protocol has one."""

@@ -328,6 +328,8 @@ def test_the_grown_protocol_is_defaults_of_options():
     assert found.objective == dataclasses.replace(quick.objective, start=1.0)
     assert found.slow == dataclasses.replace(quick.slow, thoughts_lr=quick.slow.lr / 4)
     assert config("--preset=small").slow.thoughts_lr == 1e-4
+    assert config("--slow.lr", "1e-3").slow.thoughts_lr == 2.5e-4
+    assert config("--slow.lr", "1e-3", "--slow.thoughts-lr", "1e-3").slow.thoughts_lr == 1e-3
     other = config("--speak", "0.2", "--slow.thoughts-lr", "1e-3", "--objective.start", "0.1")
     assert (other.training.speak, other.slow.thoughts_lr) == (0.2, 1e-3)
     assert other.objective == quick.objective
@@ -503,3 +505,10 @@ def test_figures_are_of_documents_that_were_not_trained_on(tmp_path, monkeypatch
     assert (other["split"], other["left_out_as_trained_on"]) == ("all", len(trained & set(more)))
     assert other["documents"] == len(set(more) - trained)
     assert scored("--data", "more.txt", "--split", "all")["documents"] == len(set(more))
+
+
+def test_a_control_is_not_asked_for_and_refused():
+    words = ["train", "--out", "x", "--no-baseline", "--control"]
+    with pytest.raises(InputError, match="--control flops asks for a control, and --no-baseline"):
+        cli.parse([*words, "flops"])
+    assert not cli.parse([*words, "decoder"]).config().training.baseline

@@ -103,8 +103,12 @@ def test_thoughts_are_grown_on_the_decoder_of_another_recipe(grid, text_file, tm
 @pytest.mark.parametrize(
     ("recipes", "told"),
     [
-        ({"grown": GROWN, "alone": ALONE}, "unknown recipe before grown 'alone'"),
-        ({"grown": ["--from", "grown"]}, "unknown recipe before grown 'grown'"),
+        ({"grown": GROWN, "alone": ALONE}, "begins with 'alone', and none stands before it"),
+        ({"a": ALONE, "grown": GROWN}, "unknown recipe before grown 'alone'"),
+        ({"alone": [], "grown": GROWN}, "begins with 'alone', which thinks: give that --speak 1"),
+        ({"alone": [*ALONE, "--control", "parameters"], "grown": GROWN}, "take the control"),
+        ({"alone": ALONE, "grown": [*GROWN, "--control", "parameters"]}, "take the control"),
+        ({"alone": ALONE, "grown": [*GROWN, "--overwrite"]}, "recipe 'grown' of "),
         ({"alone": ALONE, "grown": ["--from"]}, 'expected "--from", "RECIPE" once'),
         ({"alone": ALONE, "grown": [*GROWN, *GROWN]}, 'expected "--from", "RECIPE" once'),
         ({"alone": ALONE, "grown": [*GROWN, "--architecture.width", "24"]},
@@ -118,6 +122,40 @@ def test_a_recipe_begins_with_one_before_it(grid, text_file, tmp_path, capsys, r
     assert main(command) == 2
     assert told in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_what_is_half_grown_goes_on_from_the_decoder_it_began_with(
+    grid, text_file, tmp_path, capsys, monkeypatch
+):
+    content, out = json.loads(grid.read_text()), tmp_path / "study"
+    score = {"bounds": "elbo:2", "rows": 8, "fast_steps": 1, "split": "train"}
+    recipes = {"alone": ALONE, "grown": GROWN}
+    grid.write_text(json.dumps({**content, "recipes": recipes, "score": score}))
+    command = ["study", "tax", "--grid", str(grid), "--data", str(text_file), "--out", str(out)]
+
+    def halted(*rest, **more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        assert main([*command, "--recipe", "alone"]) == 0
+        patch.setattr(tax, "evaluate", halted)
+        assert main(command) == 130  # grown is trained, and not scored
+    kept = (out / "alone/seed-0/cell.json").read_bytes()
+    (out / "alone/seed-0/cell.json").unlink()
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "has no cell.json: remove parts/alone-seed-0.json" in capsys.readouterr().err
+    (out / "alone/seed-0/cell.json").write_bytes(kept)
+    assert main(command) == 0
+    # The decoder is trained anew: thoughts that were grown on the one before do not go on.
+    rmtree(out / "alone")
+    (out / "parts/alone-seed-0.json").unlink()
+    (out / "grown/seed-0/cell.json").unlink()
+    (out / "parts/grown-seed-0.json").unlink()
+    assert main(command) == 2
+    assert "was begun on another decoder than recipe 'grown'" in capsys.readouterr().err
+    rmtree(out / "grown")
+    assert main(command) == 0
 
 
 def test_a_cell_is_scored_as_it_is_asked(run_config, corpus, tmp_path):
@@ -207,20 +245,26 @@ def test_a_control_that_has_flattened_or_risen_is_seen():
 
 
 def test_what_a_bound_cost_is_told_in_passes():
-    looks = [{"step": 100 * i, "seconds": 10.0 * i, "elbo": 5 - i} for i in range(1, 5)]
+    looks = [{"step": 100 * i, "seconds": 10.0 * i, "model_seconds": 4.0 * i, "elbo": 5 - i}
+             for i in range(1, 5)]  # fmt: skip
     one = {"looks": looks, "passes": 3.0, "made": {"config": {"training": {"speak": 0.5}}}}
-    assert tax.cost_of(one, 3.0) == {"iterations": 200, "seconds": 20.0, "passes": 200}
-    assert tax.cost_of(one, 1.5) == {"iterations": 400, "seconds": 40.0, "passes": 200 + 600}
+    spent = {"iterations": 200, "seconds": 20.0, "model_seconds": 8.0, "passes": 200}
+    assert tax.cost_of(one, 3.0) == spent
+    whole = {"iterations": 400, "seconds": 40.0, "model_seconds": 16.0, "passes": 200 + 600}
+    assert tax.cost_of(one, 1.5) == whole
     assert tax.cost_of(one, 0.5) is None
-    assert tax.cost_of(one) == {"iterations": 400, "seconds": 40.0, "passes": 800}  # the whole
-    grown = {**one, "before": {"iterations": 50, "seconds": 5.0, "passes": 70}}
-    assert tax.cost_of(grown, 3.0) == {"iterations": 250, "seconds": 25.0, "passes": 270}
+    assert tax.cost_of(one) == whole
+    before = {"iterations": 50, "seconds": 5.0, "model_seconds": 2.0, "passes": 70}
+    grown = {**one, "before": before}
+    assert tax.cost_of(grown, 3.0) == {n: value + before[n] for n, value in spent.items()}
     # The other stops at 3.0, which both reach; only its control does.
     other = {**one, "looks": [{**look, "baseline": 2.9} for look in looks[:2]]}
     first, second = ({**cell, "recipe": name} for cell, name in ((one, "all"), (other, "half")))
     rows = tax_tables.costs([first, second]).splitlines()
     assert rows[0].startswith("| until the bound is 3.000 |")
     assert rows[2:] == ["| all | 200 | 200 | 20 | nan |", "| half | 200 | 400 | 20 | 100 |"]
+    rows = tax_tables.costs([first, {**second, "before": before}]).splitlines()
+    assert rows[3] == "| half | 250 | 470 | 25 | 150 |"  # the control has come from there too
 
 
 @pytest.mark.parametrize(

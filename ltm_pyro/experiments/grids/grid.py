@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ def read_grid(path: Path) -> Grid:
         options = taken(f"recipe {name} of {path}", own, tuple[str, ...])
         for values in itertools.product(*axes.values()):
             place = dict(zip(axes, values, strict=True))
-            full = "_".join([*([name] if name else []), *(f"{a}-{v}" for a, v in place.items())])
+            full = _full(name, place)
             if not NAME.fullmatch(full) or ".." in full:
                 raise InputError(
                     f"recipe {full!r} of {path} is to be the name of a folder: expected letters, "
@@ -81,9 +81,7 @@ def read_grid(path: Path) -> Grid:
                 )
             words, first = _begins((*every, *options, *_options(place)), full, path)
             if first is not None:
-                if first not in recipes:
-                    raise unknown(f"recipe before {full}", first, recipes)
-                begins[full] = first
+                begins[full] = _before(full, first, place, recipes, path)
             recipes[full], places[full] = words, place
     if not recipes:
         raise InputError(f"{path} has no recipes: name one at least")
@@ -91,19 +89,37 @@ def read_grid(path: Path) -> Grid:
     return Grid(recipes, score, places, begins)
 
 
+def _full(name: str, place: Place) -> str:
+    """What a recipe is called at its place on the axes."""
+    return "_".join([*([name] if name else []), *(f"{a}-{v}" for a, v in place.items())])
+
+
+def _before(recipe: str, first: str, place: Place, known: Collection[str], path: Path) -> str:
+    """The full name of a recipe to begin with: where there are axes, at the same place."""
+    for one in (_full(first, place), first):
+        if one in known:
+            return one
+    if not known:
+        raise InputError(
+            f"recipe {recipe!r} of {path} begins with {first!r}, and none stands before it"
+        )
+    raise unknown(f"recipe before {recipe}", first, known)
+
+
 def _begins(
     options: tuple[str, ...], recipe: str, path: Path
 ) -> tuple[tuple[str, ...], str | None]:
     """The options without `--from RECIPE`, and that recipe."""
-    if FROM not in options:
+    words = [w for one in options for w in (one.split("=", 1) if one[:7] == f"{FROM}=" else [one])]
+    if FROM not in words:
         return options, None
-    at = options.index(FROM)
-    if len(options) < at + 2 or FROM in options[at + 1 :]:
+    at = words.index(FROM)
+    if len(words) < at + 2 or FROM in words[at + 1 :]:
         raise InputError(
             f"recipe {recipe!r} of {path} begins with more or less than one other: expected "
             f'"{FROM}", "RECIPE" once'
         )
-    return (*options[:at], *options[at + 2 :]), options[at + 1]
+    return (*words[:at], *words[at + 2 :]), words[at + 1]
 
 
 def _values(axis: str, given: Any, path: Path) -> list[Any]:

@@ -32,6 +32,7 @@ from ltm_pyro.runs.callbacks import Baseline, Callback, Line
 from ltm_pyro.runs.checkpoint import Run, load
 from ltm_pyro.runs.config_json import from_dict, to_dict
 from ltm_pyro.runs.control import passes
+from ltm_pyro.runs.record import read_config
 from ltm_pyro.runs.trainer import Trainer
 from ltm_pyro.runs.training import train
 
@@ -99,18 +100,29 @@ class Cell:
         return {"config": config, "score": scored, "text": self.text, **start}
 
     def run(
-        self, corpus: Corpus, score: Score, note: Callable[[str], Any], device: str = "cpu"
+        self,
+        corpus: Corpus,
+        score: Score,
+        note: Callable[[str], Any],
+        device: str = "cpu",
+        trust: bool = False,
     ) -> dict[str, Any]:
         """Train, or go on training, and score, on a device.
 
         Raises:
+            InputError: if the cell that it begins with is not finished, or it was begun on another
+                decoder than that.
             KeyboardInterrupt: if a signal stopped it; what was done is saved.
         """
         out = self.path / RUN
         resume = (out / folder.CONFIG).exists()
+        before = {} if self.start is None else self._before(score)
+        decoder = None if self.start is None else load(self.start.path / RUN, trust=trust)
+        if resume:
+            self._check_begun_on(decoder)
         run = train(
             self.config, out, corpus, resume=resume, progress=False, note=note, device=device,
-            callbacks=[OwnSeconds()], grow_on=self._decoder(),
+            callbacks=[OwnSeconds()], grow_on=decoder,
         )  # fmt: skip
         if run.stopped:
             raise KeyboardInterrupt(run.stopped)
@@ -151,7 +163,7 @@ class Cell:
                 },
             },
             "passes": self.passes(run, corpus),
-            **({} if self.start is None else {"before": self._before(score)}),
+            **({"before": before} if before else {}),
             "looks": looks_of(log),
             "corpus": str(corpus),
             "made": self.made(score),
@@ -159,18 +171,28 @@ class Cell:
         files.write_json(self.path / CELL, found)
         return found
 
-    def _decoder(self) -> Run | None:
-        """The run whose decoder thoughts are grown on."""
-        return None if self.start is None else load(self.start.path / RUN)
-
     def _before(self, score: Score) -> dict[str, float]:
         """What the decoder had cost before thoughts were grown on it."""
         assert self.start is not None
         found = self.start.read(score)
-        assert found is not None
+        if found is None:
+            raise InputError(
+                f"{self.path} begins with {self.start.path}, which has no {CELL}: remove "
+                f"parts/{self.start.recipe}-seed-{self.seed}.json, so that it is trained again"
+            )
         spent = cost_of(found)
-        assert spent is not None
+        assert spent is not None  # there is no bound to reach
         return spent
+
+    def _check_begun_on(self, decoder: Run | None) -> None:
+        """Raises InputError if a run that goes on was grown on something else."""
+        record = read_config(self.path / RUN)[1]
+        begun = record.get("grown_on", {}).get("id")
+        if begun != (None if decoder is None else decoder.record.get("id")):
+            raise InputError(
+                f"{self.path / RUN} was begun on another decoder than recipe {self.recipe!r} "
+                "begins with now: remove its folder, or give another --out"
+            )
 
     def passes(self, run: Run, corpus: Corpus) -> float:
         """What an iteration costs once the model thinks, in iterations of its decoder alone."""
@@ -213,8 +235,8 @@ def cost_of(cell: Mapping[str, Any], bound: float = math.inf) -> dict[str, float
     """What a cell spent until the first look at which its bound was that low; None if it was never.
 
     Until its end, if there is no bound. `iterations`, `seconds` (the control's own, and looks, are
-    among them) and `passes`: iterations of the decoder alone that cost as many FLOPs. What a
-    decoder cost that thoughts were grown on is among them.
+    among them), `model_seconds` (they are not) and `passes`: iterations of the decoder alone that
+    cost as many FLOPs. What a decoder cost that thoughts were grown on is among them.
     """
     looks = cell["looks"]
     spoken = round(cell["made"]["config"]["training"]["speak"] * looks[-1]["step"])
@@ -222,7 +244,10 @@ def cost_of(cell: Mapping[str, Any], bound: float = math.inf) -> dict[str, float
         if look["elbo"] <= bound:
             thinking = max(0, look["step"] - spoken)
             spent = look["step"] - thinking + cell["passes"] * thinking
-            found = {"iterations": look["step"], "seconds": look["seconds"], "passes": spent}
+            found = {
+                "iterations": look["step"], "passes": spent, "seconds": look["seconds"],
+                "model_seconds": look.get("model_seconds", math.nan),
+            }  # fmt: skip
             before = cell.get("before", {})
             return {name: value + before.get(name, 0) for name, value in found.items()}
     return None

@@ -140,7 +140,8 @@ def costs(found: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table of what each recipe spent until a bound that all cells reach.
 
     Of the held-out bound at the looks of training; means over seeds. A control's passes to the same
-    nats stand in the last column, in iterations of its own, where it reached them.
+    nats stand in the last column, in iterations of its own, where it reached them. Of thoughts that
+    were grown on another recipe's decoder both begin with what that cost.
     """
     bound = max(cell["looks"][-1]["elbo"] for cell in found)
     lines = [
@@ -153,6 +154,7 @@ def costs(found: Sequence[Mapping[str, Any]]) -> str:
         means = [np.mean([one[k] for one in spent]) for k in ("iterations", "passes", "seconds")]
         alone = [
             next((k["step"] for k in cell["looks"] if k.get("baseline", np.inf) <= bound), np.nan)
+            + cell.get("before", {}).get("iterations", 0)
             for cell in cells
         ]
         shown = " | ".join(f"{one:,.0f}" for one in (*means, np.mean(alone)))

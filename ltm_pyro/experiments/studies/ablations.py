@@ -17,6 +17,7 @@ from ltm_pyro.experiments.grids.paired import (
     difference,
     mean_of,
 )
+from ltm_pyro.experiments.grids.tax import cost_of
 from ltm_pyro.experiments.studies.base import Part, Picture, Results, markdown, with_error
 from ltm_pyro.experiments.studies.of_grid import OfGrid
 
@@ -120,7 +121,7 @@ def _row(own: Sequence[Cell], reference: Sequence[Cell]) -> dict[str, Any]:
         "released": mean_of(own, RELEASED),
         "parameters": own[0]["parameters"]["model"],
         "passes": float(np.mean([cell["passes"] for cell in own])),
-        "seconds": float(np.mean([cell["looks"][-1].get("model_seconds", np.nan) for cell in own])),
+        "seconds": float(np.mean([(cost_of(cell) or {})["model_seconds"] for cell in own])),
         "seeds": len(own),
     }
 

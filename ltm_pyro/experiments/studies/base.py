@@ -31,12 +31,14 @@ class Part:
         compute: what it takes, to plain JSON types.
         work: how much it is, in a unit that all parts of the study share.
         follows: what it follows from besides the study's options, such as a text's fingerprint.
+        turn: it is computed once all parts of lower turns are finished.
     """
 
     name: str
     compute: Callable[[], Found]
     work: float = 1.0
     follows: str = ""
+    turn: int = 0
 
 
 @dataclass(frozen=True)

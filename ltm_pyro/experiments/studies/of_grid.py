@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,7 +43,8 @@ class OfGrid(Study):
     seeds: Count = 1
     """How many: 0, 1, ..."""
     recipe: UseAppendAction[tuple[str, ...]] = ()
-    """Only these recipes of the grid; may be given several times."""
+    """Only these recipes of the grid, and those that they begin with; may be given several
+    times."""
     trust: bool = False
     """Import classes outside ltm_pyro that the grid names."""
     device: str = "cpu"
@@ -87,12 +87,7 @@ class OfGrid(Study):
         found: dict[str, tuple[Config, Corpus]] = {}
         read: list[tuple[Config, Corpus]] = []
         for name in (one for one in recipes if one in wanted):
-            if not self.trust:
-                check_options(recipes[name], self.grid)
-            asked = Recipe.parsed(recipes[name])
-            config = asked.config()
-            asked.check_names(config)
-            config = config.replace(data=self.text.over(config.data))
+            config = self._config(name)
             corpus = next((one for other, one in read if _same_text(other, config)), None)
             if corpus is None:
                 corpus = load_data(config)
@@ -103,13 +98,38 @@ class OfGrid(Study):
                 self._check_grows(name, found[name][0], found[begins[name]][0])
         return found
 
+    def _config(self, recipe: str) -> Config:
+        """Of a recipe, with the text that is asked for.
+
+        Raises:
+            InputError: for options that a recipe has not.
+        """
+        options = self.asked.recipes[recipe]
+        if not self.trust:
+            check_options(options, self.grid)
+        try:
+            asked = Recipe.parsed(options)
+            config = asked.config()
+            asked.check_names(config)
+        except InputError as error:
+            raise InputError(f"recipe {recipe!r} of {self.grid}: {error}") from None
+        return config.replace(data=self.text.over(config.data))
+
     def _check_grows(self, name: str, config: Config, before: Config) -> None:
         """Raises InputError if thoughts cannot be grown on another recipe's decoder."""
+        first = self.asked.begins[name]
+        told = f"recipe {name!r} of {self.grid} begins with {first!r}, "
         one, other = ((c.decoder, c.architecture) for c in (config, before))
         if one != other:
             raise InputError(
-                f"recipe {name!r} of {self.grid} begins with {self.asked.begins[name]!r}, whose "
-                "decoder is another: give both the same decoder and architecture"
+                f"{told}whose decoder is another: give both the same decoder and architecture"
+            )
+        if before.training.speak < 1:
+            raise InputError(f"{told}which thinks: give that --speak 1, a decoder alone")
+        if "parameters" in (config.training.control, before.training.control):
+            raise InputError(
+                f"{told}and a control with as many parameters as the model has another decoder: "
+                "take the control decoder, or flops"
             )
 
     @cached_property
@@ -175,7 +195,7 @@ class OfGrid(Study):
             parts.append(Part(
                 f"{cell.recipe}-seed-{cell.seed}", partial(self.compute, cell),
                 0.0 if known else self._work[cell.recipe],
-                hashlib.sha256(follows.encode()).hexdigest()[:16],
+                hashlib.sha256(follows.encode()).hexdigest()[:16], int(cell.start is not None),
             ))  # fmt: skip
         return parts
 
@@ -188,14 +208,12 @@ class OfGrid(Study):
         return Trial(spending.trial, spending.trial_work)
 
     def compute(self, cell: Cell) -> Found:
-        """Train and score a cell, or go on with it, once what it begins with is there."""
-        while cell.start is not None and cell.start.read(self.score) is None:
-            time.sleep(1)  # another process trains it: of one process it is an earlier part
+        """Train and score a cell, or go on with it."""
         found = cell.read(self.score)
         if found is None:
             self.tell(f"{cell.recipe}, seed {cell.seed}: {cell.path}")
             corpus = self.corpora[cell.recipe][1]
-            found = cell.run(corpus, self.score, self.tell, self.computed_on)
+            found = cell.run(corpus, self.score, self.tell, self.computed_on, self.trust)
             for bound, tax in found["tax"].items():
                 told = with_error(tax["nats_per_token"], tax["standard_error"], "+")
                 self.tell(f"{cell.recipe}, seed {cell.seed}: tax by {bound} {told}")

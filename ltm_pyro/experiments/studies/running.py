@@ -7,8 +7,9 @@ A folder of a study holds `study.json` (which study, with what options), `parts/
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ltm_pyro.display.pictures import new_figure, png, svg
 from ltm_pyro.errors import InputError, first_line
 from ltm_pyro.experiments.studies.base import Found, Note, Part, Results, Study, plain
 from ltm_pyro.inference.processes import by_itself, here
+from ltm_pyro.inference.world import World
 from ltm_pyro.options import shown
 from ltm_pyro.runs.config_json import from_dict
 
@@ -47,7 +49,7 @@ def run(study: Study, note: Note) -> Results:
     files.check_same(out / STUDY, made, "a study", study.ADDS)
     known = {part.name: read(out, part) for part in parts}
     names = world.gather([name for name, one in known.items() if one is None])[0]
-    left = [part for part in parts if part.name in names]
+    left = sorted((one for one in parts if one.name in names), key=lambda one: one.turn)
     number = f"{len(parts)} part{'s' * (len(parts) != 1)}"
     note(f"{number}, {len(parts) - len(left)} of them finished; results are kept in {out}")
     if left and world.first:
@@ -58,7 +60,7 @@ def run(study: Study, note: Note) -> Results:
         f.name: plain(_as_dict(getattr(study, f.name))) for f in fields(study)
     }})  # fmt: skip
     results, spent, done = None, 0.0, 0.0
-    for i in world.take(len(left)):
+    for i in _in_turns(world, left):
         part, start = left[i], time.perf_counter()
         with by_itself():
             what = plain(part.compute())
@@ -75,6 +77,17 @@ def run(study: Study, note: Note) -> Results:
     if not world.first:
         return study.results(_there(study, parts))
     return results if results and world.size == 1 else write(study, _there(study, parts))
+
+
+def _in_turns(world: World, left: Sequence[Part]) -> Iterator[int]:
+    """Those parts that this process takes, none before all of a lower turn are finished."""
+    first = 0
+    for _, some in groupby(left, lambda one: one.turn):
+        if first:
+            world.wait(long=True)
+        count = len(list(some))
+        yield from (first + i for i in world.take(count))
+        first += count
 
 
 def _there(study: Study, parts: Sequence[Part]) -> dict[str, Found]:

@@ -48,6 +48,10 @@ def test_axes_are_crossed_with_recipes(tmp_path):
         "--speak", "0.5", "--fast.steps", "4", "--architecture.layers", "2", "--thoughts.layers",
         "2",
     )  # fmt: skip
+    recipes = {"a": ["--speak", "1"], "b": ["--from=a"]}
+    grown = read_grid(written(tmp_path / "i.json", recipes=recipes, axes={"slow.decay": [0, 1]}))
+    assert grown.begins == {f"b_slow.decay-{i}": f"a_slow.decay-{i}" for i in (0, 1)}
+    assert grown.recipes["b_slow.decay-1"] == (*SMALL, "--slow.decay", "1")
     alone = read_grid(written(tmp_path / "h.json", axes={"fast.steps": [1, 4]}))
     assert list(alone.recipes) == ["fast.steps-1", "fast.steps-4"]
     for values, told in ((3, "a list of values"), ([1, 1], "each once"), ([True], "numbers")):

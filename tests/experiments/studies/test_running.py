@@ -1,5 +1,6 @@
 """A study is computed part by part, goes on where it was, and is drawn again without computing."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 
@@ -50,6 +51,22 @@ def known(monkeypatch):
     monkeypatch.setattr(studies, "studies", lambda: {"squares": Squares})
     monkeypatch.setattr(command, "studies", lambda: {"squares": Squares})
     monkeypatch.setattr(command, "study_named", lambda name: Squares)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OddFirst(Squares):
+    """Square odd numbers, then even ones."""
+
+    def parts(self):
+        return [dataclasses.replace(one, turn=1 - int(one.follows) % 2) for one in super().parts()]
+
+
+def test_a_part_waits_for_those_of_lower_turns(tmp_path):
+    OddFirst(out=tmp_path / "a", numbers=(2, 4, 5, 6, 7)).run(lambda text: None)
+    assert COMPUTED == ["trial", "5", "7", "2", "4", "6"]
+    COMPUTED.clear()
+    OddFirst(out=tmp_path / "a", numbers=(8, 7, 9)).run(lambda text: None)
+    assert COMPUTED == ["trial", "9", "8"]
 
 
 def test_what_is_finished_is_not_computed_again(tmp_path, capsys):
