@@ -177,8 +177,8 @@ class Recipe:
 
     def _slow(self) -> Slow:
         """The slow step; thoughts that are grown are heard at a quarter of a rate that is given."""
-        given = self.given & {"slow.lr", "slow.thoughts-lr"}
-        if self.protocol == "grown" and given == {"slow.lr"}:
+        rates = self.given & {"slow.lr", "slow.thoughts-lr"}
+        if self.protocol == "grown" and rates == {"slow.lr"}:
             return dataclasses.replace(self.slow, thoughts_lr=self.slow.lr / 4)
         return self.slow
 
