@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ltm_pyro.commands.cli import main
+from ltm_pyro.config import Fast
 from ltm_pyro.data.asked import Text
 from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.grids.grid import read_grid
@@ -18,12 +19,14 @@ from ltm_pyro.experiments.grids.paired import difference
 from ltm_pyro.experiments.grids.scaling_plot import label
 from ltm_pyro.experiments.grids.spending import Spending, spent_at_looks
 from ltm_pyro.experiments.studies.tax import Tax
+from ltm_pyro.guides import NoGuide
 from ltm_pyro.inference import DualRateSVI
 from ltm_pyro.inference.operations import count
 from ltm_pyro.inference.speaking import SpeakThenThink
 from ltm_pyro.models import AutoregressiveModel
+from ltm_pyro.models.autoregressive import Speaking
 from ltm_pyro.runs.build import build_guide, build_model
-from ltm_pyro.runs.control import build_control
+from ltm_pyro.runs.control import build_control, iteration_flops
 
 from ...runs.helpers import train, with_training
 from ..test_tax import SMALL
@@ -129,6 +132,15 @@ def test_tokens_of_a_control_are_those_that_it_was_trained_on(
 def cell(seed, elbo, control, tokens):
     return {"recipe": "r", "seed": seed, "corpus": "c",
             "by_document": {"tokens": tokens, "control": control, "elbo": elbo}}  # fmt: skip
+
+
+def test_a_control_prepares_no_fast_steps(run_config, corpus):
+    """Which it does not take: an iteration is that of the decoder alone, counted by torch."""
+    model, rows = build_model(run_config), corpus.train.batch(0, 4, 0)
+    control = DualRateSVI(build_control(run_config, model), NoGuide, slow=run_config.slow)
+    alone = DualRateSVI(Speaking(model), NoGuide, Fast(steps=0), run_config.slow)
+    assert control.fast.steps > 0
+    assert iteration_flops(control, rows) == iteration_flops(alone, rows)
 
 
 def test_differences_are_paired_by_document_and_by_seed():
