@@ -3,9 +3,12 @@
 For each run, the valid bound and the importance-weighted one against the number of fast steps,
 less the control where the run has one, and beside them the released protocol, which is no bound and
 falls whatever happens. Runs may differ in anything, such as the number of thoughts (N_z).
+`--certified N` also encloses log p(x) of N documents (`ltm.certify`), after the most fast steps,
+and says how far above it the bounds of the same documents are: the gap of the guide.
 """
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +16,23 @@ from typing import Any
 import torch
 
 import ltm_pyro as ltm
+from ltm_pyro.bounds import certify, evaluate
+from ltm_pyro.data.rows import Rows
 from ltm_pyro.diagnostics import compute_curve
 from ltm_pyro.files import write_json
+from ltm_pyro.runs.checkpoint import Run
 
 STEPS = (0, 1, 2, 4, 8, 16, 32)
 BOUNDS = ("elbo:8", "iwae:32", "same_noise")
 
 
 def thinking(
-    path: Path, rows: int, steps: Sequence[int], seed: int = 0, device: str = "cpu"
+    path: Path,
+    rows: int,
+    steps: Sequence[int],
+    seed: int = 0,
+    device: str = "cpu",
+    certified: int = 0,
 ) -> dict[str, Any]:
     """Nats per token of the first test rows of a run, by figure and number of fast steps."""
     run = ltm.load(path, device=device)
@@ -42,7 +53,35 @@ def thinking(
         "trained_with": run.config.fast.steps,
         "rows": min(rows, len(corpus.test)),
         "nats_per_token": figures,
+        **({"enclosed": enclosed(run, corpus.test[:certified], steps, seed)} if certified else {}),
     }
+
+
+def enclosed(run: Run, rows: Rows, steps: Sequence[int], seed: int = 0) -> dict[str, Any]:
+    """The certificate of documents, and the nats of their bounds after each number of fast steps.
+
+    log p(x) is one number, whatever is spent on finding it, so it is enclosed once, after the most
+    steps; bounds are of the documents that could be.
+    """
+    longest = dataclasses.replace(run.config.fast, steps=max(steps))
+    found = certify(
+        run.model, rows, guide=run.guide, fast=longest,
+        simulated=min(32, len(rows)), seed=seed, progress=False,
+    )  # fmt: skip
+    summary, here = found.to_dict(), found.certified
+    bounds: dict[str, dict[int, float]] = {name: {} for name in BOUNDS[:2]}
+    tokens = float(found.tokens[here].sum())
+    for count in steps if here.any() else ():
+        fast = dataclasses.replace(run.config.fast, steps=count)
+        report = evaluate(
+            run.model, rows, BOUNDS[:2], guide=run.guide, fast=fast, seed=seed, repeat=0,
+            progress=False,
+        )  # fmt: skip
+        for name, of_step in bounds.items():
+            figure = report[name.partition(":")[0]]
+            of_step[count] = float(figure.nats[here].sum()) / tokens
+    del summary["per_document"]
+    return {"certificate": summary, "bounds_nats_per_token": bounds}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -59,6 +98,27 @@ def table(found: dict[str, Any]) -> str:
     for steps in figures["elbo"]:
         cells = (figures[name][steps] - control for name in ("elbo", "iwae", "same_noise"))
         lines.append(f"| {steps} | {' | '.join(f'{one:+.4f}' for one in cells)} |")
+    if "enclosed" in found:
+        lines += ["", enclosed_table(found["enclosed"])]
+    return "\n".join(lines)
+
+
+def enclosed_table(found: dict[str, Any]) -> str:
+    """How far bounds lie above the certified interval of the same documents, nats per token."""
+    told = found["certificate"]
+    head = f"log p(x) of {told['certified']} of {told['documents']} documents is enclosed"
+    if not told["certified"]:
+        return head
+    least, most = told["interval_95"]["nats_per_token"]
+    lines = [
+        f"{head}: {least:.4f} to {most:.4f} nats/token (95 %)",
+        "| fast steps | bound above log p(x), at least and at most | iwae:32 above it |",
+        "|---|---|---|",
+    ]
+    elbo, iwae = found["bounds_nats_per_token"].values()
+    for steps in elbo:
+        gaps = (f"{one[steps] - most:+.4f} to {one[steps] - least:+.4f}" for one in (elbo, iwae))
+        lines.append(f"| {steps} | {' | '.join(gaps)} |")
     return "\n".join(lines)
 
 
@@ -68,13 +128,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--rows", type=int, default=128, help="test rows to score")
     parser.add_argument("--steps", type=int, nargs="*", default=STEPS, help="fast steps")
+    parser.add_argument("--certified", type=int, default=0, help="documents to enclose (minutes)")
     parser.add_argument("--device", default="cpu", help="where it is computed: cpu, cuda, cuda:1")
     parser.add_argument("--out", type=Path, help="a folder for thinking.json")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     found = []
     for path in given.runs:
-        found.append(thinking(path, given.rows, given.steps, device=given.device))
+        found.append(
+            thinking(path, given.rows, given.steps, device=given.device, certified=given.certified)
+        )
         print(table(found[-1]), flush=True)
         if given.out is not None:
             write_json(given.out / "thinking.json", found)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import ltm_pyro as ltm
 from ltm_pyro.experiments import thinking
 
 from ..runs.helpers import train, with_training
@@ -22,3 +23,24 @@ def test_a_run_is_scored_at_each_number_of_steps(run_config, tmp_path, capsys):
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("| 3 | ")
     assert f"{figures['elbo']['3'] - figures['baseline']['3']:+.4f}" in last
+
+
+def test_what_is_certified_stands_beside_the_bounds_of_the_same_documents(
+    run_config, tmp_path, capsys
+):
+    """A decoder that was trained alone: log p(x) is known, and no fast step finds anything."""
+    run = train(with_training(run_config, baseline=True, steps=2, speak=1.0), tmp_path / "run")
+    given = ["--rows", "6", "--steps", "0", "2", "--certified", "4", "--out", str(tmp_path)]
+    thinking.main([str(run.path), *given])
+    (found,) = json.loads((tmp_path / "thinking.json").read_text())
+    told = found["enclosed"]["certificate"]
+    rows = ltm.load_data(run.config, run.tokenizer).test[:4]
+    report = ltm.evaluate(run.model, rows, ["prior:1"], baseline=run.baseline, progress=False)
+    exact = report["baseline"].nats_per_token
+    assert told["certified"] == told["documents"] == len(report["baseline"].nats)
+    least, most = told["interval_95"]["nats_per_token"]
+    assert least - 1e-5 < exact < most + 1e-5
+    assert most - least < 1e-3
+    for of_step in found["enclosed"]["bounds_nats_per_token"].values():
+        assert of_step == pytest.approx({"0": exact, "2": exact}, abs=1e-5)
+    assert "is enclosed: " in capsys.readouterr().out
