@@ -258,13 +258,14 @@ def test_what_a_bound_cost_is_told_in_passes():
     grown = {**one, "before": before}
     assert tax.cost_of(grown, 3.0) == {n: value + before[n] for n, value in spent.items()}
     # The other stops at 3.0, which both reach; only its control does.
-    other = {**one, "looks": [{**look, "baseline": 2.9} for look in looks[:2]]}
+    alone = [{**look, "baseline": 2.9, "control_seconds": 0.03 * look["step"]} for look in looks]
+    other = {**one, "looks": alone[:2]}
     first, second = ({**cell, "recipe": name} for cell, name in ((one, "all"), (other, "half")))
     rows = tax_tables.costs([first, second]).splitlines()
     assert rows[0].startswith("| until the bound is 3.000 |")
-    assert rows[2:] == ["| all | 200 | 200 | 20 | nan |", "| half | 200 | 400 | 20 | 100 |"]
+    assert rows[2:] == ["| all | 200 | 200 | 8 |  |  |", "| half | 200 | 400 | 8 | 100 | 3 |"]
     rows = tax_tables.costs([first, {**second, "before": before}]).splitlines()
-    assert rows[3] == "| half | 250 | 470 | 25 | 150 |"  # the control has come from there too
+    assert rows[3] == "| half | 250 | 470 | 10 | 150 | 5 |"  # the control has come from there too
 
 
 @pytest.mark.parametrize(

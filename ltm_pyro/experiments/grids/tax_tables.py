@@ -13,6 +13,7 @@ from ltm_pyro.experiments.grids.tax import cost_of
 
 Table = dict[str, dict[str, dict[str, Any]]]
 """By recipe and bound."""
+COSTS = ("iterations", "passes", "model_seconds")
 
 
 def summary(found: Sequence[Mapping[str, Any]]) -> Table:
@@ -139,24 +140,31 @@ def controls(found: Sequence[Mapping[str, Any]]) -> str:
 def costs(found: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table of what each recipe spent until a bound that all cells reach.
 
-    Of the held-out bound at the looks of training; means over seeds. A control's passes to the same
-    nats stand in the last column, in iterations of its own, where it reached them. Of thoughts that
-    were grown on another recipe's decoder both begin with what that cost.
+    Of the held-out bound at the looks of training; means over seeds. Seconds are those of the
+    iterations, looks left out. What the control needs for the same nats stands in the last two
+    columns, where it reached them, in iterations of its own. Of thoughts that were grown on another
+    recipe's decoder both begin with what that cost.
     """
     bound = max(cell["looks"][-1]["elbo"] for cell in found)
     lines = [
-        f"| until the bound is {bound:.3f} | iterations | passes | seconds | control |",
-        "|---|---|---|---|---|",
+        f"| until the bound is {bound:.3f} | iterations | passes | seconds "
+        "| control | its seconds |",
+        "|---|---|---|---|---|---|",
     ]
     for recipe in dict.fromkeys(cell["recipe"] for cell in found):
         cells = [cell for cell in found if cell["recipe"] == recipe]
         spent = [one for one in (cost_of(cell, bound) for cell in cells) if one is not None]
-        means = [np.mean([one[k] for one in spent]) for k in ("iterations", "passes", "seconds")]
+        means = [np.mean([one[name] for one in spent]) for name in COSTS]
         alone = [
-            next((k["step"] for k in cell["looks"] if k.get("baseline", np.inf) <= bound), np.nan)
-            + cell.get("before", {}).get("iterations", 0)
+            next((look for look in cell["looks"] if look.get("baseline", np.inf) <= bound), {})
             for cell in cells
         ]
-        shown = " | ".join(f"{one:,.0f}" for one in (*means, np.mean(alone)))
+        for name, of_decoder in (("step", "iterations"), ("control_seconds", "model_seconds")):
+            its = [
+                look.get(name, np.nan) + cell.get("before", {}).get(of_decoder, 0)
+                for look, cell in zip(alone, cells, strict=True)
+            ]
+            means.append(np.mean(its))
+        shown = " | ".join("" if np.isnan(one) else f"{one:,.0f}" for one in means)
         lines.append(f"| {recipe} | {shown} |")
     return "\n".join(lines)
