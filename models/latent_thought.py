@@ -14,6 +14,7 @@ from ltm_pyro.models.base import TextModel
 from ltm_pyro.models.decoders.build import build_decoder
 from ltm_pyro.models.likelihood import TokenSequence
 from ltm_pyro.models.priors.base import Prior
+from ltm_pyro.models.priors.build import build_prior
 from ltm_pyro.models.priors.normal import StandardNormal
 from ltm_pyro.options import checked, shown
 
@@ -28,8 +29,8 @@ class LatentThoughtModel(TextModel):
 
     Args:
         config: its `architecture` and `thoughts` are used.
-        prior: p(z): a prior for the same thoughts, a class, or a `functools.partial` of one;
-            independent standard normals unless given.
+        prior: p(z): a prior for the same thoughts, a class, or a `functools.partial` of one; the
+            configuration's unless given, or, of a class of one's own, standard normals.
         decoder: p(x | z): a name, a `Named`, a class, a `functools.partial` of one, or a decoder
             made for the same sizes; the configuration's unless given.
 
@@ -49,6 +50,8 @@ class LatentThoughtModel(TextModel):
         super().__init__()
         self.config = config
         self.thoughts = config.thoughts
+        if prior is None and type(self) is LatentThoughtModel:
+            prior = build_prior(config.prior, config.thoughts, config.data.columns)
         self.prior = _prior(StandardNormal if prior is None else prior, config.thoughts)
         chosen = config.decoder if decoder is None else decoder
         self.decoder = build_decoder(chosen, config.architecture, config.thoughts)
@@ -94,7 +97,7 @@ def _prior(chosen: Any, thoughts: Thoughts) -> Prior:
         raise InputError(
             f"prior is {shown(chosen)}: expected an object or a class below "
             "ltm_pyro.models.priors.Prior, such as priors.Mixture(config.thoughts, components=4); "
-            "a prior by name is Config.prior, for ltm.train"
+            "a prior by name is Config.prior"
         )
     if made.thoughts != thoughts:
         raise InputError(

@@ -2,13 +2,12 @@
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from ltm_pyro import guides
-from ltm_pyro.config import PLAIN, Config, Named, Thoughts
+from ltm_pyro.config import PLAIN, Config, Named
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError, unknown
@@ -18,8 +17,8 @@ from ltm_pyro.inference.covering import Covering
 from ltm_pyro.inference.local import MakeGuide
 from ltm_pyro.models import LatentThoughtModel, TextModel, priors
 from ltm_pyro.models.decoders.build import build_decoder, named_decoder
-from ltm_pyro.models.priors import Prior
-from ltm_pyro.models.size import BYTES, check_memory, parameters_of, without_memory
+from ltm_pyro.models.priors.build import build_prior, named_prior
+from ltm_pyro.models.size import without_memory
 from ltm_pyro.names import describe, find
 from ltm_pyro.programs.densities import blank
 from ltm_pyro.programs.reading import Sites
@@ -41,23 +40,6 @@ __all__ = [
     "rows_without_text",
     "shared_of",
 ]
-
-
-def build_prior(
-    named: Named, thoughts: Thoughts, columns: Mapping[str, Sequence[str]] | None = None
-) -> Prior:
-    """A prior by name, e.g. `Named("standard-normal")`, or by `package.module:Class`.
-
-    `columns` are those of the data, with the values that are known, for classes that take them.
-    """
-    found = find("prior", named, priors, Prior)
-    takes = "columns" in inspect.signature(found.func).parameters
-    made = functools.partial(found, thoughts, **({"columns": columns or {}} if takes else {}))
-    if named.options and (count := parameters_of(made)) is not None:
-        what = f"{count:,} parameters of the prior {named.name}, of {BYTES} bytes"
-        check_memory({what: count * BYTES}, "its options, or the thoughts' slots or dim")
-    prior: Prior = made()
-    return prior
 
 
 def build_guide(named: Named, model: TextModel | None = None, seed: int = 0) -> MakeGuide:
@@ -155,11 +137,6 @@ def build_callback(named: Named) -> Callback:
     """A callback by name, e.g. `Named("tensor-board")`, or by `package.module:Class`."""
     callback: Callback = find("callback", named, trackers, Callback)()
     return callback
-
-
-def named_prior(prior: Prior) -> Named:
-    """The name and options that `build_prior` would need."""
-    return describe(prior, priors, Prior)
 
 
 def named_model(model: LatentThoughtModel) -> Named:

@@ -215,7 +215,7 @@ def presets_table(facts: Mapping[str, Mapping[str, Any]]) -> str:
 def _sizes(config: Config) -> dict[str, Any]:
     parameters = plain = reach = None
     # Classes of others are not imported for this.
-    if config.model.name == PLAIN and "decoder" not in foreign(config).values():
+    if config.model.name == PLAIN and not {"decoder", "prior"} & set(foreign(config).values()):
         with without_memory():
             model = LatentThoughtModel(config)
             parameters, reach = model.parameter_count(), model.decoder.reach
@@ -237,7 +237,7 @@ def _sizes(config: Config) -> dict[str, Any]:
 
 def _parameters(facts: Mapping[str, Any]) -> str:
     if facts["parameters"] is None:
-        return "parameters not counted, for its decoder or its program is not of this library"
+        return "parameters not counted, for its decoder, prior or program is not of this library"
     plain = facts["parameters_without_latents"]
     beside = "" if plain is None else f" ({plain:,} without latents)"
     return f"{facts['parameters']:,} parameters{beside}"

@@ -1,6 +1,7 @@
 """What holds for every prior: sites and plates, densities, gradients, dtypes, names, options."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -9,10 +10,10 @@ from torch.distributions import biject_to, kl_divergence
 import ltm_pyro as ltm
 from ltm_pyro.config import Named
 from ltm_pyro.guides import MeanField
-from ltm_pyro.models import priors
+from ltm_pyro.models import LatentThoughtModel, priors
 from ltm_pyro.models.priors import Prior
+from ltm_pyro.models.priors.build import build_prior, named_prior
 from ltm_pyro.names import names
-from ltm_pyro.runs.build import build_prior, named_prior
 
 from .common import (
     CASES,
@@ -207,6 +208,23 @@ def test_state_dict_and_named_options_rebuild_it(name):
     z = torch.randn(5, 2, 2, 3)
     with torch.no_grad():
         assert torch.equal(log_prob(again, z), log_prob(prior, z))
+
+
+@every_prior
+def test_a_model_has_the_prior_that_its_configuration_names(name):
+    config = ltm.preset("tiny").replace(prior=Named(name, CASES[name]), thoughts=THOUGHTS)
+    config = config.replace(data=dataclasses.replace(config.data, columns=COLUMNS))
+    assert named_prior(LatentThoughtModel(config).prior) == named_prior(made(name))
+    # One that is given goes first; a program of one's own is not given what it did not ask for.
+    assert isinstance(LatentThoughtModel(config, priors.Mixture).prior, priors.Mixture)
+    assert type(OwnProgram(config).prior) is priors.StandardNormal
+
+
+class OwnProgram(LatentThoughtModel):
+    """A program that takes no prior."""
+
+    def __init__(self, config):
+        super().__init__(config)
 
 
 @every_prior
