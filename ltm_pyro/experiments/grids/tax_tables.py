@@ -155,7 +155,7 @@ def costs(found: Sequence[Mapping[str, Any]]) -> str:
         cells = [cell for cell in found if cell["recipe"] == recipe]
         spent = [one for one in (cost_of(cell, bound) for cell in cells) if one is not None]
         means = [np.mean([one[name] for one in spent]) for name in COSTS]
-        alone = [
+        alone: list[Mapping[str, Any]] = [
             next((look for look in cell["looks"] if look.get("baseline", np.inf) <= bound), {})
             for cell in cells
         ]
