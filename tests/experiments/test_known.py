@@ -13,10 +13,11 @@ from ltm_pyro.experiments.known import Setup, recovered
 @pytest.mark.parametrize("name", ["topics", pytest.param("planes", marks=pytest.mark.slow)])
 def test_bounds_lie_above_the_truth(name, tmp_path, capsys):
     """By what training has left to learn: never below it by more than four errors."""
-    setup = Setup(iterations=5, steps=3, documents=24, train=64)
+    setup = Setup(iterations=5, steps=3, documents=24)
     known.main(["--of", name, "--out", str(tmp_path)], setup)
     found = json.loads((tmp_path / f"known-{name}-0.json").read_text())
     assert found["exact_given_code"] < found["exact"]
+    assert found["prior"] == {"topics": "mixture", "planes": "standard-normal"}[name]
     for bound, above in found["above_exact"].items():
         assert above["nats"] > -4 * above["standard_error"], bound
         gap = found["nats_per_token"][bound] - found["exact"]
