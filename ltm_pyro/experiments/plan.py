@@ -15,6 +15,7 @@ from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.experiments.studies.base import markdown
 from ltm_pyro.models import LatentThoughtModel
 from ltm_pyro.models.decoders.attention import DENSE
+from ltm_pyro.models.priors.normal import StandardNormal
 from ltm_pyro.models.size import parameters_of
 from ltm_pyro.options import Count, Fraction, NotNegative, Positive, take_fields
 
@@ -126,8 +127,8 @@ class Cost:
 
     @cached_property
     def parameters(self) -> int:
-        """Of the model."""
-        found = parameters_of(lambda: LatentThoughtModel(self.config))
+        """Of the model, but for its prior, which may be a stranger's: it is not imported."""
+        found = parameters_of(lambda: LatentThoughtModel(self.config, StandardNormal))
         assert found is not None  # of the library's own decoder
         return found
 

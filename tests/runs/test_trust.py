@@ -81,8 +81,10 @@ def test_names_are_imported_only_with_trust(own, capsys):
             assert f"only with --trust (read {run / 'source.pkg.wide.py'} first)" in told
         with pytest.raises(InputError, match="only with --trust"):
             ltm.load(run)
-        assert ltm_("info", run) == 0
-        assert "pkg.wide:Wide" in capsys.readouterr().out
+        for command in ("info", run), ("plan", "--run", run):
+            assert ltm_(*command) == 0
+            told = capsys.readouterr().out
+            assert command[0] == "plan" or "pkg.wide:Wide" in told
         assert not (own / "ran.txt").exists()
         assert ltm_("generate", run, "--trust") == 0
         assert "pkg.wide:Wide" in capsys.readouterr().err.splitlines()[0]
