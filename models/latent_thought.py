@@ -28,7 +28,7 @@ class LatentThoughtModel(TextModel):
         tokens_d ~ TokenSequence(z_d)    p(x | z) = prod_n p(x_n | z, x_<n)
 
     Args:
-        config: its `architecture` and `thoughts` are used.
+        config: its `architecture` and `thoughts` are used, and what stands below.
         prior: p(z): a prior for the same thoughts, a class, or a `functools.partial` of one; the
             configuration's unless given, or, of a class of one's own, standard normals.
         decoder: p(x | z): a name, a `Named`, a class, a `functools.partial` of one, or a decoder

@@ -1,10 +1,12 @@
 """Bounds against the number of fast steps, of any run."""
 
+import dataclasses
 import json
 
 import pytest
 
 import ltm_pyro as ltm
+from ltm_pyro.bounds import certify
 from ltm_pyro.experiments import thinking
 
 from ..runs.helpers import train, with_training
@@ -44,3 +46,34 @@ def test_what_is_certified_stands_beside_the_bounds_of_the_same_documents(
     for of_step in found["enclosed"]["bounds_nats_per_token"].values():
         assert of_step == pytest.approx({"0": exact, "2": exact}, abs=1e-5)
     assert "is enclosed: " in capsys.readouterr().out
+
+
+def test_bounds_are_of_the_documents_that_are_certified(run_config, tmp_path, monkeypatch):
+    """One of three is refused: its nats are in neither bound."""
+    run = train(with_training(run_config, baseline=True, steps=2), tmp_path / "run")
+    rows = ltm.load_data(run.config, run.tokenizer).test[:4]
+
+    def some(*given, **more):
+        return dataclasses.replace(certify(*given, **more), reason=["", "no", ""])
+
+    monkeypatch.setattr(thinking, "certify", some)
+    found = thinking.enclosed(run, rows, [0, 3])
+    assert found["certificate"]["certified"] == 2
+    for count in (0, 3):
+        fast = dataclasses.replace(run.config.fast, steps=count)
+        given = {"guide": run.guide, "fast": fast, "repeat": 0, "progress": False}
+        figure = ltm.evaluate(run.model, rows, ["elbo:8", "iwae:32"], **given)["elbo"]
+        exact = figure.nats[[0, 2]].sum() / figure.tokens[[0, 2]].sum()
+        assert found["bounds_nats_per_token"]["elbo:8"][count] == pytest.approx(exact)
+        assert exact != pytest.approx(figure.nats_per_token, abs=1e-3)
+
+
+def test_a_gap_is_told_from_both_ends_of_the_interval():
+    certificate = {"documents": 5, "certified": 3, "interval_95": {"nats_per_token": [2.0, 2.1]}}
+    bounds = {"elbo:8": {0: 2.5, 4: 2.25}, "iwae:32": {0: 2.3, 4: 2.125}}
+    found = {"certificate": certificate, "bounds_nats_per_token": bounds}
+    first, *_, last = thinking.enclosed_table(found).splitlines()
+    assert first == "log p(x) of 3 of 5 documents is enclosed: 2.0000 to 2.1000 nats/token (95 %)"
+    assert last == "| 4 | +0.1500 to +0.2500 | +0.0250 to +0.1250 |"
+    none = {"certificate": {**certificate, "certified": 0}, "bounds_nats_per_token": bounds}
+    assert thinking.enclosed_table(none) == "log p(x) of 0 of 5 documents is enclosed"

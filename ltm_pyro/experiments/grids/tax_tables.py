@@ -159,12 +159,10 @@ def costs(found: Sequence[Mapping[str, Any]]) -> str:
             next((look for look in cell["looks"] if look.get("baseline", np.inf) <= bound), {})
             for cell in cells
         ]
-        for name, of_decoder in (("step", "iterations"), ("control_seconds", "model_seconds")):
-            its = [
-                look.get(name, np.nan) + cell.get("before", {}).get(of_decoder, 0)
-                for look, cell in zip(alone, cells, strict=True)
-            ]
-            means.append(np.mean(its))
+        begun = [cell.get("before", {}) for cell in cells]
+        for name, before in (("step", "iterations"), ("control_seconds", "model_seconds")):
+            pairs = zip(alone, begun, strict=True)
+            means.append(np.mean([a.get(name, np.nan) + b.get(before, 0) for a, b in pairs]))
         shown = " | ".join("" if np.isnan(one) else f"{one:,.0f}" for one in means)
         lines.append(f"| {recipe} | {shown} |")
     return "\n".join(lines)
