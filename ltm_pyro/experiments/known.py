@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ltm_pyro.bounds import certify, evaluate, paired_difference, taxes
 from ltm_pyro.config import Config, Fast, Named, Slow, Thoughts, Training
+from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.synthetic import KNOWN, Known
 from ltm_pyro.experiments.base import RACE
 from ltm_pyro.files import write_json
@@ -63,11 +64,16 @@ def corpus(name: str, documents: int, seed: int) -> Known:
     return found
 
 
+def texts(name: str, setup: Setup, seed: int) -> tuple[Rows, Known]:
+    """As many documents as are trained on, each once, and others to score."""
+    count = setup.iterations * setup.config.training.batch
+    return corpus(name, count, 1000 + seed).rows, corpus(name, setup.documents, seed)
+
+
 def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
     """Exact entropies, bounds, certificate, control, and what z knows of the code; plain types."""
     batch, fast = setup.config.training.batch, Fast.quick()
-    train = corpus(name, setup.iterations * batch, 1000 + seed).rows
-    test = corpus(name, setup.documents, seed)
+    train, test = texts(name, setup, seed)
     sizes = {"length": train.tokens.shape[1], **WIDE.get(name, {})}
     config = setup.config.replace(
         architecture=dataclasses.replace(setup.config.architecture, **sizes),

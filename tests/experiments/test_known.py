@@ -26,6 +26,15 @@ def test_bounds_lie_above_the_truth(name, tmp_path, capsys):
     assert f"| {name} |" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_is_scored_was_not_trained_on_and_nothing_is_read_twice(seed):
+    setup = Setup(iterations=2, documents=128)
+    train, test = known.texts("topics", setup, seed)
+    assert len(train) == 2 * setup.config.training.batch == len(test.rows)
+    both = torch.cat([train.tokens, test.rows.tokens])
+    assert len(both.unique(dim=0)) == 2 * 128
+
+
 def test_a_reader_finds_the_code_that_is_there():
     """Of codes written plainly into z, all of it; of noise, nothing (less, for it overfits)."""
     source = torch.Generator().manual_seed(0)
