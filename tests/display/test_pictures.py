@@ -132,6 +132,9 @@ def test_the_pictures_of_studies():
     cells = [{"recipe": f"r{i}", "seed": seed, "looks": looks} for i in range(9) for seed in (0, 1)]
     ax = dressed(plot_tax(cells, Figure().subplots()))
     assert len(ax.containers) == 2 * MOST
+    grown = {**cells[0], "before": {"iterations": 40}}
+    (bars,) = dressed(plot_tax([grown], Figure().subplots())).containers
+    assert list(bars.lines[0].get_xdata()) == [50, 60]
 
 
 def test_names_stand_beside_their_lines_where_there_is_room_and_never_over_one_another():

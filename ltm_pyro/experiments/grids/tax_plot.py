@@ -27,7 +27,8 @@ Cells = Sequence[Mapping[str, Any]]
 def plot_tax(found: Cells, ax: Axes | None = None) -> Axes:
     """The tax of the ELBO at each look of training: a line for each cell, a colour for each recipe.
 
-    Of the first seven recipes.
+    Of the first seven recipes. Thoughts that were grown on another recipe's decoder begin where that
+    ended.
     """
     ax, names = axis_or_new(ax), []
     zero(ax)
@@ -43,7 +44,8 @@ def plot_tax(found: Cells, ax: Axes | None = None) -> Axes:
             taxes = [look["tax"] for look in looks]
             errors = [look.get("tax_standard_error", np.nan) for look in looks]
             shift = apart * (place - (len(drawn) - 1) / 2)  # bars are not to lie on one another
-            steps = [look["step"] + shift for look in looks]
+            begun = cell.get("before", {}).get("iterations", 0)
+            steps = [begun + look["step"] + shift for look in looks]
             with_errors(ax, steps, taxes, errors, like)
             ends.append((steps[-1], taxes[-1]))
         if ends:
