@@ -27,8 +27,8 @@ Cells = Sequence[Mapping[str, Any]]
 def plot_tax(found: Cells, ax: Axes | None = None) -> Axes:
     """The tax of the ELBO at each look of training: a line for each cell, a colour for each recipe.
 
-    Of the first seven recipes. Thoughts that were grown on another recipe's decoder begin where that
-    ended.
+    Of the first seven recipes. Thoughts that were grown on another recipe's decoder begin where
+    that ended.
     """
     ax, names = axis_or_new(ax), []
     zero(ax)
