@@ -46,10 +46,12 @@ def grown_protocol(config: Config) -> Config:
 
     The loop of `quick_protocol`; for half of the iterations the decoder learns alone; then the
     whole KL is charged at once, and the weights that read thoughts learn at a quarter of the rate
-    of all others. Where thoughts earned, they were made so (docs/results/tax.md).
+    of all others. Layers have one slot each: two earned less, eight nothing. Where thoughts earned,
+    they were made so (docs/results/tax.md).
     """
     config = quick_protocol(config)
     return config.replace(
+        thoughts=dataclasses.replace(config.thoughts, slots=1),
         training=dataclasses.replace(config.training, speak=0.5),
         objective=dataclasses.replace(config.objective, start=1.0),
         slow=dataclasses.replace(config.slow, thoughts_lr=config.slow.lr / 4),

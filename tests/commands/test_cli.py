@@ -324,6 +324,9 @@ def test_the_grown_protocol_is_defaults_of_options():
 
     found, quick = config(), cli.parse(["train", "--out", "x", "--protocol", "quick"]).config()
     assert found.fast == quick.fast
+    assert found.thoughts == dataclasses.replace(quick.thoughts, slots=1)
+    assert quick.thoughts.slots > 1
+    assert config("--thoughts.slots", "3").thoughts.slots == 3
     assert found.training == dataclasses.replace(quick.training, speak=0.5)
     assert found.objective == dataclasses.replace(quick.objective, start=1.0)
     assert found.slow == dataclasses.replace(quick.slow, thoughts_lr=quick.slow.lr / 4)
