@@ -26,11 +26,39 @@ def test_bounds_lie_above_the_truth(name, tmp_path, capsys):
     assert f"| {name} |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_certificate_stands_beside_the_entropy_of_the_same_documents():
+    """Its end from above -log p(x) is no less than the truth, but for chance, on those it holds."""
+    found = known.known("planes", Setup(iterations=5, steps=3, documents=24, certified=4))
+    enclosed = found["certificate"]
+    held = [document["certified"] for document in enclosed["per_document"]]
+    assert len(held) == 4
+    if any(held):
+        least, most = enclosed["interval_95"]["nats_per_token"]
+        assert least <= most
+        assert most > enclosed["exact_of_certified"] - 0.3 / 64  # TOLERANCE, on 64 tokens
+    assert enclosed["all_documents_at_most"]["nats_per_token"] > enclosed["exact_nats_per_token"]
+
+
+def test_the_entropy_beside_a_certificate_is_of_documents_that_it_holds():
+    exact = torch.tensor([10.0, 1000.0, 30.0]).numpy()
+    documents = [
+        {"certified": True, "tokens": 4}, {"certified": False, "tokens": 7},
+        {"certified": True, "tokens": 6},
+    ]  # fmt: skip
+    assert known.exact_of(documents, exact) == 4.0
+    assert known.exact_of([{"certified": False, "tokens": 7}], exact[:1]) is None
+
+
+def test_each_corpus_has_a_configuration():
+    assert set(known.CONFIGS) == set(known.KNOWN)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_is_scored_was_not_trained_on_and_nothing_is_read_twice(seed):
     setup = Setup(iterations=2, documents=128)
     train, test = known.texts("topics", setup, seed)
-    assert len(train) == 2 * setup.config.training.batch == len(test.rows)
+    assert len(train) == 2 * known.CONFIGS["topics"].training.batch == len(test.rows)
     both = torch.cat([train.tokens, test.rows.tokens])
     assert len(both.unique(dim=0)) == 2 * 128
 
