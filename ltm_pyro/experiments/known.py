@@ -5,10 +5,11 @@ held-out documents stand beside their exact entropy, with the hidden code and wi
 the decoder without latents, whose window does not reach what the code explains. What z knows of the
 code is told by a linear reader of z, fitted on half of the documents and tried on the rest.
 
-No document is read twice. A document has one thought of a few numbers, read by all layers, whose
-KL is charged whole from half of training on. Where the code is one of 16 the prior is a mixture of
-twice as many normals, so that codes which share one are not bound to; of a point of a plane, which
-is normal itself, the standard normal. `--prior` names one for all.
+No document is read twice. A document has one thought of a few numbers, read by all layers. Where
+the code is one of 16 the prior is a mixture of twice as many normals, and the KL is charged whole
+from half of training on, so that codes which share a place may part; of a point of a plane, which
+is normal itself, the prior is standard normal, and the KL whole from the first iteration on, for
+without it points are spread as no normal is. `--prior` names one for all.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def _small(dim: int = 4, rate: float = 5e-3, **decoder: int) -> Config:
 
 CONFIGS = {
     "topics": _small(layers=1),
-    "planes": _small(dim=2, layers=1),
+    "planes": _small(dim=2, layers=1).replace(objective=Objective()),
     "templates": _small(rate=1e-2),
     "ciphers": _small(width=128, feedforward=344),
 }
