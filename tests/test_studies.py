@@ -13,7 +13,10 @@ GRIDS = sorted((Path(__file__).parent.parent / "examples" / "studies").glob("*.j
 @pytest.mark.parametrize("path", GRIDS, ids=lambda p: p.stem)
 def test_it_can_be_read_and_each_recipe_is_another_run(path):
     grid = read_grid(path)
-    configs = {name: Recipe.parsed(options).config() for name, options in grid.recipes.items()}
-    for name, config in configs.items():
-        assert [other for other, its in configs.items() if its == config] == [name]
+    runs = {
+        name: (Recipe.parsed(options).config(), grid.begins.get(name))
+        for name, options in grid.recipes.items()
+    }
+    for name, run in runs.items():
+        assert [other for other, its in runs.items() if its == run] == [name]
     assert grid.score.rows > 1

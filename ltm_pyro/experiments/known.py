@@ -106,7 +106,7 @@ def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
     DualRateSVI(control, NoGuide, slow=config.slow, seed=seed).fit(
         train, setup.iterations, batch, progress=False
     )
-    once = dataclasses.replace(fast, steps=setup.steps)  # whose guides are the wider
+    once = dataclasses.replace(fast, steps=setup.steps)  # more documents pass the gate so
     longer = dataclasses.replace(once, particles=setup.particles)
     report = evaluate(
         model, test.rows, ("elbo:16", "iwae:64", "prior:16"), guide=MeanField, fast=longer,
