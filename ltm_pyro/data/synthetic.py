@@ -155,8 +155,11 @@ def plane_log_prob(tokens: Tensor, weights: Tensor, step: float = 0.05) -> Tenso
     scores = (grid @ weights.T).log_softmax(-1)  # (points, words)
     counts = torch.zeros(len(tokens), len(weights), dtype=torch.float64)
     counts.scatter_add_(1, tokens, torch.ones_like(tokens, dtype=torch.float64))
-    parts = [(prior + some @ scores.T).logsumexp(1) for some in counts.split(64)]
-    return torch.cat(parts)
+    found = torch.empty(len(tokens), dtype=torch.float64)
+    # Written in place: small results kept between large ones would hold all of their memory.
+    for some, its in zip(counts.split(64), found.split(64), strict=True):
+        torch.logsumexp(prior + some @ scores.T, 1, out=its)
+    return found
 
 
 KNOWN = {"topics": topics, "ciphers": ciphers, "templates": templates, "planes": planes}
