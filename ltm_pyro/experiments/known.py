@@ -233,12 +233,15 @@ def main(arguments: Sequence[str] | None = None, setup: Setup | None = None) -> 
     parser.add_argument("--iterations", type=int, default=Setup.iterations)
     parser.add_argument("--prior", help="the prior's name, of all (else the one like the code)")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--particles", type=int, default=Setup.particles, help="draws a fast step")
     parser.add_argument("--certified", type=int, default=0, help="documents to enclose (minutes)")
     parser.add_argument("--out", type=Path, help="a folder for known-CORPUS-SEED.json")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     prior = None if given.prior is None else Named(given.prior)
-    setup = setup or Setup(given.iterations, certified=given.certified, prior=prior)
+    setup = setup or Setup(
+        given.iterations, particles=given.particles, certified=given.certified, prior=prior
+    )
     print(HEAD, flush=True)
     for seed in range(given.seeds):
         for name in given.of:
