@@ -3,8 +3,9 @@
 For each run, the valid bound and the importance-weighted one against the number of fast steps,
 less the control where the run has one, and beside them the released protocol, which is no bound and
 falls whatever happens. Runs may differ in anything, such as the number of thoughts (N_z).
-`--certified N` also encloses log p(x) of N documents (`ltm.certify`), after the most fast steps,
-and says how far above it the bounds of the same documents are: the gap of the guide.
+`--particles` takes another number of draws a fast step than in training. `--certified N` also
+encloses log p(x) of N documents (`ltm.certify`), and says how far above it the bounds of the same
+documents are: the gap of the guide.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import torch
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import certify, evaluate
+from ltm_pyro.bounds.sampling import sampling_error
+from ltm_pyro.config import Fast
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.diagnostics import compute_curve
 from ltm_pyro.files import write_json
@@ -24,6 +27,9 @@ from ltm_pyro.runs.checkpoint import Run
 
 STEPS = (0, 1, 2, 4, 8, 16, 32)
 BOUNDS = ("elbo:8", "iwae:32", "same_noise")
+DRAWS = 8
+"""A fast step's, for a certificate: importance weights of guides fitted by one draw a step spread
+more, and have heavier tails."""
 
 
 def thinking(
@@ -33,12 +39,18 @@ def thinking(
     seed: int = 0,
     device: str = "cpu",
     certified: int = 0,
+    particles: int | None = None,
 ) -> dict[str, Any]:
-    """Nats per token of the first test rows of a run, by figure and number of fast steps."""
+    """Nats per token of the first test rows of a run, by figure and number of fast steps.
+
+    Each fast step has as many draws as in training, or `particles`.
+    """
     run = ltm.load(path, device=device)
+    draws = particles or run.config.fast.particles
+    fast = dataclasses.replace(run.config.fast, particles=draws)
     corpus = ltm.load_data(run.config, run.tokenizer)
     curve = compute_curve(
-        run.model, corpus.test[:rows], steps, BOUNDS, guide=run.guide, fast=run.config.fast,
+        run.model, corpus.test[:rows], steps, BOUNDS, guide=run.guide, fast=fast,
         baseline=run.baseline, seed=seed, progress=False,
     )  # fmt: skip
     figures = {
@@ -51,20 +63,29 @@ def thinking(
         "run": str(path),
         "latents": run.config.thoughts.count,
         "trained_with": run.config.fast.steps,
+        "particles": draws,
         "rows": min(rows, len(corpus.test)),
         "nats_per_token": figures,
-        **({"enclosed": enclosed(run, corpus.test[:certified], steps, seed)} if certified else {}),
+        **(
+            {"enclosed": enclosed(run, corpus.test[:certified], steps, fast, seed)}
+            if certified
+            else {}
+        ),
     }
 
 
-def enclosed(run: Run, rows: Rows, steps: Sequence[int], seed: int = 0) -> dict[str, Any]:
+def enclosed(
+    run: Run, rows: Rows, steps: Sequence[int], fast: Fast | None = None, seed: int = 0
+) -> dict[str, Any]:
     """The certificate of documents, and the nats of their bounds after each number of fast steps.
 
     log p(x) is one number, whatever is spent on finding it, so it is enclosed once, after the most
-    steps; bounds are of the documents that could be. By importance weights alone: annealed ones
-    take minutes a document (`ltm evaluate --certify`).
+    steps of `DRAWS` draws or more. Bounds are of the documents that could be, and so is the
+    control, if the run has one. By importance weights alone: annealed ones take minutes a document
+    (`ltm evaluate --certify`).
     """
-    longest = dataclasses.replace(run.config.fast, steps=max(steps))
+    fast = fast or run.config.fast
+    longest = dataclasses.replace(fast, steps=max(steps), particles=max(DRAWS, fast.particles))
     found = certify(
         run.model, rows, guide=run.guide, fast=longest,
         temperatures=1, chains=512, simulated=16, seed=seed, progress=False,
@@ -72,17 +93,22 @@ def enclosed(run: Run, rows: Rows, steps: Sequence[int], seed: int = 0) -> dict[
     summary, here = found.to_dict(), found.certified
     bounds: dict[str, dict[int, float]] = {name: {} for name in BOUNDS[:2]}
     tokens = float(found.tokens[here].sum())
+    control: dict[str, float] = {}
     for count in steps if here.any() else ():
-        fast = dataclasses.replace(run.config.fast, steps=count)
         report = evaluate(
-            run.model, rows, BOUNDS[:2], guide=run.guide, fast=fast, seed=seed, repeat=0,
-            progress=False,
+            run.model, rows, BOUNDS[:2], guide=run.guide, baseline=run.baseline,
+            fast=dataclasses.replace(fast, steps=count), seed=seed, repeat=0, progress=False,
         )  # fmt: skip
         for name, of_step in bounds.items():
             figure = report[name.partition(":")[0]]
             of_step[count] = float(figure.nats[here].sum()) / tokens
+        if run.baseline is not None:
+            exact = report["baseline"].nats[here]
+            gap = -(found.lower + found.upper)[here] / 2 - exact
+            error, _ = sampling_error(gap, found.tokens[here], stream=False)
+            control = {"nats_per_token": float(exact.sum()) / tokens, "standard_error": error}
     del summary["per_document"]
-    return {"certificate": summary, "bounds_nats_per_token": bounds}
+    return {"certificate": summary, "bounds_nats_per_token": bounds, "control": control}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -92,7 +118,7 @@ def table(found: dict[str, Any]) -> str:
     less = "less the control" if "baseline" in figures else "nats/token"
     lines = [
         f"{found['run']}: {found['latents']} thoughts, trained with {found['trained_with']} fast "
-        f"steps; {found['rows']} test rows",
+        f"steps, scored by {found['particles']} draw(s) a step; {found['rows']} test rows",
         f"| fast steps | bound, {less} | iwae:32 | released protocol, no bound |",
         "|---|---|---|---|",
     ]
@@ -111,8 +137,14 @@ def enclosed_table(found: dict[str, Any]) -> str:
     if not told["certified"]:
         return head
     least, most = told["interval_95"]["nats_per_token"]
-    lines = [
-        f"{head}: {least:.4f} to {most:.4f} nats/token (95 %)",
+    lines = [f"{head}: {least:.4f} to {most:.4f} nats/token (95 %)"]
+    if found["control"]:
+        exact, error = found["control"].values()
+        lines.append(
+            f"less the control: {least - exact:+.4f} to {most - exact:+.4f}, "
+            f"± {error:.4f} over documents"
+        )
+    lines += [
         "| fast steps | bound above log p(x), at least and at most | iwae:32 above it |",
         "|---|---|---|",
     ]
@@ -129,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--rows", type=int, default=128, help="test rows to score")
     parser.add_argument("--steps", type=int, nargs="*", default=STEPS, help="fast steps")
+    parser.add_argument("--particles", type=int, help="draws a fast step (else as in training)")
     parser.add_argument("--certified", type=int, default=0, help="documents to enclose (minutes)")
     parser.add_argument("--device", default="cpu", help="where it is computed: cpu, cuda, cuda:1")
     parser.add_argument("--out", type=Path, help="a folder for thinking.json")
@@ -137,8 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = []
     for path in given.runs:
         found.append(
-            thinking(path, given.rows, given.steps, device=given.device, certified=given.certified)
-        )
+            thinking(
+                path, given.rows, given.steps, device=given.device, certified=given.certified,
+                particles=given.particles,
+            )
+        )  # fmt: skip
         print(table(found[-1]), flush=True)
         if given.out is not None:
             write_json(given.out / "thinking.json", found)
