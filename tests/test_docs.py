@@ -45,6 +45,21 @@ def test_its_commands_are_understood(path):
         assert parse(shlex.split(line, comments=True))
 
 
+def test_the_picture_of_the_tax_is_of_the_results_beside_it(tmp_path, monkeypatch):
+    """Each panel has the looks of several seeds, and the tax that the page's tables tell."""
+    spec = importlib.util.spec_from_file_location("tax_picture", DOCS / "pictures" / "tax.py")
+    picture = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(picture)
+    page = (DOCS / "results" / "tax.md").read_text()
+    for _, file, keys in picture.PANELS:
+        found = picture.results(file, keys)
+        assert len(found["looks"]) == len(found["elbo"]["by_seed"]) > 1
+        assert f"{found['elbo']['mean']:+.4f} ± {found['elbo']['over_documents']:.4f}" in page
+    monkeypatch.setattr(picture, "HERE", tmp_path)
+    picture.main()
+    assert (tmp_path / "tax.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_commands_of_clusters_are_understood():
     folder = DOCS.parent / "examples" / "cluster"
     slurm = (folder / "slurm.sh").read_text()

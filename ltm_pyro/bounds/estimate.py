@@ -132,7 +132,10 @@ class Task:
 
 
 def how(guide: MakeGuide, fast: Fast) -> str:
-    """A guide and the loop that fits it, in words: "MeanField, 16 fast steps of Adam at 0.3"."""
+    """A guide and the loop that fits it, in words: "MeanField, 16 fast steps of Adam at 0.3".
+
+    With the draws a step, where they are more than one.
+    """
     cls: Any = getattr(guide, "func", guide)
     bound = getattr(guide, "keywords", {})
     options = [f"{k}={v}" for k, v in bound.items() if isinstance(v, int | float | str | bool)]
@@ -140,6 +143,7 @@ def how(guide: MakeGuide, fast: Fast) -> str:
     named = fast.optimizer
     optimizer = named if isinstance(named, str) else getattr(named, "__name__", str(named))
     fit = f"{fast.steps} fast steps of {optimizer} at {fast.lr:g}"
+    fit += f" by {fast.particles} draws each" if fast.particles > 1 else ""
     return f"{name}, {fit}" if fast.steps else f"{name}, no fast steps"
 
 

@@ -27,6 +27,7 @@ from ltm_pyro.runs.checkpoint import Run
 
 STEPS = (0, 1, 2, 4, 8, 16, 32)
 BOUNDS = ("elbo:8", "iwae:32", "same_noise")
+SIMULATED = 16
 DRAWS = 8
 """A fast step's, for a certificate: importance weights of guides fitted by one draw a step spread
 more, and have heavier tails."""
@@ -40,10 +41,12 @@ def thinking(
     device: str = "cpu",
     certified: int = 0,
     particles: int | None = None,
+    simulated: int = SIMULATED,
 ) -> dict[str, Any]:
     """Nats per token of the first test rows of a run, by figure and number of fast steps.
 
-    Each fast step has as many draws as in training, or `particles`.
+    Each fast step has as many draws as in training, or `particles`; `certified` documents are
+    enclosed, if so many as `simulated` that the model writes allow it.
     """
     run = ltm.load(path, device=device)
     draws = particles or run.config.fast.particles
@@ -67,7 +70,7 @@ def thinking(
         "rows": min(rows, len(corpus.test)),
         "nats_per_token": figures,
         **(
-            {"enclosed": enclosed(run, corpus.test[:certified], steps, fast, seed)}
+            {"enclosed": enclosed(run, corpus.test[:certified], steps, fast, seed, simulated)}
             if certified
             else {}
         ),
@@ -75,7 +78,12 @@ def thinking(
 
 
 def enclosed(
-    run: Run, rows: Rows, steps: Sequence[int], fast: Fast | None = None, seed: int = 0
+    run: Run,
+    rows: Rows,
+    steps: Sequence[int],
+    fast: Fast | None = None,
+    seed: int = 0,
+    simulated: int = SIMULATED,
 ) -> dict[str, Any]:
     """The certificate of documents, and the nats of their bounds after each number of fast steps.
 
@@ -88,7 +96,7 @@ def enclosed(
     longest = dataclasses.replace(fast, steps=max(steps), particles=max(DRAWS, fast.particles))
     found = certify(
         run.model, rows, guide=run.guide, fast=longest,
-        temperatures=1, chains=512, simulated=16, seed=seed, progress=False,
+        temperatures=1, chains=512, simulated=simulated, seed=seed, progress=False,
     )  # fmt: skip
     summary, here = found.to_dict(), found.certified
     bounds: dict[str, dict[int, float]] = {name: {} for name in BOUNDS[:2]}
@@ -134,10 +142,11 @@ def enclosed_table(found: dict[str, Any]) -> str:
     """How far bounds lie above the certified interval of the same documents, nats per token."""
     told = found["certificate"]
     head = f"log p(x) of {told['certified']} of {told['documents']} documents is enclosed"
+    refused = [f"refused, {number}: {reason}" for reason, number in told["refused"].items()]
     if not told["certified"]:
-        return head
+        return "\n".join([head, *refused])
     least, most = told["interval_95"]["nats_per_token"]
-    lines = [f"{head}: {least:.4f} to {most:.4f} nats/token (95 %)"]
+    lines = [f"{head}: {least:.4f} to {most:.4f} nats/token (95 %)", *refused]
     if found["control"]:
         exact, error = found["control"].values()
         lines.append(
@@ -163,6 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, nargs="*", default=STEPS, help="fast steps")
     parser.add_argument("--particles", type=int, help="draws a fast step (else as in training)")
     parser.add_argument("--certified", type=int, default=0, help="documents to enclose (minutes)")
+    parser.add_argument(
+        "--simulated", type=int, default=SIMULATED,
+        help="documents that the model writes, which tell whether posteriors are missed",
+    )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="where it is computed: cpu, cuda, cuda:1")
     parser.add_argument("--out", type=Path, help="a folder for thinking.json")
     given = parser.parse_args(arguments)
@@ -172,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found.append(
             thinking(
                 path, given.rows, given.steps, device=given.device, certified=given.certified,
-                particles=given.particles,
+                particles=given.particles, simulated=given.simulated,
             )
         )  # fmt: skip
         print(table(found[-1]), flush=True)

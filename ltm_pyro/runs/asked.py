@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from ltm_pyro.config import Data, Fast
 from ltm_pyro.data.asked import Text
 from ltm_pyro.inference.processes import here
-from ltm_pyro.options import Whole
+from ltm_pyro.options import Count, Whole
 from ltm_pyro.runs.checkpoint import Run, load
 from ltm_pyro.runs.trust import check_data
 
@@ -26,6 +26,8 @@ class AskedRun:
     """The last weights, or those of the look with the lowest held-out bound."""
     fast_steps: Annotated[Whole | None, tyro.conf.arg(name="fast.steps")] = None
     """Fast steps for each text (default: as in training)."""
+    fast_particles: Annotated[Count | None, tyro.conf.arg(name="fast.particles")] = None
+    """Draws of z a fast step (default: as in training); more fit a tighter bound."""
     seed: Whole = 0
     """Every draw follows from it."""
     device: str = "cpu"
@@ -41,13 +43,14 @@ class AskedRun:
 
     @property
     def fast(self) -> Fast:
-        """Its own fast loop, with the steps that were asked for."""
+        """Its own fast loop, with the steps and draws that were asked for."""
         return self.loop_of(self.loaded)
 
     def loop_of(self, run: Run) -> Fast:
-        """A run's own fast loop, with the steps that were asked for."""
-        steps = run.config.fast.steps if self.fast_steps is None else self.fast_steps
-        return dataclasses.replace(run.config.fast, steps=steps)
+        """A run's own fast loop, with the steps and draws that were asked for."""
+        asked = {"steps": self.fast_steps, "particles": self.fast_particles}
+        given = {name: value for name, value in asked.items() if value is not None}
+        return dataclasses.replace(run.config.fast, **given)
 
     def data_of(self, text: Text) -> Data:
         """The run's own text, or what is given over it.

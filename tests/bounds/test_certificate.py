@@ -280,7 +280,8 @@ def test_what_it_prints_and_gives():
              for end in ("at_least", "at_most")]  # fmt: skip
     assert [least, most] == pytest.approx([nats / data["tokens"] for nats in whole])
     assert data["constant_error_nats"] == 0
-    assert "MeanField, 20 fast steps of NaturalGradient at 0.5; two runs of 256" in data["protocol"]
+    fit = "MeanField, 20 fast steps of NaturalGradient at 0.5 by 4 draws each"
+    assert f"{fit}; two runs of 256" in data["protocol"]
     assert "annealed" not in data["protocol"]
     assert data["share"] == found.certified.mean()
     assert "enclosed for" in str(found)
@@ -373,7 +374,8 @@ def test_ends_of_a_sandwich_move_together():
     assert "both ends may be off together" in str(fitted)
     assert "together" not in str(prior)
     assert prior.protocol.startswith("annealed from the prior over 4 temperatures")
-    assert "the guide (MeanField, 20 fast steps of NaturalGradient at 0.5)" in fitted.protocol
+    fit = "MeanField, 20 fast steps of NaturalGradient at 0.5 by 4 draws each"
+    assert f"the guide ({fit})" in fitted.protocol
     assert fitted.to_dict()["constant_error_per_document"] == fitted.constant_error
     # What holds the constant has its error in its slack, and so has all beside ends that hold it.
     own, its = error, fitted.constant_error

@@ -171,6 +171,21 @@ def test_bad_questions_to_generate(run, tmp_path, capsys):
         assert message in told.err
 
 
+def test_text_is_fitted_by_as_many_draws_a_step_as_asked_for(run, capsys):
+    capsys.readouterr()
+    found = {}
+    for draws in ("", "1", "3"):
+        asked = ["--fast.particles", draws] if draws else []
+        assert ltm("evaluate", run, "--bounds", "elbo:2", "--json", *asked) == 0
+        found[draws] = json.loads(capsys.readouterr().out)["elbo"]
+    nats = {draws: one["nats_per_token"] for draws, one in found.items()}
+    assert nats[""] == nats["1"] != nats["3"]
+    assert "by 3 draws each" in found["3"]["protocol"]
+    assert "each" not in found["1"]["protocol"]
+    assert ltm("evaluate", run, "--fast.particles", "0") == 2
+    assert "--fast.particles" in capsys.readouterr().err
+
+
 def test_evaluating_takes_the_test_split_of_its_own_text_and_all_of_another(
     run, text_file, tmp_path, capsys
 ):

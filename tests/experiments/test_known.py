@@ -49,6 +49,28 @@ def test_a_certificate_is_of_the_first_documents_and_beside_their_entropy(monkey
     assert found["all_documents_at_most"]["nats_per_token"] > found["exact_nats_per_token"]
 
 
+def test_training_and_scoring_think_as_long_as_they_are_to(monkeypatch):
+    """Training as the corpus's configuration says, held-out documents by the setup's numbers."""
+    train, score = [], []
+    fit, measure = known.SpeakThenThink, known.evaluate
+
+    def fitting(model, guide, fast, *more, **named):
+        train.append((fast.steps, fast.particles))
+        return fit(model, guide, fast, *more, **named)
+
+    def measuring(*given, **named):
+        score.append((named["fast"].steps, named["fast"].particles))
+        return measure(*given, **named)
+
+    monkeypatch.setattr(known, "SpeakThenThink", fitting)
+    monkeypatch.setattr(known, "evaluate", measuring)
+    setup = Setup(iterations=1, steps=2, particles=3, documents=8)
+    for name in ("topics", "ciphers"):
+        known.known(name, setup)
+    assert train == [(8, 4), (4, 1)]
+    assert score == [(2, 3)] * 2
+
+
 def test_the_entropy_beside_a_certificate_is_of_documents_that_it_holds():
     exact = torch.tensor([10.0, 1000.0, 30.0]).numpy()
     documents = [

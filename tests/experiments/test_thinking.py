@@ -77,18 +77,20 @@ def test_bounds_are_of_the_documents_that_are_certified(run_config, tmp_path, mo
 def test_other_draws_a_step_than_in_training(run_config, tmp_path, monkeypatch):
     """Bounds are of guides fitted by as many draws as asked for, certificates by 8 or more."""
     run = train(with_training(run_config, baseline=True, steps=2), tmp_path / "run")
-    fitted_by = []
+    fitted_by, written = [], []
 
     def listening(*given, **more):
         fitted_by.append(more["fast"].particles)
+        written.append(more["simulated"])
         return certify(*given, **more)
 
     monkeypatch.setattr(thinking, "certify", listening)
     found = {
-        draws: thinking.thinking(run.path, 4, [3], certified=2, particles=draws)
+        draws: thinking.thinking(run.path, 4, [3], certified=2, particles=draws, simulated=9)
         for draws in (None, 1, 12)
     }
     assert fitted_by == [8, 8, 12]
+    assert written == [9, 9, 9]
     assert [one["particles"] for one in found.values()] == [1, 1, 12]
     assert found[1]["nats_per_token"] == found[None]["nats_per_token"]
     rows = ltm.load_data(run.config, run.tokenizer).test[:4]
@@ -100,14 +102,21 @@ def test_other_draws_a_step_than_in_training(run_config, tmp_path, monkeypatch):
 
 
 def test_a_gap_is_told_from_both_ends_of_the_interval():
-    certificate = {"documents": 5, "certified": 3, "interval_95": {"nats_per_token": [2.0, 2.1]}}
+    certificate = {
+        "documents": 5,
+        "certified": 3,
+        "interval_95": {"nats_per_token": [2.0, 2.1]},
+        "refused": {"too wide": 2},
+    }
     bounds = {"elbo:8": {0: 2.5, 4: 2.25}, "iwae:32": {0: 2.3, 4: 2.125}}
     found = {"certificate": certificate, "bounds_nats_per_token": bounds, "control": {}}
     first, *_, last = thinking.enclosed_table(found).splitlines()
     assert first == "log p(x) of 3 of 5 documents is enclosed: 2.0000 to 2.1000 nats/token (95 %)"
     assert last == "| 4 | +0.1500 to +0.2500 | +0.0250 to +0.1250 |"
     found["control"] = {"nats_per_token": 2.25, "standard_error": 0.125}
-    _, second, *_ = thinking.enclosed_table(found).splitlines()
-    assert second == "less the control: -0.2500 to -0.1500, ± 0.1250 over documents"
+    _, second, third, *_ = thinking.enclosed_table(found).splitlines()
+    assert second == "refused, 2: too wide"
+    assert third == "less the control: -0.2500 to -0.1500, ± 0.1250 over documents"
     none = {"certificate": {**certificate, "certified": 0}, "bounds_nats_per_token": bounds}
-    assert thinking.enclosed_table(none) == "log p(x) of 0 of 5 documents is enclosed"
+    head = "log p(x) of 0 of 5 documents is enclosed"
+    assert thinking.enclosed_table(none) == f"{head}\nrefused, 2: too wide"

@@ -203,7 +203,7 @@ def command(study: Study) -> str:
 
 def _option(name: str, value: Any, of: Any) -> list[str]:
     """An option and its value, as they are typed; nothing where it is the default."""
-    option = "--" + ("fast.steps" if name == "fast_steps" else name.replace("_", "-"))
+    option = "--" + (name.replace("_", "." if name.startswith("fast_") else "-"))
     if value is None or value == of.default:
         return []
     if isinstance(value, bool):

@@ -1,14 +1,16 @@
 """One table of bounds for text of other kinds."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
 
 import ltm_pyro as ltm
-from ltm_pyro.commands.cli import main
+from ltm_pyro.commands.cli import main, parse
 from ltm_pyro.config import Named
 from ltm_pyro.data.asked import Text
+from ltm_pyro.experiments.studies import running
 from ltm_pyro.experiments.studies.rows import documents_by_lot, words_of
 from ltm_pyro.experiments.studies.zero_shot import USUAL, ZeroShot
 from ltm_pyro.runs.seen import seen
@@ -107,3 +109,12 @@ def test_the_usual_corpora_are_read_from_the_hub(run, tmp_path):
     assert list(sources) == list(USUAL)
     assert len(sources) == 7
     assert all(split == "test" and data.fields for data, split in sources.values())
+
+
+def test_a_study_tells_the_command_that_repeats_it():
+    options = ["--fast.steps", "8", "--fast.particles", "4", "--data", "x.txt"]
+    asked = parse(["study", "zero-shot", "runs/a", "--out", "b", *options]).asked
+    words = shlex.split(running.command(asked))
+    assert words[:4] == ["ltm", "study", "zero-shot", "runs/a"]
+    assert set(options) < set(words)
+    assert parse(words[1:]).asked == asked
