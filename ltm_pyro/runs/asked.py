@@ -48,9 +48,12 @@ class AskedRun:
 
     def loop_of(self, run: Run) -> Fast:
         """A run's own fast loop, with the steps and draws that were asked for."""
-        asked = {"steps": self.fast_steps, "particles": self.fast_particles}
-        given = {name: value for name, value in asked.items() if value is not None}
-        return dataclasses.replace(run.config.fast, **given)
+        own = run.config.fast
+        return dataclasses.replace(
+            own,
+            steps=own.steps if self.fast_steps is None else self.fast_steps,
+            particles=self.fast_particles or own.particles,
+        )
 
     def data_of(self, text: Text) -> Data:
         """The run's own text, or what is given over it.

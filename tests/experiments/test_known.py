@@ -65,10 +65,22 @@ def test_training_and_scoring_think_as_long_as_they_are_to(monkeypatch):
     monkeypatch.setattr(known, "SpeakThenThink", fitting)
     monkeypatch.setattr(known, "evaluate", measuring)
     setup = Setup(iterations=1, steps=2, particles=3, documents=8)
-    for name in ("topics", "ciphers"):
+    for name in ("planes", "ciphers"):
         known.known(name, setup)
-    assert train == [(8, 4), (4, 1)]
-    assert score == [(2, 3)] * 2
+    found = known.known("ciphers", dataclasses.replace(setup, thinking=(3, 2)))
+    assert found["thinking"] == [3, 2]
+    assert train == [(8, 4), (4, 1), (3, 2)]
+    assert score == [(2, 3)] * 3
+
+
+def test_what_the_command_asks_for_is_what_is_trained(monkeypatch):
+    asked = []
+    monkeypatch.setattr(known, "known", lambda name, setup, seed: asked.append(setup) or {})
+    monkeypatch.setattr(known, "line", lambda found: "")
+    known.main(["--of", "topics"])
+    known.main(["--of", "topics", "--thinking", "8", "4", "--particles", "2", "--certified", "3"])
+    assert asked[0] == Setup()
+    assert asked[1] == Setup(thinking=(8, 4), particles=2, certified=3)
 
 
 def test_the_entropy_beside_a_certificate_is_of_documents_that_it_holds():
