@@ -49,7 +49,7 @@ def thinking(
     enclosed, if so many as `simulated` that the model writes allow it.
     """
     run = ltm.load(path, device=device)
-    draws = particles or run.config.fast.particles
+    draws = run.config.fast.particles if particles is None else particles
     fast = dataclasses.replace(run.config.fast, particles=draws)
     corpus = ltm.load_data(run.config, run.tokenizer)
     curve = compute_curve(

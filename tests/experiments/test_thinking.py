@@ -7,6 +7,7 @@ import pytest
 
 import ltm_pyro as ltm
 from ltm_pyro.bounds import certify
+from ltm_pyro.errors import InputError
 from ltm_pyro.experiments import thinking
 
 from ..runs.helpers import train, with_training
@@ -89,6 +90,8 @@ def test_other_draws_a_step_than_in_training(run_config, tmp_path, monkeypatch):
         draws: thinking.thinking(run.path, 4, [3], certified=2, particles=draws, simulated=9)
         for draws in (None, 1, 12)
     }
+    with pytest.raises(InputError, match="particles"):
+        thinking.thinking(run.path, 4, [3], particles=0)
     assert fitted_by == [8, 8, 12]
     assert written == [9, 9, 9]
     assert [one["particles"] for one in found.values()] == [1, 1, 12]
