@@ -104,13 +104,14 @@ def enclosed(
     control: dict[str, float] = {}
     for count in steps if here.any() else ():
         report = evaluate(
-            run.model, rows, BOUNDS[:2], guide=run.guide, baseline=run.baseline,
+            run.model, rows, BOUNDS[:2], guide=run.guide,
+            baseline=None if control else run.baseline,  # the same after any number of steps
             fast=dataclasses.replace(fast, steps=count), seed=seed, repeat=0, progress=False,
         )  # fmt: skip
         for name, of_step in bounds.items():
             figure = report[name.partition(":")[0]]
             of_step[count] = float(figure.nats[here].sum()) / tokens
-        if run.baseline is not None:
+        if "baseline" in report.figures:
             exact = report["baseline"].nats[here]
             gap = -(found.lower + found.upper)[here] / 2 - exact
             error, _ = sampling_error(gap, found.tokens[here], stream=False)
