@@ -29,8 +29,8 @@ STEPS = (0, 1, 2, 4, 8, 16, 32)
 BOUNDS = ("elbo:8", "iwae:32", "same_noise")
 SIMULATED = 16
 DRAWS = 8
-"""A fast step's, for a certificate: importance weights of guides fitted by one draw a step spread
-more, and have heavier tails."""
+"""A fast step's, for a certificate: on real text importance weights of guides fitted by one draw a
+step spread more, and had heavier tails."""
 
 
 def thinking(
