@@ -1,14 +1,18 @@
 """The study of what thoughts cost: its cells, its table, its command."""
 
+import dataclasses
 import json
 from shutil import rmtree
 
 import numpy as np
 import pytest
 
+from ltm_pyro.bounds import evaluate
 from ltm_pyro.commands.cli import main
 from ltm_pyro.config import Named
+from ltm_pyro.errors import InputError
 from ltm_pyro.experiments.grids import tax, tax_tables
+from ltm_pyro.runs.checkpoint import load
 
 from ..processes import together
 
@@ -177,6 +181,32 @@ def test_a_cell_is_scored_as_it_is_asked(run_config, corpus, tmp_path):
     assert found["looks"][0]["tokens"] == sum(batches[:2])
     assert found["looks"][0]["seconds"] > 0
     assert found["passes"] > 1  # a model that thinks takes more than its decoder alone
+
+
+def test_a_cell_may_be_scored_by_more_draws_than_it_was_trained_with(run_config, corpus, tmp_path):
+    own = run_config.fast.particles
+    (cell,) = tax.cells_of({"a": run_config}, [5], tmp_path)
+    score = tax.Score("elbo:2", rows=3, fast_steps=2, split="test")
+    found = cell.run(corpus, score, lambda _: None)
+    place = tmp_path / "a/seed-5/cell.json"
+    found["made"]["score"].pop("fast_particles")  # as one written before they could be asked for
+    place.write_text(json.dumps(found))
+    assert cell.read(score) == found
+    more = dataclasses.replace(score, fast_particles=own + 3)
+    with pytest.raises(InputError, match="scored otherwise"):
+        cell.read(more)
+    place.unlink()
+    (again,) = tax.cells_of({"a": run_config}, [5], tmp_path)
+    other = again.run(corpus, more, lambda _: None)
+    fast = dataclasses.replace(run_config.fast, steps=2, particles=own + 3)
+    run = load(tmp_path / "a/seed-5/run")
+    expected = evaluate(
+        run.model, corpus.test[:3], "elbo:2", guide=run.guide, fast=fast, seed=0, repeat=0,
+        progress=False,
+    )  # fmt: skip
+    assert other["figures"]["elbo"]["nats_per_token"] == expected["elbo"].nats_per_token
+    assert other["figures"]["elbo"] != found["figures"]["elbo"]
+    assert run.config.fast == run_config.fast  # training is as it was
 
 
 def cell(recipe, seed, nats, tokens):

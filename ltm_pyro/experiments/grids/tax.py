@@ -43,7 +43,8 @@ RUN, CELL = "run", "cell.json"
 class Score:
     """How a cell is scored: the first `rows` rows of a split, after `fast_steps` fast steps.
 
-    Beside the guide that a run was trained with, `guides` are fitted too, by `elbo` alone.
+    A step takes `fast_particles` draws, or as many as in the recipe's training. Beside the guide
+    that a run was trained with, `guides` are fitted too, by `elbo` alone.
     """
 
     bounds: str = "elbo:8,iwae:32,prior:8"
@@ -51,9 +52,15 @@ class Score:
     fast_steps: Whole = 8
     split: str = "test"
     guides: tuple[Named, ...] = ()
+    fast_particles: Count | None = None
 
     def __post_init__(self) -> None:
         take_fields(self)
+
+    def fast(self, own: Fast) -> Fast:
+        """How held-out rows are thought about, by a recipe that learns by `own`."""
+        draws = own.particles if self.fast_particles is None else self.fast_particles
+        return dataclasses.replace(own, steps=self.fast_steps, particles=draws)
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,7 @@ class Cell:
         if run.stopped:
             raise KeyboardInterrupt(run.stopped)
         rows = corpus.rows(score.split)[: score.rows]
-        fast = dataclasses.replace(self.config.fast, steps=score.fast_steps)
+        fast = score.fast(self.config.fast)
         report = evaluate(
             run.model, rows, score.bounds, guide=run.guide, fast=fast, baseline=run.baseline,
             seed=0, repeat=0, progress=False,

@@ -174,7 +174,9 @@ class OfGrid(Study):
 
     def _spending(self, recipe: str) -> Spending:
         config, corpus = self.corpora[recipe]
-        return Spending.of(config, corpus, self.score.rows, self.steps_of_scores, self.computed_on)
+        draws = self.score.fast(config.fast).particles / config.fast.particles
+        steps = round(draws * self.steps_of_scores)  # as long as so many of training's own take
+        return Spending.of(config, corpus, self.score.rows, steps, self.computed_on)
 
     @property
     def steps_of_scores(self) -> int:
