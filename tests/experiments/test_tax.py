@@ -162,6 +162,26 @@ def test_what_is_half_grown_goes_on_from_the_decoder_it_began_with(
     assert main(command) == 0
 
 
+def test_thoughts_are_not_grown_on_a_decoder_that_was_trained_on_by_hand(
+    grid, text_file, tmp_path, capsys
+):
+    """What it had cost would be told as what its recipe cost."""
+    content, out = json.loads(grid.read_text()), tmp_path / "study"
+    score = {"bounds": "elbo:2", "rows": 8, "fast_steps": 1, "split": "train"}
+    recipes = {"alone": ALONE, "grown": GROWN}
+    grid.write_text(json.dumps({**content, "recipes": recipes, "score": score}))
+    command = ["study", "tax", "--grid", str(grid), "--data", str(text_file), "--out", str(out)]
+    assert main([*command, "--recipe", "alone"]) == 0
+    alone = out / "alone/seed-0/run"
+    steps = load(alone).step
+    assert main(["train", "--resume", "--out", str(alone), "--steps", str(steps + 2)]) == 0
+    capsys.readouterr()
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert f"has {steps + 2} iterations, where recipe 'alone' asks for {steps}" in told
+    assert not (out / "grown/seed-0/cell.json").exists()
+
+
 def test_a_cell_is_scored_as_it_is_asked(run_config, corpus, tmp_path):
     (own,) = tax.cells_of({"a": run_config}, [5], tmp_path)
     score = tax.Score("elbo:2", rows=3, fast_steps=2, split="test", guides=(Named("covariance"),))

@@ -124,7 +124,7 @@ class Cell:
         out = self.path / RUN
         resume = (out / folder.CONFIG).exists()
         before = {} if self.start is None else self._before(score)
-        decoder = None if self.start is None else load(self.start.path / RUN, trust=trust)
+        decoder = None if self.start is None else self.start.trained(trust)
         if resume:
             self._check_begun_on(decoder)
         run = train(
@@ -177,6 +177,20 @@ class Cell:
         }  # fmt: skip
         files.write_json(self.path / CELL, found)
         return found
+
+    def trained(self, trust: bool) -> Run:
+        """Its run, to grow thoughts on.
+
+        Raises:
+            InputError: if it has more iterations than its recipe, whose cost is all that is told.
+        """
+        run, steps = load(self.path / RUN, trust=trust), self.config.training.steps
+        if run.step != steps:
+            raise InputError(
+                f"{run.path} has {run.step} iterations, where recipe {self.recipe!r} asks for "
+                f"{steps}: remove {self.path}, which is then trained anew, or give another --out"
+            )
+        return run
 
     def _before(self, score: Score) -> dict[str, float]:
         """What the decoder had cost before thoughts were grown on it."""
