@@ -113,10 +113,20 @@ class Noise:
 
     With `fixed=True` every block sees the same draw. That is the released protocol: the fit
     adapts to that one draw, and the number it ends with is not a bound.
+
+    With `antithetic=True` the particles of `draw` come in pairs, whose standard normal noise is
+    e and -e (Hammersley & Morton 1956); of an odd number one stands alone. What is not normal in
+    their noise is drawn for each.
     """
 
-    def __init__(self, seed: int, keys: Tensor | None = None, fixed: bool = False):
-        self.seed, self.fixed = seed, fixed
+    def __init__(
+        self,
+        seed: int,
+        keys: Tensor | None = None,
+        fixed: bool = False,
+        antithetic: bool = False,
+    ):
+        self.seed, self.fixed, self.antithetic = seed, fixed, antithetic
         self.keys = np.array([] if keys is None else keys.tolist(), np.uint64)
         self._blocks = 0
 
@@ -126,7 +136,7 @@ class Noise:
 
         Their distributions must sample elementwise, as all of torch's reparameterised ones do.
         """
-        with self._block() as streams, _AtSites(streams):
+        with self._block() as streams, _AtSites(streams, self.antithetic):
             yield
 
     @contextmanager
@@ -156,6 +166,8 @@ def _mixed(seed: int, keys: NDArray[np.uint64]) -> list[int]:
 
 
 _NOT_ELEMENTWISE = {"multinomial", "randperm"}
+_STANDARD_NORMAL = {"normal_", "randn", "randn_like"}
+"""Of one argument: with more, `normal_` has a mean or a scale of its own."""
 
 
 class _Streams(TorchDispatchMode):
@@ -164,6 +176,7 @@ class _Streams(TorchDispatchMode):
     def __init__(self, seeds: Sequence[int], dim: int = 1):
         super().__init__()
         self.seeds, self.dim, self.calls = seeds, dim, 0
+        self.pairs = 0  # of the draws that are the first dimension
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -180,14 +193,20 @@ class _Streams(TorchDispatchMode):
         self.calls += 1
         if alone:
             _set(self.seeds[0] + self.calls)
-            return func(*args, **kwargs)
+            return self._paired(name, args, func(*args, **kwargs))
         each = [self._sliced(argument) for argument in args]
         parts = []
         for seed, own in zip(self.seeds, zip(*each, strict=True), strict=True):
             _set(seed + self.calls)
             parts.append(func(*own, **kwargs))
-        drawn = torch.cat(parts, self.dim)
+        drawn = self._paired(name, args, torch.cat(parts, self.dim))
         return args[0].copy_(drawn) if name.endswith("_") else drawn
+
+    def _paired(self, name: str, args: tuple[Any, ...], drawn: Tensor) -> Tensor:
+        """A draw whose second half is the first's with the other sign, if it is standard normal."""
+        if self.pairs and name in _STANDARD_NORMAL and len(args) == 1:
+            drawn[self.pairs : 2 * self.pairs] = -drawn[: self.pairs]
+        return drawn
 
     def _has_documents(self, argument: Any) -> bool:
         shape = argument.shape if isinstance(argument, Tensor) else argument
@@ -208,9 +227,9 @@ class _Streams(TorchDispatchMode):
 class _AtSites(Messenger):
     """Samples latent sites within streams; the rest of the program runs as it would."""
 
-    def __init__(self, streams: _Streams):
+    def __init__(self, streams: _Streams, antithetic: bool = False):
         super().__init__()
-        self.streams = streams
+        self.streams, self.antithetic = streams, antithetic
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["done"] or msg["is_observed"] or msg["value"] is not None:
@@ -219,5 +238,8 @@ class _AtSites(Messenger):
             return
         if not any(frame.name == "documents" for frame in msg["cond_indep_stack"]):
             return  # what documents share is no document's own
+        if self.antithetic:
+            sizes = [f.size for f in msg["cond_indep_stack"] if f.name == "particles"]
+            self.streams.pairs = sizes[0] // 2 if sizes else 0
         with self.streams:
             msg["value"] = msg["fn"](*msg["args"], **msg["kwargs"])

@@ -19,7 +19,6 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 RECORDED = Path(__file__).with_name("interface.txt")
 OPEN = (
-    "ltm_pyro.config",
     "ltm_pyro.data.rows",
     "ltm_pyro.models.decoders.stack",
     "ltm_pyro.programs.densities",

@@ -79,7 +79,7 @@ def same(a, b):
 PARTS = [
     cls
     for cls in vars(config).values()
-    if dataclasses.is_dataclass(cls) and cls.__module__ == config.__name__
+    if dataclasses.is_dataclass(cls) and cls.__module__.startswith(config.__name__)
 ] + [Released]
 FIELDS = [(cls, field.name) for cls in PARTS for field in dataclasses.fields(cls)]
 TAKES_MORE = {

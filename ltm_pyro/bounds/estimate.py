@@ -143,7 +143,8 @@ def how(guide: MakeGuide, fast: Fast) -> str:
     named = fast.optimizer
     optimizer = named if isinstance(named, str) else getattr(named, "__name__", str(named))
     fit = f"{fast.steps} fast steps of {optimizer} at {fast.lr:g}"
-    fit += f" by {fast.particles} draws each" if fast.particles > 1 else ""
+    pairs = " in pairs" if fast.antithetic else ""
+    fit += f" by {fast.particles} draws each{pairs}" if fast.particles > 1 else ""
     return f"{name}, {fit}" if fast.steps else f"{name}, no fast steps"
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 import ltm_pyro as ltm
 from ltm_pyro.commands.text import as_json, say, show
-from ltm_pyro.config import Data, Vocabulary
+from ltm_pyro.config import Data
+from ltm_pyro.config.text import Vocabulary
 from ltm_pyro.data import kept
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.data.building import SPLITS

@@ -116,7 +116,7 @@ class Rank(AskedRun):
             "study": "rank", "weights": Seal.of(weights).sha256,
             "text": fingerprint(rows[:]), "texts": self.texts,
             "bound": self.bound, "multiple": self.multiple, "fast.steps": self.fast.steps,
-            "fast.particles": self.fast.particles,
+            "fast.particles": self.fast.particles, "fast.antithetic": self.fast.antithetic,
             "chunk": self.chunk, "seed": self.seed,
         }  # fmt: skip
 

@@ -30,7 +30,10 @@ from ltm_pyro.runs.trust import check_code, check_data, explain
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Recipe):
-    """Train a latent-thought model on text."""
+    """Train a latent-thought model on text.
+
+    The least to say: ltm train --data stories.txt --out runs/stories
+    """
 
     many: ClassVar[bool] = True  # processes may do it together
 

@@ -102,7 +102,7 @@ def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
     train, test = texts(name, setup, seed)
     config, fast = CONFIGS[name], CONFIGS[name].fast
     if setup.thinking is not None:
-        fast = dataclasses.replace(fast, steps=setup.thinking[0], particles=setup.thinking[1])
+        fast = fast.changed(*setup.thinking)
     batch, length = config.training.batch, train.tokens.shape[1]
     config = config.replace(
         architecture=dataclasses.replace(config.architecture, length=length),
@@ -116,8 +116,8 @@ def known(name: str, setup: Setup, seed: int = 0) -> dict[str, Any]:
     DualRateSVI(control, NoGuide, slow=config.slow, seed=seed).fit(
         train, setup.iterations, batch, progress=False
     )
-    longer = dataclasses.replace(fast, steps=setup.steps, particles=setup.particles)
-    once = dataclasses.replace(longer, particles=1)  # more documents pass the gate so
+    longer = fast.changed(setup.steps, setup.particles)
+    once = longer.changed(particles=1)  # more documents pass the gate so
     report = evaluate(
         model, test.rows, ("elbo:16", "iwae:64", "prior:16"), guide=MeanField, fast=longer,
         baseline=control, seed=seed, repeat=0, progress=False,

@@ -50,7 +50,7 @@ def thinking(
     """
     run = ltm.load(path, device=device)
     draws = run.config.fast.particles if particles is None else particles
-    fast = dataclasses.replace(run.config.fast, particles=draws)
+    fast = run.config.fast.changed(particles=draws)
     corpus = ltm.load_data(run.config, run.tokenizer)
     curve = compute_curve(
         run.model, corpus.test[:rows], steps, BOUNDS, guide=run.guide, fast=fast,
@@ -93,7 +93,7 @@ def enclosed(
     (`ltm evaluate --certify`).
     """
     fast = fast or run.config.fast
-    longest = dataclasses.replace(fast, steps=max(steps), particles=max(DRAWS, fast.particles))
+    longest = fast.changed(max(steps), max(DRAWS, fast.particles))
     found = certify(
         run.model, rows, guide=run.guide, fast=longest,
         temperatures=1, chains=512, simulated=simulated, seed=seed, progress=False,

@@ -97,10 +97,16 @@ def fit_guide(
 
     Raises:
         NotFinite: if a site's log-probability is NaN or infinite, naming site and documents.
-        InputError: for `fast.tokens` below 1 where model or guide needs them all.
+        InputError: for `fast.tokens` below 1 where model or guide needs them all, and for
+            antithetic draws of a guide that draws none.
     """
     if fast.tokens < 1:
         _check_subsampling(model, guide)
+    if fast.antithetic and isinstance(guide, Sampler):
+        raise InputError(
+            f"fast.antithetic pairs the draws of a guide; {type(guide).__name__} moves particles "
+            "of its own: leave it out"
+        )
     with torch.enable_grad(), ExitStack() as stack:
         if not leak:
             stack.enter_context(frozen(model))

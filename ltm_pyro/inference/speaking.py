@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ltm_pyro.config import Fast, UpToOne
+from ltm_pyro.config import Fast
+from ltm_pyro.config.run import UpToOne
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides.base import NoGuide

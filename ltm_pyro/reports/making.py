@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ltm_pyro import __version__, files
-from ltm_pyro.config import PLAIN
+from ltm_pyro.config.sizes import PLAIN
 from ltm_pyro.data import Corpus
 from ltm_pyro.errors import InputError, unknown
 from ltm_pyro.options import checked

@@ -1,6 +1,5 @@
 """Which run a command is given, as options that several commands and studies share."""
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
@@ -28,6 +27,8 @@ class AskedRun:
     """Fast steps for each text (default: as in training)."""
     fast_particles: Annotated[Count | None, tyro.conf.arg(name="fast.particles")] = None
     """Draws of z a fast step (default: as in training); more fit a tighter bound."""
+    fast_antithetic: Annotated[bool | None, tyro.conf.arg(name="fast.antithetic")] = None
+    """Whether these draws come in pairs, whose errors cancel (default: as in training)."""
     seed: Whole = 0
     """Every draw follows from it."""
     device: str = "cpu"
@@ -48,12 +49,7 @@ class AskedRun:
 
     def loop_of(self, run: Run) -> Fast:
         """A run's own fast loop, with the steps and draws that were asked for."""
-        own = run.config.fast
-        return dataclasses.replace(
-            own,
-            steps=own.steps if self.fast_steps is None else self.fast_steps,
-            particles=self.fast_particles or own.particles,
-        )
+        return run.config.fast.changed(self.fast_steps, self.fast_particles, self.fast_antithetic)
 
     def data_of(self, text: Text) -> Data:
         """The run's own text, or what is given over it.

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from ltm_pyro import guides
-from ltm_pyro.config import PLAIN, Config, Named
+from ltm_pyro.config import Config, Named
+from ltm_pyro.config.sizes import PLAIN
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.store import AnyRows
 from ltm_pyro.errors import InputError, unknown

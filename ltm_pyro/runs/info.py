@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltm_pyro.config import PLAIN, Config, Named
+from ltm_pyro.config import Config, Named
+from ltm_pyro.config.sizes import PLAIN
 from ltm_pyro.errors import InputError
 from ltm_pyro.inference.released import LOOPS, Released
 from ltm_pyro.inference.schedule import warmup_of

@@ -10,7 +10,6 @@ from tyro.conf import UseAppendAction
 
 from ltm_pyro import guides
 from ltm_pyro.config import (
-    PLAIN,
     Architecture,
     Config,
     Data,
@@ -20,9 +19,10 @@ from ltm_pyro.config import (
     Slow,
     Thoughts,
     Training,
-    Vocabulary,
     Warm,
 )
+from ltm_pyro.config.sizes import PLAIN
+from ltm_pyro.config.text import Vocabulary
 from ltm_pyro.data import Corpus
 from ltm_pyro.data.asked import FlatText, Text
 from ltm_pyro.errors import InputError

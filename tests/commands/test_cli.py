@@ -184,6 +184,13 @@ def test_text_is_fitted_by_as_many_draws_a_step_as_asked_for(run, capsys):
     assert "each" not in found["1"]["protocol"]
     assert ltm("evaluate", run, "--fast.particles", "0") == 2
     assert "--fast.particles" in capsys.readouterr().err
+    paired = ["--fast.particles", "3", "--fast.antithetic", "True"]
+    assert ltm("evaluate", run, "--bounds", "elbo:2", "--json", *paired) == 0
+    other = json.loads(capsys.readouterr().out)["elbo"]
+    assert other["nats_per_token"] != nats["3"]
+    assert "by 3 draws each in pairs" in other["protocol"]
+    assert ltm("evaluate", run, "--fast.antithetic", "True") == 2
+    assert "fast.antithetic pairs draws, of which fast.particles has 1" in capsys.readouterr().err
 
 
 def test_evaluating_takes_the_test_split_of_its_own_text_and_all_of_another(

@@ -73,6 +73,7 @@ def test_what_was_scored_is_not_taken_for_another_ranking(
         ("texts", ["--texts", "3"]), ("bound", ["--bound", "elbo:2"]),
         ("multiple", ["--multiple", "4"]), ("fast.steps", ["--fast.steps", "1"]),
         ("fast.particles", ["--fast.particles", "2"]),
+        ("fast.antithetic", ["--fast.particles", "2", "--fast.antithetic", "True"]),
         ("weights", []), ("text", ["--limit", "2"]),
     ):  # fmt: skip
         at = other if name == "weights" else run

@@ -59,8 +59,7 @@ class Score:
 
     def fast(self, own: Fast) -> Fast:
         """How held-out rows are thought about, by a recipe that learns by `own`."""
-        draws = own.particles if self.fast_particles is None else self.fast_particles
-        return dataclasses.replace(own, steps=self.fast_steps, particles=draws)
+        return own.changed(self.fast_steps, self.fast_particles)
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ def _option(name: str, value: Any, of: Any) -> list[str]:
     option = "--" + (name.replace("_", "." if name.startswith("fast_") else "-"))
     if value is None or value == of.default:
         return []
-    if isinstance(value, bool):
+    if isinstance(value, bool) and of.default is not None:
         return [option if value else "--no-" + option[2:]]
     return [
         w for one in (value if isinstance(value, tuple) else [value]) for w in (option, str(one))

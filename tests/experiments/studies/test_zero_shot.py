@@ -112,7 +112,8 @@ def test_the_usual_corpora_are_read_from_the_hub(run, tmp_path):
 
 
 def test_a_study_tells_the_command_that_repeats_it():
-    options = ["--fast.steps", "8", "--fast.particles", "4", "--data", "x.txt"]
+    options = ["--fast.steps", "8", "--fast.particles", "4", "--fast.antithetic", "True",
+               "--data", "x.txt"]  # fmt: skip
     asked = parse(["study", "zero-shot", "runs/a", "--out", "b", *options]).asked
     words = shlex.split(running.command(asked))
     assert words[:4] == ["ltm", "study", "zero-shot", "runs/a"]
