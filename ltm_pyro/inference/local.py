@@ -105,7 +105,7 @@ def fit_guide(
     if fast.antithetic and isinstance(guide, Sampler):
         raise InputError(
             f"fast.antithetic pairs the draws of a guide; {type(guide).__name__} moves particles "
-            "of its own: leave it out"
+            "of its own: set it to False"
         )
     with torch.enable_grad(), ExitStack() as stack:
         if not leak:
