@@ -44,13 +44,15 @@ def joint_protocol(config: Config) -> Config:
 def grown_protocol(config: Config) -> Config:
     """The configuration whose thoughts are grown on a decoder that speaks, and are heard slowly.
 
-    The loop of `quick_protocol`; for half of the iterations the decoder learns alone; then the
-    whole KL is charged at once, and the weights that read thoughts learn at a quarter of the rate
-    of all others. Layers have one slot each: two earned less, eight nothing. Where thoughts earned,
-    they were made so (docs/results/tax.md).
+    The loop of `quick_protocol`, by two draws a step in a pair: one is noisier, and earned less.
+    For half of the iterations the decoder learns alone; then the whole KL is charged at once, and
+    the weights that read thoughts learn at a quarter of the rate of all others. Layers have one
+    slot each: two earned less, eight nothing. Where thoughts earned most, they were made so
+    (docs/results/tax.md).
     """
     config = quick_protocol(config)
     return config.replace(
+        fast=config.fast.changed(particles=2, antithetic=True),
         thoughts=dataclasses.replace(config.thoughts, slots=1),
         training=dataclasses.replace(config.training, speak=0.5),
         objective=dataclasses.replace(config.objective, start=1.0),

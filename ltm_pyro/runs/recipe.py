@@ -76,7 +76,8 @@ class Recipe:
         "fresh"
     )
     """"quick" takes at most 4 natural-gradient steps (mean-field and full covariance);
-    "grown" is "quick" with one slot a layer, grown on a decoder that speaks, and heard slowly;
+    "grown" is "quick" with two draws a step and one slot a layer, grown on a decoder that speaks,
+    and heard slowly;
     "joint", for many epochs, starts warm and lets the slow step move thoughts too, alone;
     "released" repeats the authors' released code for comparison: its numbers are no bounds;
     "fixed-noise" and "leaking" have one each of the two things in which its loop differs."""

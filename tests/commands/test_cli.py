@@ -345,7 +345,10 @@ def test_the_grown_protocol_is_defaults_of_options():
         return cli.parse(["train", "--out", "x", "--protocol", "grown", *options]).config()
 
     found, quick = config(), cli.parse(["train", "--out", "x", "--protocol", "quick"]).config()
-    assert found.fast == quick.fast
+    assert found.fast == quick.fast.changed(particles=2, antithetic=True)
+    assert config("--fast.particles", "4").fast.particles == 4
+    alone = config("--fast.particles", "1", "--fast.no-antithetic")
+    assert alone.fast == quick.fast
     assert found.thoughts == dataclasses.replace(quick.thoughts, slots=1)
     assert quick.thoughts.slots > 1
     assert config("--thoughts.slots", "3").thoughts.slots == 3
