@@ -113,30 +113,23 @@ class Noise:
 
     With `fixed=True` every block sees the same draw. That is the released protocol: the fit
     adapts to that one draw, and the number it ends with is not a bound.
-
-    With `antithetic=True` the particles of `draw` come in pairs, whose standard normal noise is
-    e and -e (Hammersley & Morton 1956); of an odd number one stands alone. What is not normal in
-    their noise is drawn for each.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        keys: Tensor | None = None,
-        fixed: bool = False,
-        antithetic: bool = False,
-    ):
-        self.seed, self.fixed, self.antithetic = seed, fixed, antithetic
+    def __init__(self, seed: int, keys: Tensor | None = None, fixed: bool = False):
+        self.seed, self.fixed = seed, fixed
         self.keys = np.array([] if keys is None else keys.tolist(), np.uint64)
         self._blocks = 0
 
     @contextmanager
-    def draw(self) -> Iterator[None]:
+    def draw(self, antithetic: bool = False) -> Iterator[None]:
         """A block whose Pyro sites, of batch shape (particles, documents), draw from the streams.
 
         Their distributions must sample elementwise, as all of torch's reparameterised ones do.
+        Antithetic particles come in pairs, whose standard normal noise is e and -e (Hammersley &
+        Morton 1956); of an odd number one stands alone. What is not normal in their noise is drawn
+        for each.
         """
-        with self._block() as streams, _AtSites(streams, self.antithetic):
+        with self._block() as streams, _AtSites(streams, antithetic):
             yield
 
     @contextmanager

@@ -73,6 +73,4 @@ class Plan:
         )[0]  # fmt: skip
         if self.sharded:
             config = config.replace(slow=dataclasses.replace(config.slow, sharded=True))
-        if self.fast_steps is None:
-            return config
-        return config.replace(fast=dataclasses.replace(config.fast, steps=self.fast_steps))
+        return config.replace(fast=config.fast.changed(self.fast_steps))

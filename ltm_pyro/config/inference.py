@@ -62,7 +62,7 @@ class Fast:
 
     def draws(self, seed: int, keys: Tensor) -> Noise:
         """What a fit of the rows with these keys draws: something else at every step."""
-        return Noise(seed, keys, antithetic=self.antithetic)
+        return Noise(seed, keys)
 
     def changed(
         self,

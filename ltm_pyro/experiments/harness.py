@@ -5,7 +5,6 @@ interface. The harness has no way to find models of other packages, so that `reg
 called before it runs, as `ltm lm-eval` does.
 """
 
-import dataclasses
 import functools
 import importlib
 import math
@@ -76,8 +75,7 @@ class Scorer:
             raise InputError(f"{run.path} holds a {type(run.model).__name__}, which writes no text")
         self.run, self.model, self.tokenizer = run, run.model, run.tokenizer
         self.block, self.draws, self.seed, self.chunk = block, draws, seed, chunk
-        steps = run.config.fast.steps if fast_steps is None else fast_steps
-        self.fast = dataclasses.replace(run.config.fast, steps=steps)
+        self.fast = run.config.fast.changed(fast_steps)
         self.length = run.config.architecture.length
         self.codes = codes_of(run.model, {})
 

@@ -53,7 +53,7 @@ def _small(dim: int = 4, rate: float = 5e-3, **decoder: int) -> Config:
 CONFIGS = {
     "topics": _small(layers=1),
     "planes": _small(dim=2, layers=1).replace(
-        objective=Objective(), fast=dataclasses.replace(Fast.quick(8), particles=4)
+        objective=Objective(), fast=Fast.quick(8).changed(particles=4)
     ),
     "templates": _small(rate=1e-2),
     "ciphers": _small(width=128, feedforward=344),

@@ -175,7 +175,7 @@ def _ascend(
                 with noise.tensors(dim=0):
                     positions = draw_positions(batch.mask, fast.tokens)
                 seen = functools.partial(seen, positions=positions)
-            with noise.draw():
+            with noise.draw(fast.antithetic):
                 terms = elbo_terms(seen, guide, batch, fast.particles)
             finite.add(terms, f"a fast step ({step + 1} of {steps})")
             optimizer.zero_grad()

@@ -37,7 +37,7 @@ class FixedNoise(Fast):
 
     def draws(self, seed: int, keys: Tensor) -> Noise:
         """One draw for every step."""
-        return Noise(seed, keys, fixed=True, antithetic=self.antithetic)
+        return Noise(seed, keys, fixed=True)
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,7 @@ class Asked:
 
     def fast(self, run: Run) -> Fast:
         """A run's own fast loop, with the steps that were asked for."""
-        steps = run.config.fast.steps if self.fast_steps is None else self.fast_steps
-        return dataclasses.replace(run.config.fast, steps=steps)
+        return run.config.fast.changed(self.fast_steps)
 
 
 @dataclass(frozen=True)

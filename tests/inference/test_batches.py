@@ -83,9 +83,8 @@ def test_noise_keyed_by_the_batch_would_be_seen(model, monkeypatch):
     assert (one_stream - whole.sample(3)).abs().max() > 0.1
 
 
-def shared_stream(self, seed, keys=None, fixed=False, antithetic=False):
-    self.seed, self.fixed, self.antithetic = seed, fixed, antithetic
-    self.keys, self._blocks = np.array([], np.uint64), 0
+def shared_stream(self, seed, keys=None, fixed=False):
+    self.seed, self.fixed, self.keys, self._blocks = seed, fixed, np.array([], np.uint64), 0
 
 
 def test_a_slow_step_does_not_depend_on_how_the_batch_is_cut(model, config):

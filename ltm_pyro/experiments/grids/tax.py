@@ -181,7 +181,7 @@ class Cell:
         """Its run, to grow thoughts on.
 
         Raises:
-            InputError: if it has more iterations than its recipe, whose cost is all that is told.
+            InputError: if it has not as many iterations as its recipe, whose cost is what is told.
         """
         run, steps = load(self.path / RUN, trust=trust), self.config.training.steps
         if run.step != steps:
