@@ -47,8 +47,11 @@ def test_fitting_scoring_and_training_draw_from_streams_of_their_own(model, monk
             monkeypatch,
             lambda b=bound: ltm.evaluate(model, rows, [b], fast=fast, repeat=0, progress=False),
         )
+    for name, found in streams.items():
+        assert len(found) == len(set(found)), f"{name} draws from a stream twice"
     shared_fit = set(streams["elbo:4"]) & set(streams["iwae:9"]) & set(streams["ais:3"])
     scored = {name: set(found) - shared_fit for name, found in streams.items()}
+    assert all(scored[bound] for bound in ("elbo", *BOUNDS))  # by draws that no fit saw
     for a, b in itertools.combinations(scored, 2):
         if {a, b} == {"ais:3", "ais_prior:3"}:
             continue  # each by itself: two figures, not a fit and its score
