@@ -317,3 +317,20 @@ def test_a_device_that_is_not_here_is_told_before_training(tmp_path, text_file):
     with pytest.raises(InputError, match="device 'cuda:77' cannot be used"):
         Tax(grid=str(grid), text=Text(data=(str(text_file),)), out=out, device="cuda:77").run()
     assert not out.exists()
+
+
+def test_the_estimate_of_the_time_counts_the_draws_of_the_scores(text_file, tmp_path, monkeypatch):
+    """As fast steps of the recipe's own training, of one draw here."""
+    counted = []
+
+    def of(config, corpus, rows, steps, device):
+        counted.append((rows, steps))
+        return made(config, corpus, rows, steps, device)
+
+    made = Spending.of
+    monkeypatch.setattr(Spending, "of", of)
+    for draws in ({}, {"fast_particles": 3}):
+        grid = written(tmp_path / "g.json", recipes={"a": []}, score={**SCORE, **draws})
+        study = Tax(grid=str(grid), text=Text(data=(str(text_file),)), out=tmp_path / "out")
+        assert study._work["a"] > 0
+    assert counted == [(8, 2), (8, 6)]  # of the fit, and of the released protocol
