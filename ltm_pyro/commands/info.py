@@ -15,7 +15,8 @@ from ltm_pyro.files.storage import is_url
 from ltm_pyro.presets import PRESETS
 from ltm_pyro.runs import folder
 from ltm_pyro.runs.copies import folder_of
-from ltm_pyro.runs.info import info_preset, info_run, presets_table, run_text
+from ltm_pyro.runs.info import info_preset, info_run
+from ltm_pyro.runs.info_words import presets_table, run_text
 from ltm_pyro.runs.verify import verified, verify
 
 

@@ -19,7 +19,8 @@ from ltm_pyro.reports import pair
 from ltm_pyro.reports.measuring import Asked, Measured, choose, measure
 from ltm_pyro.reports.page import check_place, render
 from ltm_pyro.runs.checkpoint import Run, load
-from ltm_pyro.runs.info import command_line, info_run
+from ltm_pyro.runs.info import info_run
+from ltm_pyro.runs.info_words import command_line
 from ltm_pyro.runs.scored import Scored, check_comparable, to_score
 from ltm_pyro.runs.training import load_data
 from ltm_pyro.runs.trust import check_data

@@ -25,7 +25,7 @@ from ltm_pyro.reports.words import (
 )
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.config_json import to_dict
-from ltm_pyro.runs.info import NOT_STRAIGHT, run_lines
+from ltm_pyro.runs.info_words import NOT_STRAIGHT, run_lines
 from ltm_pyro.runs.scored import Scored
 from ltm_pyro.runs.trust import outside
 

@@ -26,7 +26,7 @@ from ltm_pyro.reports.words import (
 )
 from ltm_pyro.runs.checkpoint import Run
 from ltm_pyro.runs.config_json import to_dict
-from ltm_pyro.runs.info import run_lines
+from ltm_pyro.runs.info_words import run_lines
 from ltm_pyro.runs.looks import BOUND
 from ltm_pyro.runs.scored import Scored
 

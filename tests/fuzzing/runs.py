@@ -13,7 +13,8 @@ from ltm_pyro.errors import Damaged
 from ltm_pyro.generation import Sampling
 from ltm_pyro.inference.memory import ARRAY, Memory
 from ltm_pyro.runs import folder
-from ltm_pyro.runs.info import info_run, run_text
+from ltm_pyro.runs.info import info_run
+from ltm_pyro.runs.info_words import run_text
 from ltm_pyro.runs.manifest import Manifest
 from ltm_pyro.runs.record import CONFIG, read_config
 from ltm_pyro.runs.seen import seen

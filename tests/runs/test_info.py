@@ -13,7 +13,8 @@ import ltm_pyro as ltm
 from ltm_pyro.commands import cli
 from ltm_pyro.config import Named
 from ltm_pyro.runs import folder
-from ltm_pyro.runs.info import LINES, info_run, run_text
+from ltm_pyro.runs.info import info_run
+from ltm_pyro.runs.info_words import LINES, run_text
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -206,3 +207,12 @@ def test_a_decoder_without_a_window_has_none(run_config, tmp_path):
     facts = info_run(run.path)
     assert (facts["decoder"], facts["window"]) == ("lstm", None)
     assert "the whole row in view" in run_text(facts)
+
+
+def test_draws_in_pairs_are_told(run_config, tmp_path):
+    for pairs in (False, True):
+        fast = dataclasses.replace(run_config.fast, particles=2, antithetic=pairs)
+        config = run_config.replace(fast=fast)
+        told = run_text(info_run(ltm.train(config, tmp_path / str(pairs), progress=False).path))
+        assert "particles: 2" in told
+        assert ("particles: 2 in pairs" in told) == pairs
