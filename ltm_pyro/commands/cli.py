@@ -108,7 +108,7 @@ def _place() -> tuple[int, int]:
     """This process's number, and how many there are."""
     if MANY not in os.environ:
         return 0, 1
-    from ltm_pyro.inference.processes import started
+    from ltm_pyro.inference.started import started
 
     return started()
 

@@ -3,7 +3,10 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from ltm_pyro.data.sources.base import Document
+import numpy as np
+from numpy.typing import NDArray
+
+from ltm_pyro.data.sources.base import Document, Skipped
 from ltm_pyro.errors import InputError
 
 MOST = 3.4e38
@@ -35,6 +38,41 @@ def coder(
         return found | {name: number_of(name, one.columns.get(name)) for name in numbers}
 
     return code
+
+
+class Coming:
+    """The same of documents as they are read, before all values of a column are known.
+
+    Values are counted in the order in which they come; `places` tells at the end where each stands
+    in the column's list. A number that is none is missing.
+
+    Args:
+        columns, numbers: names, as of `coder`.
+        skipped: where a number that is none is counted.
+    """
+
+    def __init__(self, columns: Iterable[str], numbers: Iterable[str], skipped: Skipped):
+        self.numbers, self.skipped = tuple(numbers), skipped
+        self.met: dict[str, dict[str, int]] = {name: {} for name in columns}
+
+    def __call__(self, one: Document) -> dict[str, int | float]:
+        """What a document has in each column."""
+        codes: dict[str, int | float] = {}
+        for name, met in self.met.items():
+            value = one.columns.get(name)
+            codes[name] = -1 if value is None else met.setdefault(value, len(met))
+        for name in self.numbers:
+            try:
+                codes[name] = number_of(name, one.columns.get(name))
+            except InputError as error:
+                self.skipped.add("numbers that are none, left out as missing", str(error))
+                codes[name] = math.nan
+        return codes
+
+    def places(self, name: str, known: Iterable[str]) -> NDArray[np.int64]:
+        """Of each value that was met its index among those that are known, or -1; -1 of none."""
+        index = {value: place for place, value in enumerate(known)}
+        return np.array([*(index.get(value, -1) for value in self.met[name]), -1])
 
 
 def number_of(name: str, value: str | None) -> float:

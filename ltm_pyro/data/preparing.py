@@ -18,7 +18,7 @@ from ltm_pyro import files
 from ltm_pyro.config import Data
 from ltm_pyro.data import kept, prepared
 from ltm_pyro.data.building import BATCH_LETTERS, BATCH_TEXTS, SPLITS, Beginning, Deciding, every
-from ltm_pyro.data.columns import number_of, sorted_values
+from ltm_pyro.data.columns import Coming, sorted_values
 from ltm_pyro.data.corpus import Corpus
 from ltm_pyro.data.documents import Source, marks_of, nothing_in, where_of
 from ltm_pyro.data.encoding import encode_all
@@ -31,7 +31,7 @@ from ltm_pyro.data.loading import (
     told_splits,
 )
 from ltm_pyro.data.parts import PARTS, Parts, shard_of, verify
-from ltm_pyro.data.sources.base import Document, Skipped, Wanted
+from ltm_pyro.data.sources.base import Skipped, Wanted
 from ltm_pyro.data.tokenizer import Tokenizer
 from ltm_pyro.errors import InputError
 from ltm_pyro.files import storage
@@ -108,7 +108,7 @@ class Preparing:
         self.learn_from = learn_from
         self.packed = asked.data.layout == "packed"
         self.skipped = Skipped()
-        self.codes: dict[str, dict[str, int]] = {name: {} for name in asked.data.columns}
+        self.coming = Coming(asked.data.columns, asked.data.numbers, self.skipped)
 
     def run(self, processes: int) -> Corpus:
         """Go on to the end."""
@@ -254,7 +254,7 @@ class Preparing:
         each, texts = list[Decided](), list[str]()
         for given, document in every(found):
             split, digest = self.deciding.split(given, document)
-            codes = self._coded(document)
+            codes = self.coming(document)
             number += 1
             read.update(digest + repr(sorted(document.columns.items())).encode())
             if number > last and self.parts.done and self.parts.done[-1]["last"]:
@@ -280,20 +280,6 @@ class Preparing:
             "it to prepare the text anew, or give another --out"
         )
 
-    def _coded(self, document: Document) -> dict[str, int | float]:
-        """What a document holds in each column; values are counted in the order they come in."""
-        codes: dict[str, int | float] = {}
-        for name, known in self.codes.items():
-            value = document.columns.get(name)
-            codes[name] = -1 if value is None else known.setdefault(value, len(known))
-        for name in self.asked.data.numbers:
-            try:
-                codes[name] = number_of(name, document.columns.get(name))
-            except InputError as error:
-                self.skipped.add("numbers that are none, left out as missing", str(error))
-                codes[name] = number_of(name, None)
-        return codes
-
     def _finish(self, found: Source, tokenizer: Tokenizer, marks: dict[str, Any] | None) -> None:
         """What is known of all rows, in one file for each split; then parts are of no use."""
         data, deciding = self.asked.data, self.deciding
@@ -304,10 +290,9 @@ class Preparing:
         kinds = {**dict.fromkeys(columns, np.int64), **dict.fromkeys(data.numbers, np.float64)}
         splits = {s: self.parts.rows(s, self.kind, self.packed, kinds) for s in SPLITS}
         for name, known in columns.items():
-            places = {value: place for place, value in enumerate(known)}
-            now = np.array([*(places.get(value, -1) for value in self.codes[name]), -1])
+            places = self.coming.places(name, known)
             for rows in splits.values():
-                rows.codes[name] = now[rows.codes[name]]  # type: ignore[index]
+                rows.codes[name] = places[rows.codes[name]]  # type: ignore[index]
         counts = dict(zip(SPLITS, deciding.documents, strict=True))
         notes = [*found.notes, *told_splits(counts, deciding.moved, data), *self._told()]
         if lost := self.parts.done[-1]["lost"]:

@@ -8,7 +8,6 @@ model, no hook in its backward pass.
 """
 
 import functools
-import os
 import time
 import weakref
 from collections.abc import Container, Iterable, Iterator
@@ -18,19 +17,17 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ltm_pyro.data.rows import Rows
-from ltm_pyro.errors import InputError, Lost, first_line
+from ltm_pyro.errors import InputError, first_line
+from ltm_pyro.inference.collectives import GATHER, SCATTER, filled, together
 from ltm_pyro.inference.part import Part, check_marks, mark_of, part_of
+from ltm_pyro.inference.started import started, whole_number
 from ltm_pyro.inference.world import ALONE, Seen, World
 
 WAIT = timedelta(hours=2)
 """So long processes wait for one that reads its text, or saves."""
-# By their names of today, or of before.
-GATHER: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-SCATTER: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 POLL = 0.5
 """Seconds between looks whether the others are here."""
 
@@ -46,8 +43,8 @@ class Processes(World):
     """
 
     def __init__(self) -> None:
-        self.rank, self.size = _number("RANK", 0), _number("WORLD_SIZE", 1)
-        attempt = _number("TORCHELASTIC_RESTART_COUNT", 0)
+        self.rank, self.size = whole_number("RANK", 0), whole_number("WORLD_SIZE", 1)
+        attempt = whole_number("TORCHELASTIC_RESTART_COUNT", 0)
         self.restarted = attempt > 0
         self._asked = self._told = False
         self._counters = 0
@@ -124,7 +121,7 @@ class Processes(World):
                 beside.to(trained[0].device, kind),
             ]
         )  # fmt: skip
-        with _together():
+        with together():
             dist.all_reduce(flat)
         *sums, beside = flat.split([*(p.numel() for p in summed), len(beside)])
         there, found, marks, stop = beside.cpu().split([len(there), numbers.numel(), self.size, 1])
@@ -139,23 +136,23 @@ class Processes(World):
     def scatter(self, numbers: Tensor) -> Tensor:
         """One collective; parts are as long as one another, the last filled up."""
         each = -(-len(numbers) // self.size)
-        found, given = numbers.new_empty(each), _filled(numbers, each * self.size)
-        with _together():
+        found, given = numbers.new_empty(each), filled(numbers, each * self.size)
+        with together():
             SCATTER(found, given)
         return found
 
     def assemble(self, part: Tensor, size: int) -> Tensor:
         """One collective."""
         each = -(-size // self.size)
-        found, given = part.new_empty(each * self.size), _filled(part, each)
-        with _together():
+        found, given = part.new_empty(each * self.size), filled(part, each)
+        with together():
             GATHER(found, given)
         return found[:size]
 
     def total(self, number: Tensor) -> Tensor:
         """One collective, of a copy."""
         found = number.clone()
-        with _together():
+        with together():
             dist.all_reduce(found)
         return found
 
@@ -170,12 +167,12 @@ class Processes(World):
 
     def keep(self, name: str, text: str) -> None:
         """Keep a text in the store."""
-        with _together():
+        with together():
             self._kept.set(name, text)
 
     def kept(self, name: str) -> str:
         """The text of the store."""
-        with _together():
+        with together():
             return self._kept.get(name).decode() if self._kept.check([name]) else ""
 
     def take(self, count: int) -> Iterator[int]:
@@ -183,7 +180,7 @@ class Processes(World):
         self._counters += 1
         name = f"taken {self._counters}"
         while True:
-            with _together():
+            with together():
                 number = self._store.add(name, 1) - 1
             if number >= count:
                 return
@@ -194,26 +191,26 @@ class Processes(World):
         if long:
             self._counters += 1
             name = f"here {self._counters}"
-            with _together():
+            with together():
                 here = self._store.add(name, 1)
             while here < self.size:
                 time.sleep(POLL)
-                with _together():
+                with together():
                     here = self._store.add(name, 0)
-        with _together():
+        with together():
             dist.barrier()
 
     def gather(self, value: Any) -> list[Any]:
         """A value of every process, in every process."""
         found: list[Any] = [None] * self.size
-        with _together():
+        with together():
             dist.all_gather_object(found, value)
         return found
 
     def collect(self, value: Any) -> list[Any]:
         """A value of every process in the first one."""
         found: list[Any] | None = [None] * self.size if self.first else None
-        with _together():
+        with together():
             dist.gather_object(value, found)
         return [value] if found is None else found
 
@@ -233,7 +230,7 @@ class Processes(World):
                 f"device {name} is one for {self.size} processes: say cuda, and each takes its own"
             )
         if name == "cuda" and torch.cuda.is_available():
-            own = _number("LOCAL_RANK", self.rank)
+            own = whole_number("LOCAL_RANK", self.rank)
             if own >= torch.cuda.device_count():
                 raise InputError(
                     f"process {own} of this machine has no GPU, there are "
@@ -278,11 +275,6 @@ def by_itself() -> Iterator[None]:
 _apart = False
 
 
-def started() -> tuple[int, int]:
-    """This process's number and how many there are, as the variables say; nothing is begun."""
-    return _number("RANK", 0), _number("WORLD_SIZE", 1)
-
-
 def has_last_word() -> bool:
     """Whether this process is to say why it ends: of several the first that knows does."""
     try:
@@ -296,35 +288,8 @@ def has_last_word() -> bool:
     return rank == 0
 
 
-@contextmanager
-def _together() -> Iterator[None]:
-    """A block of collectives, in which another process's end is told as such.
-
-    Raises:
-        Lost: if another process is gone.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:  # gloo's and NCCL's own, of closed connections
-        raise Lost("another process has ended") from None
-
-
-def _filled(numbers: Tensor, size: int) -> Tensor:
-    """A vector, with zeros behind it where it is shorter."""
-    return F.pad(numbers, (0, size - len(numbers))) if len(numbers) < size else numbers
-
-
 def _innermost(store: dist.Store) -> dist.Store:
     """A store without the prefixes by which torch keeps attempts apart."""
     while isinstance(store, dist.PrefixStore):
         store = store.underlying_store
     return store
-
-
-def _number(name: str, default: int) -> int:
-    text = os.environ.get(name) or str(default)
-    if not text.isdecimal():
-        raise InputError(f"{name} is {text!r} in the environment: expected a whole number")
-    return int(text)

@@ -9,7 +9,6 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions import Delta, Unit
 from torch import Tensor
 from torch.distributions.transforms import IndependentTransform
 
@@ -19,6 +18,7 @@ from ltm_pyro.errors import InputError, Notice
 from ltm_pyro.options import shown, taken
 from ltm_pyro.programs.densities import Program, at, drawing
 from ltm_pyro.programs.handlers import DOCUMENTS, OWN, is_enumerable, is_local, is_thoughts
+from ltm_pyro.programs.refused import check_parameters, refused
 from ltm_pyro.programs.scores import scores, sites
 from ltm_pyro.programs.support import flat, image_of, support_of, the_reals, unwrapped
 from ltm_pyro.seeds import seeded
@@ -142,7 +142,7 @@ def guide_sites(guide: Program, rows: Rows, whose: str) -> "Sites":
     with torch.no_grad(), seeded(0), pyro.get_param_store().scope():
         trace = traced(drawing(guide, PARTICLES), rows, whose)
         found = {name: _site(node, len(rows), whose) for name, node in sites(trace).items()}
-        _check_parameters(trace, whose)
+        check_parameters(trace, whose)
     return Sites(found)
 
 
@@ -249,8 +249,7 @@ def _check(read: Sites, trace: Any, whose: str) -> None:
             'pyro.sample("tokens", TokenSequence(...), obs=batch.tokens)'
         )
     for name, node in sites(trace).items():
-        wrong = _refused(read.all[name], node)
-        if wrong:
+        if wrong := refused(read.all[name].kind, node):
             raise InputError(f"{whose}: site {name!r} {wrong}")
     values = math.prod(site.values for site in read.of_kind("discrete").values())
     if values > MOST_VALUES:
@@ -258,50 +257,7 @@ def _check(read: Sites, trace: Any, whose: str) -> None:
             f"{whose}: its discrete sites have {values:,} values together, and the model is "
             f"computed with each: at most {MOST_VALUES:,}"
         )
-    _check_parameters(trace, whose)
-
-
-def _check_parameters(trace: Any, whose: str) -> None:
-    for name, node in trace.nodes.items():
-        if node["type"] == "param":
-            raise InputError(
-                f"{whose}: pyro.param {name!r} stands in Pyro's global store, where it would be "
-                "neither trained nor saved with the model: keep it as a torch.nn.Parameter"
-            )
-
-
-def _refused(site: Site, node: Any) -> str:
-    """Why a site cannot be handled; or nothing."""
-    law, scale = node["infer"].get(OWN, node["fn"]), node["scale"]
-    if isinstance(node["fn"], Unit):
-        return (
-            "is a factor: it adds to the log density what is no part of a likelihood; observe a "
-            "site in place of it"
-        )
-    if not (scale == 1 if isinstance(scale, int | float) else bool((scale == 1).all())):
-        return (
-            "is scaled (poutine.scale, or a plate with a subsample): what is scored with it is no "
-            "likelihood; give the KL a weight with Objective(beta=...), and rows to fit in batches"
-        )
-    if site.kind == "observed":
-        return ""
-    if node["mask"] is not None and node["mask"] is not True and site.kind != "discrete":
-        return (
-            "is masked (poutine.mask, or obs_mask): a density with a part left out is none, and "
-            "what is scored with it no bound; leave out missing values with poutine.mask around an "
-            "observed site; obs_mask is for discrete sites, whose missing values are summed out"
-        )
-    if isinstance(unwrapped(law), Delta):
-        return "is a point (Delta), without density: no bound can be made of it"
-    support = flat(support_of(law))
-    if site.kind != "discrete" and support is not None and support.is_discrete:
-        return (
-            f"({site.law}) has the discrete support {support}, whose values cannot be listed: "
-            "expected a few, one number a site, as of Categorical or Bernoulli without .to_event"
-        )
-    if site.kind == "discrete" and not is_local(node):
-        return "is discrete and stands outside the plate of documents: sum it out in the model"
-    return ""
+    check_parameters(trace, whose)
 
 
 def _check_scores(model: Program, trace: Any, rows: Rows, whose: str) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 from ltm_pyro.config import Config
 from ltm_pyro.data import Corpus
-from ltm_pyro.errors import InputError, NotFinite, first_line
+from ltm_pyro.errors import InputError, NotFinite
 from ltm_pyro.files.lock import alone
 from ltm_pyro.inference import DualRateSVI, StepReport, StopTraining
 from ltm_pyro.inference.fitting import asks_to_stop
 from ltm_pyro.inference.memory import STAGED, Memory
-from ltm_pyro.inference.optimizer_state import take_weights
 from ltm_pyro.inference.speaking import SpeakThenThink
 from ltm_pyro.inference.world import ALONE, World
 from ltm_pyro.models import TextModel
@@ -36,7 +35,8 @@ from ltm_pyro.runs.failures import told
 from ltm_pyro.runs.finite import not_finite
 from ltm_pyro.runs.growing import grow
 from ltm_pyro.runs.manifest import Manifest
-from ltm_pyro.runs.record import CONFIG, read_config
+from ltm_pyro.runs.record import read_config
+from ltm_pyro.runs.restoring import restore
 from ltm_pyro.runs.signals import stop_signals
 from ltm_pyro.runs.state import load_trainer, packed
 from ltm_pyro.runs.trust import sources_of
@@ -141,7 +141,7 @@ class Trainer:
             if state is None:
                 self._remember(None)
             else:
-                self._load(state)
+                restore(self.svi, self.callbacks, state, self.out, self.config.training.steps)
             world.wait()  # until all have read what is written anew now
             if world.first:
                 self._go_on(record, state)
@@ -176,39 +176,6 @@ class Trainer:
         self._remember(state)
         self._from = name
         return state
-
-    def _load(self, state: dict[str, Any]) -> None:
-        kept = state["callbacks"]
-        for callback in self.callbacks:
-            if callback.modules() and callback.name not in kept:
-                raise InputError(
-                    f"{self.out} was trained without a {callback.name}; it cannot gain one"
-                )
-        lost = {name for name, of_callback in kept.items() if of_callback}
-        lost -= {callback.name for callback in self.callbacks}
-        if lost:
-            raise InputError(
-                f"{self.out} was trained with callback {', '.join(sorted(lost))}, which has a "
-                "state: give it again, so that the run goes on as it was"
-            )
-        try:
-            take_weights(self.svi.model, state["model"])
-            self.svi.load_state_dict(state["svi"])
-            if self.svi.shared is not None:
-                take_weights(self.svi.shared, state["shared"])
-            for callback in self.callbacks:
-                if callback.name in kept:
-                    callback.load_state_dict(kept[callback.name])
-        except Exception as error:  # of torch, of an optimizer, of a callback: many kinds
-            raise InputError(
-                f"{self.out} was trained with another configuration ({first_line(error)}): resume "
-                f"with that of its {CONFIG}"
-            ) from None
-        if self.svi.done > self.config.training.steps:
-            raise InputError(
-                f"{self.out} has done {self.svi.done} iterations, more than the "
-                f"{self.config.training.steps} asked for: give more --steps, or another --out"
-            )
 
     def run(self, progress: bool = True, note: Callable[[str], Any] | None = None) -> Run:
         """Train to the end and return the run as loaded from its folder.
