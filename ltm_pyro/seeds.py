@@ -6,6 +6,8 @@ carried from one step to the next, so a run that resumes at step k draws what it
 anyway. What `Noise` draws for a document follows from the document, not from its batch.
 """
 
+import functools
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -124,7 +126,10 @@ class Noise:
     def draw(self, antithetic: bool = False) -> Iterator[None]:
         """A block whose Pyro sites, of batch shape (particles, documents), draw from the streams.
 
-        Their distributions must sample elementwise, as all of torch's reparameterised ones do.
+        Where a distribution samples elementwise, as torch's normal, gamma and uniform ones do, what
+        is drawn for a document is its own. What is drawn otherwise (by rejection, or of a few
+        values by `torch.multinomial`) follows from all documents of the batch together, so other
+        batches draw something else. A site outside the plate of documents is the same for all.
         Antithetic particles come in pairs, whose standard normal noise is e and -e (Hammersley &
         Morton 1956); of an odd number one stands alone. What is not normal in their noise is drawn
         for each.
@@ -146,7 +151,7 @@ class Noise:
         self._blocks += 1
         seed = derive(self.seed, block)
         with seeded(seed):
-            yield _Streams(_mixed(seed, self.keys))
+            yield _Streams(_mixed(seed, self.keys), seed)
 
 
 def _mixed(seed: int, keys: NDArray[np.uint64]) -> list[int]:
@@ -166,9 +171,10 @@ _STANDARD_NORMAL = {"normal_", "randn", "randn_like"}
 class _Streams(TorchDispatchMode):
     """Lets random operations draw each document's slice from the document's own seed."""
 
-    def __init__(self, seeds: Sequence[int], dim: int = 1):
+    def __init__(self, seeds: Sequence[int], block: int, dim: int = 1):
         super().__init__()
-        self.seeds, self.dim, self.calls = seeds, dim, 0
+        self.seeds, self.block, self.dim = seeds, block, dim
+        self.calls = self.others = 0  # drawn by document, and of all documents together
         self.pairs = 0  # of the draws that are the first dimension
 
     def __torch_dispatch__(
@@ -178,10 +184,12 @@ class _Streams(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
         name = func.overloadpacket.__name__
-        if name in _NOT_ELEMENTWISE:
-            return func(*args, **kwargs)
         alone = len(self.seeds) == 1  # Pyro leaves out dimensions of plates of one
-        if not alone and not any(self._has_documents(argument) for argument in args):
+        apart = alone or any(self._has_documents(argument) for argument in args)
+        if name in _NOT_ELEMENTWISE or not apart:
+            if self.seeds:
+                self.others += 1
+                _set(self.together + self.others)
             return func(*args, **kwargs)
         self.calls += 1
         if alone:
@@ -194,6 +202,17 @@ class _Streams(TorchDispatchMode):
             parts.append(func(*own, **kwargs))
         drawn = self._paired(name, args, torch.cat(parts, self.dim))
         return args[0].copy_(drawn) if name.endswith("_") else drawn
+
+    @functools.cached_property
+    def together(self) -> int:
+        """A seed of all documents together: of what cannot be drawn for each."""
+        seeds = np.array(self.seeds, np.uint64).tobytes()
+        return int.from_bytes(hashlib.blake2b(seeds, digest_size=7).digest(), "big")
+
+    def draw_for_all(self, site: int) -> None:
+        """Begin what documents share, the n-th such site: the same whatever the batch is."""
+        if self.calls or self.others:  # which have moved the global generators
+            _set(derive(self.block, site))
 
     def _paired(self, name: str, args: tuple[Any, ...], drawn: Tensor) -> Tensor:
         """A draw whose second half is the first's with the other sign, if it is standard normal."""
@@ -222,7 +241,7 @@ class _AtSites(Messenger):
 
     def __init__(self, streams: _Streams, antithetic: bool = False):
         super().__init__()
-        self.streams, self.antithetic = streams, antithetic
+        self.streams, self.antithetic, self.shared = streams, antithetic, 0
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["done"] or msg["is_observed"] or msg["value"] is not None:
@@ -230,7 +249,8 @@ class _AtSites(Messenger):
         if type(msg["fn"]).__name__ == "_Subsample":
             return
         if not any(frame.name == "documents" for frame in msg["cond_indep_stack"]):
-            return  # what documents share is no document's own
+            self.shared += 1
+            return self.streams.draw_for_all(self.shared)
         if self.antithetic:
             sizes = [f.size for f in msg["cond_indep_stack"] if f.name == "particles"]
             self.streams.pairs = sizes[0] // 2 if sizes else 0

@@ -117,7 +117,9 @@ def same_noise(task: Task, draws: int = 1) -> Estimate:
         "MeanField, scored with the draw they were fitted to"
     )
     estimate = _mean(terms, protocol)
-    return dataclasses.replace(estimate, variance=None, is_bound=False, row_perplexities=True)
+    return dataclasses.replace(
+        estimate, variance=None, values=None, is_bound=False, row_perplexities=True
+    )
 
 
 def _mean(terms: ElboTerms, protocol: str) -> Estimate:
@@ -127,4 +129,4 @@ def _mean(terms: ElboTerms, protocol: str) -> Estimate:
     parts = {"reconstruction": reconstruction, "kl": kl}
     if len(terms.by_site) > 1:
         parts = {**{site: -term.mean(0) for site, term in terms.by_site.items()}, "kl": kl}
-    return Estimate(reconstruction + kl, protocol, draws, variance, parts)
+    return Estimate(reconstruction + kl, protocol, draws, variance, parts, values=-terms.elbo)

@@ -33,6 +33,7 @@ class Estimate:
             p(x) is that of the left-to-right predictor, whether it is a code length.
         holds_prior_density: whether log p(z) stands in it, and so the error of that density's
             constant, if it has one.
+        values: of each draw, (draws, rows), where `nats` is their mean.
         log_weights: of the draws, (draws, rows), where `nats` is -log of the mean of weights.
         shared_weights: log weights of draws that all rows share, (draws, rows), where -log of their
             mean is a part of `nats`: its error does not average out over rows.
@@ -48,6 +49,7 @@ class Estimate:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     is_bound: bool = True
     holds_prior_density: bool = True
+    values: Tensor | None = None
     log_weights: Tensor | None = None
     shared_weights: Tensor | None = None
     row_perplexities: bool = False

@@ -71,7 +71,9 @@ def evaluate(
         chunk: rows handled at once; bounds the memory.
         repeat: at most so many rows, chosen by lot, are fitted and scored once more (few rows more
             often) to learn what a repetition would give: the figures' Monte Carlo error. With 0
-            that error is of the draws alone, the fit given, and too small where a bound is loose.
+            that error is of the draws alone, the fit given, and too small where a bound is loose;
+            of a model with sites that all documents share both errors are, for these move the
+            fits of all documents alike.
         progress: whether to show a progress bar.
         tokenizer: the model's, for texts.
         keep: a folder for what is found, as it is found: the same call goes on after a kill.
@@ -120,7 +122,7 @@ def evaluate(
     text, whole = text_of(rows), None if keep is None else fingerprint(rows)
     rows = rows[torch.argsort(rows.lengths, stable=True)]  # rows of like length together
     chosen = repeated_rows(len(rows), repeat, seed)
-    times = rounds(len(chosen))
+    times = rounds(len(chosen), bool(shared))
     device = next(model.parameters()).device
     parts = list(rows.to(device).split(chunk))
     again = list(rows[chosen].to(device).split(chunk)) if times else []

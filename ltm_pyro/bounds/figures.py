@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from ltm_pyro.bounds.in_html import figure_table
-from ltm_pyro.bounds.sampling import ratio_error, sampling_error
+from ltm_pyro.bounds.sampling import combined, ratio_error, sampling_error
 from ltm_pyro.bounds.weights import Array, in_words, median
 
 Interval = tuple[float, float]
@@ -35,7 +35,8 @@ class Figure:
         constant_error: of the sum of `nats`, from a constant that all documents share (that of an
             energy-based prior); it is part of both errors.
         shared_error: of the sum of `nats`, what draws that all documents share add to the error of
-            each; in both errors too.
+            each; in both errors too. nan of one draw, which shows nothing of it.
+        shared_freedom: degrees of freedom of that estimate.
         repeated: rows that were fitted and scored again to learn it.
         draws: draws of z for each row.
         khat, ess: Pareto k-hat and effective sample size of each row's importance weights, (rows,),
@@ -66,6 +67,7 @@ class Figure:
     monte_carlo_freedom: float = math.inf
     constant_error: float = 0.0
     shared_error: float = 0.0
+    shared_freedom: float = math.inf
     repeated: int = 0
     khat: Array | None = None
     ess: Array | None = None
@@ -119,21 +121,34 @@ class Figure:
 
         In the packed layout it allows for windows that are alike; see `sampling_error`.
         """
-        error = ratio_error(self.of_tokens, self.tokens, self.stream)
-        return math.hypot(error, self.common_error)
+        return self._with_common(*sampling_error(self.of_tokens, self.tokens, self.stream))[0]
 
     @property
     def monte_carlo_error(self) -> float:
         """Of `nats_per_token`, over repetitions, these documents given; nan if not known."""
+        return self._monte_carlo[0]
+
+    @property
+    def _monte_carlo(self) -> tuple[float, float]:
+        """Its error and degrees of freedom."""
         if self.monte_carlo_variance is None or self.observed != ("tokens",):
-            return math.nan
+            return math.nan, math.nan
         own = math.sqrt(float(self.monte_carlo_variance.sum())) / float(self.tokens.sum())
-        return math.hypot(own, self.common_error)
+        return self._with_common(own, self.monte_carlo_freedom)
 
     @property
     def common_error(self) -> float:
         """The part of both errors, of `nats_per_token`, that no spread over documents shows."""
         return math.hypot(self.constant_error, self.shared_error) / float(self.tokens.sum())
+
+    def _with_common(self, error: float, freedom: float) -> tuple[float, float]:
+        """An error of `nats_per_token` and the part of it that no spread over documents shows."""
+        tokens = float(self.tokens.sum())
+        return combined(
+            (error, freedom),
+            (self.shared_error / tokens, self.shared_freedom),
+            (self.constant_error / tokens, math.inf),
+        )
 
     @property
     def interval(self) -> Interval:
@@ -143,7 +158,7 @@ class Figure:
     @property
     def monte_carlo_interval(self) -> Interval:
         """95 % for the mean of `nats_per_token` over repetitions, these documents given."""
-        return interval(self.nats_per_token, self.monte_carlo_error, self.monte_carlo_freedom)
+        return interval(self.nats_per_token, *self._monte_carlo)
 
     @property
     def weights(self) -> str:
@@ -158,12 +173,12 @@ class Figure:
     @property
     def freedom(self) -> float:
         """Degrees of freedom of `standard_error`: few where windows of a stream are alike."""
-        return sampling_error(self.of_tokens, self.tokens, self.stream)[1]
+        return self._with_common(*sampling_error(self.of_tokens, self.tokens, self.stream))[1]
 
     @property
     def units(self) -> int:
         """Independent documents from which `standard_error` would be known as well."""
-        return round(self.freedom) + 1
+        return 1 if math.isnan(self.freedom) else round(self.freedom) + 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; null where a number is not known (an error of one document)."""

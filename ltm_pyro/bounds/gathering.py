@@ -11,7 +11,12 @@ from torch import Tensor
 
 from ltm_pyro.bounds.estimate import Estimate
 from ltm_pyro.bounds.figures import Figure
-from ltm_pyro.bounds.repetition import over_repetitions, shared_error
+from ltm_pyro.bounds.repetition import (
+    error_of_all,
+    over_repetitions,
+    shared_error,
+    shared_error_of_means,
+)
 from ltm_pyro.bounds.tails import FEWEST, pareto_khat
 from ltm_pyro.bounds.weights import Array, effective_sample_size
 from ltm_pyro.data.rows import Rows
@@ -72,6 +77,7 @@ def figure_of(
         monte_carlo_variance=None if variance is None else by_document(variance, rows),
         monte_carlo_freedom=freedom,
         shared_error=shared_error(torch.cat(shared, 1)) if shared else 0.0,
+        shared_freedom=len(shared[0]) - 1 if shared else math.inf,
         repeated=len(chosen) if repetitions else 0,
         draws=first.draws,
         khat=khat,
@@ -87,23 +93,28 @@ def of_shared(
     estimates: Sequence[Estimate],
     repetitions: list[list[Estimate]],
     chosen: Tensor,
-    shared: list[str],
+    shared: Sequence[str],
 ) -> Figure:
     """A figure that averages over the guide of shared sites, with the error that they add to it.
 
-    Documents are scored with the same draws of them, so their errors go together: what the sums of
-    repetitions vary by beyond the documents' own errors is one number for all.
+    Documents are fitted and scored with the same draws of them, so their errors go together. What
+    the draws of the score add is known from them; repetitions show what those of the fit add too,
+    from fewer numbers, so that the larger of both is taken.
     """
     told = f"{figure.protocol}; of new documents, averaged over q({', '.join(shared)})"
-    error = figure.constant_error
-    if repetitions and figure.monte_carlo_variance is not None:
-        first = torch.cat([e.nats for e in estimates]).cpu()[chosen]
-        again = [torch.cat([e.nats for e in one]).cpu() for one in repetitions]
-        sums = torch.stack([first, *again]).double().sum(1)
-        own = float(figure.monte_carlo_variance.mean()) * len(chosen)
-        common = math.sqrt(max(0.0, float(sums.var()) - own)) / len(chosen)
-        error = math.hypot(error, common * figure.documents)
-    return dataclasses.replace(figure, protocol=told, constant_error=error)
+    weights = [e.log_weights for e in estimates if e.log_weights is not None]
+    values = [e.values for e in estimates if e.values is not None]
+    if weights:
+        error = shared_error(torch.cat(weights, 1))
+    else:
+        error = shared_error_of_means(torch.cat(values, 1))
+    freedom = estimates[0].draws - 1
+    if repetitions:
+        again = torch.stack([torch.cat([e.nats for e in one]).cpu() for one in repetitions])
+        whole = error_of_all(torch.cat([e.nats for e in estimates]).cpu(), again, chosen)
+        if math.isnan(error) or whole > error:
+            error, freedom = whole, len(again)
+    return dataclasses.replace(figure, protocol=told, shared_error=error, shared_freedom=freedom)
 
 
 def by_document(values: Tensor, rows: Rows) -> Array:

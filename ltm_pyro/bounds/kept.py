@@ -1,8 +1,8 @@
 """What an evaluation has found so far, in files: one that is killed goes on where it was.
 
 Each part of it (a figure of a chunk of rows) is a Parquet file, a row for each row of the text, and
-`evaluation.json` says what all of them follow from. Nothing in them depends on which rows are
-scored together, up to rounding, so an evaluation that went on gives the same figures.
+`evaluation.json` says what all of them follow from, the number of rows that are scored together
+among it, so an evaluation that went on gives the same figures.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from ltm_pyro.data.rows import Rows
 from ltm_pyro.errors import InputError, first_line
 
 MADE, DOCUMENTS = "evaluation.json", "documents.parquet"
-WEIGHTS = ("log_weights", "shared_weights")
+BY_DRAW = ("values", "log_weights", "shared_weights")
 
 
 class Kept:
@@ -62,11 +62,11 @@ class Kept:
                 for name in table.column_names if name not in Rows.__dataclass_fields__
             }  # fmt: skip
             parts = {n.removeprefix("part:"): v for n, v in columns.items() if n[:5] == "part:"}
-            weights: dict[str, Any] = {
-                n: columns[n].T.contiguous() for n in WEIGHTS if n in columns
+            by_draw: dict[str, Any] = {
+                n: columns[n].T.contiguous() for n in BY_DRAW if n in columns
             }
             estimate = Estimate(
-                columns["nats"], variance=columns.get("variance"), parts=parts, **weights,
+                columns["nats"], variance=columns.get("variance"), parts=parts, **by_draw,
                 **{**facts["estimate"], "observed": _tuple(facts["estimate"]["observed"])},
             )  # fmt: skip
             return estimate, facts["seconds"]
@@ -87,13 +87,13 @@ class Kept:
         if estimate.variance is not None:
             columns["variance"] = _numbers(estimate.variance)
         columns |= {f"part:{name}": _numbers(part) for name, part in estimate.parts.items()}
-        for name in WEIGHTS:
-            if (weights := getattr(estimate, name)) is not None:
-                columns[name] = list(_numbers(weights).T)
+        for name in BY_DRAW:
+            if (values := getattr(estimate, name)) is not None:
+                columns[name] = list(_numbers(values).T)
         plain = {
             one.name: value for one in dataclasses.fields(estimate)
             if not isinstance(value := getattr(estimate, one.name), Tensor)
-            and one.name not in ("variance", "parts", *WEIGHTS)
+            and one.name not in ("variance", "parts", *BY_DRAW)
         }  # fmt: skip
         facts = json.dumps({"estimate": plain, "seconds": seconds}).encode()
         table = pa.table(columns).replace_schema_metadata({"ltm_pyro": facts})

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ltm_pyro.seeds import Stream, generator
 
-FEWEST = 24
-"""Repetitions, over all rows, below which rows are repeated more than once."""
+FEWEST, MOST = 24, 6
+"""Repetitions, over all rows, below which rows are repeated more often; and of a row at most."""
 
 
 def repeated_rows(rows: int, most: int, seed: int) -> Tensor:
@@ -17,9 +17,9 @@ def repeated_rows(rows: int, most: int, seed: int) -> Tensor:
     return order[:most].sort().values
 
 
-def rounds(rows: int) -> int:
-    """How often so many rows are repeated."""
-    return min(6, math.ceil(FEWEST / rows)) if rows else 0
+def rounds(rows: int, shared: bool = False) -> int:
+    """How often so many rows are repeated; where all share draws, as often as it is done at all."""
+    return min(MOST, MOST if shared else math.ceil(FEWEST / rows)) if rows else 0
 
 
 def over_repetitions(
@@ -51,18 +51,42 @@ def over_repetitions(
     return variance, float(total.square() / fourth) if fourth > 0 else math.inf
 
 
+def error_of_all(first: Tensor, again: Tensor, chosen: Tensor) -> float:
+    """Standard error of a sum over rows from what moves all rows of a repetition alike, nats.
+
+    What sums over the repeated rows vary by is more than the rows' own spreads by this, with a
+    degree of freedom for each repetition. Arguments as those of `over_repetitions`.
+    """
+    values = torch.cat([first[None, chosen], again]).double()
+    rows = len(chosen)
+    if rows < 2:
+        return 0.0
+    rest = float(values.sum(1).var() - values.var(0).sum()) / (rows * (rows - 1))
+    return len(first) * math.sqrt(max(rest, 0.0))
+
+
 def shared_error(log_weights: Tensor) -> float:
     """What shared draws add to the standard error of a sum over rows of log mean weights, nats.
 
     By the jackknife over draws, (draws, rows): what a draw does to one row it may do to all, so the
     variance of the sum is more than that of each row, of which this is the square root of the rest.
+    Known with a degree of freedom less than there are draws; nan of one draw.
     """
-    log_w = log_weights.double()
-    draws = len(log_w)
+    share = log_weights.double().softmax(0).clamp(max=1 - 1e-12)
+    # The log mean without a draw, less that of all, is log(1 - share) and the same for every draw.
+    return _beyond_each_row(torch.log1p(-share))
+
+
+def shared_error_of_means(values: Tensor) -> float:
+    """The same of a sum over rows of means of `values` over draws, (draws, rows)."""
+    values = values.double()
+    return _beyond_each_row((values.mean(0) - values) / max(1, len(values) - 1))
+
+
+def _beyond_each_row(without: Tensor) -> float:
+    """From each row's estimate without each draw, up to a constant, (draws, rows)."""
+    draws = len(without)
     if draws < 2:
         return math.nan
-    share = log_w.softmax(0).clamp(max=1 - 1e-12)
-    # The log mean without a draw, less that of all, is log(1 - share) and the same for every draw.
-    without = torch.log1p(-share)
     whole, own = without.sum(1).var(correction=0), without.var(0, correction=0).sum()
     return math.sqrt((draws - 1) * max(float(whole - own), 0.0))

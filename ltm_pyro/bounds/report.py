@@ -11,7 +11,7 @@ import pandas as pd
 from ltm_pyro.bounds.by_site import table_by_site
 from ltm_pyro.bounds.figures import Figure, finite, interval
 from ltm_pyro.bounds.in_html import alike, figure_table
-from ltm_pyro.bounds.sampling import sampling_error
+from ltm_pyro.bounds.sampling import combined, sampling_error
 from ltm_pyro.errors import unknown
 
 
@@ -144,9 +144,12 @@ def paired(worse: Figure, better: Figure, one_model: bool = False) -> tuple[floa
     gap, tokens = worse.of_tokens - better.of_tokens, float(worse.tokens.sum())
     constants = (worse.constant_error, better.constant_error)
     constant = abs(constants[0] - constants[1]) if one_model else math.hypot(*constants)
-    shared = math.hypot(constant, worse.shared_error, better.shared_error) / tokens
-    own, freedom = sampling_error(gap, worse.tokens, worse.stream)
-    return float(gap.sum()) / tokens, math.hypot(own, shared), freedom
+    error, freedom = combined(
+        sampling_error(gap, worse.tokens, worse.stream),
+        (constant / tokens, math.inf),
+        *((one.shared_error / tokens, one.shared_freedom) for one in (worse, better)),
+    )
+    return float(gap.sum()) / tokens, error, freedom
 
 
 def differences(better: Report, worse: Report) -> dict[str, dict[str, Any]]:

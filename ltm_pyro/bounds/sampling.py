@@ -36,6 +36,19 @@ def sampling_error(
     return float(math.sqrt(n * square) / denominator.sum()), float(waves)
 
 
+def combined(*errors: tuple[float, float]) -> tuple[float, float]:
+    """The error of a sum of independent parts, each with its degrees of freedom, and its own.
+
+    Welch & Satterthwaite's: of variances v with f degrees of freedom, (sum v)^2 / sum(v^2 / f).
+    """
+    known = [(error, freedom) for error, freedom in errors if error != 0] or [*errors[:1]]
+    if len(known) == 1:
+        return known[0]
+    variance = math.fsum(error**2 for error, _ in known)
+    fourth = math.fsum(error**4 / freedom if freedom else math.nan for error, freedom in known)
+    return math.sqrt(variance), variance**2 / fourth if fourth else math.inf
+
+
 def slow_waves(residual: Array, first: int = 1, lags: int = 2) -> tuple[float, int]:
     """Variance of a series, its neighbours being alike, over the length of it; and how well known.
 

@@ -12,9 +12,8 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds import Figure, sandwich
-from ltm_pyro.bounds.estimate import Estimate
-from ltm_pyro.bounds.gathering import of_shared
+from ltm_pyro.bounds import sandwich
+from ltm_pyro.bounds.repetition import error_of_all
 from ltm_pyro.config import Fast, Slow, Thoughts
 from ltm_pyro.errors import InputError
 from ltm_pyro.guides import Langevin, LaplaceApproximation, MeanField, Mixture, Point
@@ -174,21 +173,68 @@ def test_figures_of_new_documents_average_over_the_guide():
 
 
 def test_the_error_that_shared_draws_add_is_found_beside_the_documents_own():
-    """Repetitions of known spread: 0.1 nats that documents share, and 1 nat of each one's own."""
+    """Repetitions of known spread: 0.2 nats that documents share, and 1 nat of each one's own."""
     documents, repetitions = 50, 400
     source = torch.Generator().manual_seed(0)
     own = torch.randn(repetitions + 1, documents, generator=source)
-    common = 0.1 * torch.randn(repetitions + 1, 1, generator=source)
-    first, *again = (Estimate(100 + one, "bound: drawn") for one in own + common)
-    ones = np.ones(documents)
-    figure = Figure("elbo", "bound: drawn", first.nats.double().numpy(), ones, ones,
-                    monte_carlo_variance=ones, constant_error=3.0)  # fmt: skip
-    found = of_shared(figure, [first], [[one] for one in again], torch.arange(documents), ["mu"])
-    # Of 50 documents 5 nats, beside the 3 that were there; the variance of 400 sums has an error.
-    low, high = (math.hypot(3, math.sqrt(25 + k * 75 * math.sqrt(2 / 400))) for k in (-3.5, 3.5))
-    assert low < found.constant_error < high
-    assert math.hypot(3, math.sqrt(75)) > high  # were the documents' own left in
-    assert found.protocol.endswith("of new documents, averaged over q(mu)")
+    common = 0.2 * torch.randn(repetitions + 1, 1, generator=source)
+    first, again = (100 + own + common).split([1, repetitions])
+    for rows in (50, 25):
+        chosen = torch.arange(rows)
+        found = error_of_all(first[0], again[:, chosen], chosen)
+        # Of 50 documents 10 nats, less well known from half of them.
+        spread = 50**2 / rows**2 * (0.04 * rows**2 + rows) * math.sqrt(2 / repetitions)
+        low, high = (math.sqrt(100 + k * spread) for k in (-3.5, 3.5))
+        assert low < found < high
+        if rows == documents:  # were the documents' own left in
+            assert math.sqrt(0.04 * rows**2 + rows) > high
+
+
+def scored(rows, model, guide, seed, repeat):
+    return ltm.evaluate(model, rows, ["elbo", "iwae:16"], guide=guide, fast=Fast(steps=0),
+                        seed=seed, repeat=repeat, progress=False)  # fmt: skip
+
+
+def test_the_error_that_shared_draws_add_is_that_of_a_quadratic_in_them():
+    """-log p(x | mu) is quadratic in mu, so the variance of its sum over q(mu) is known.
+
+    Documents of a row each, and the same rows as five to a document: nothing of it changes.
+    """
+    model, rows = grouped(sizes=(30, 40, 50))
+    guide = Hierarchical.of(model, rows=rows)
+    group, count = rows.columns["group"], torch.tensor([30.0, 40.0, 50.0])
+    total = torch.zeros(3).index_add(0, group, rows.tokens[:, 0])
+    mean, sd = (
+        one[0].detach() for one in zip(*guide.keywords["shared"].summary().values(), strict=True)
+    )
+    slope = count * mean - total
+    exact = math.sqrt(float((count**2 * sd**4 / 2 + slope**2 * sd**2).sum()) / 16)
+    nats = 0.5 * ((rows.tokens[:, 0] - mean[group]) ** 2 + sd[group] ** 2 + math.log(2 * math.pi))
+    found = [scored(rows, model, guide, seed, 0)["elbo"] for seed in range(40)]
+    printed = math.sqrt(np.mean([one.shared_error**2 for one in found]))
+    # A variance of 16 draws of something like a chi-square, 40 times: good to a fifth.
+    assert printed == pytest.approx(exact, rel=0.3)
+    assert np.std([one.nats.sum() for one in found]) == pytest.approx(exact, rel=0.4)
+    assert all(one.shared_freedom == 15 for one in found)
+    cut = dataclasses.replace(rows, document=rows.document // 5)
+    one, other = (scored(some, model, guide, 3, 24)["elbo"] for some in (rows, cut))
+    assert one.documents == 5 * other.documents
+    assert one.shared_error == pytest.approx(other.shared_error, rel=1e-4)
+    held = [
+        low < float(nats.sum()) / len(rows) < high
+        for seed in range(40)
+        for low, high in [scored(rows, model, guide, seed, 24)["elbo"].monte_carlo_interval]
+    ]
+    assert np.mean(held) > 0.85  # 0.95 less three errors
+
+
+def test_shared_draws_of_two_figures_are_their_own():
+    """So the error of a difference holds both: what seeds differ by is what is printed."""
+    model, rows = grouped(sizes=(30, 40, 50))
+    guide = Hierarchical.of(model, rows=rows)
+    found = [scored(rows, model, guide, seed, 0).difference("elbo", "iwae") for seed in range(40)]
+    gaps, errors = np.array(found).T
+    assert 0.5 < gaps.std(ddof=1) / math.sqrt(np.mean(errors**2)) < 1.5
 
 
 def test_it_goes_on_as_if_it_had_not_stopped():

@@ -1,5 +1,7 @@
 """The energy's constant, its gradient and its draws, against sums over a grid."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -342,3 +344,23 @@ def test_the_constants_error_is_part_of_every_figure_that_holds_it():
     for name in ("prior", "ais_prior"):  # which holds no density, or in which it cancels
         assert found[0][name].constant_error == 0
         assert np.ptp([one[name].nats_per_token for one in found]) < 1e-4
+
+
+def test_chunks_that_are_drawn_by_rejection_have_draws_of_their_own():
+    """A figure's error over seeds is the printed one however many chunks there are: with one draw
+    for all of them, as of one stream, twelve chunks err three times as much."""
+    model = LinearGaussianModel(PLANE, torch.eye(2).double())
+    model.prior = energy(draws=64)
+    rows, _ = simulate(model, torch.full((96,), 2), 0)
+    alike = 2 + 0.1 * rows.tokens  # so that one draw of z does the same to all
+    rows = dataclasses.replace(rows, tokens=alike)
+    found = [
+        ltm.evaluate(
+            model, rows, ["prior:4"], fast=Fast(steps=0), seed=seed, chunk=8, progress=False
+        )["prior"]
+        for seed in range(40)
+    ]
+    values = np.array([one.nats_per_token for one in found])
+    printed = np.sqrt(np.mean([one.monte_carlo_error**2 for one in found]))
+    reach = 3.5 / np.sqrt(2 * (len(found) - 1))
+    assert abs(np.log(values.std(ddof=1) / printed)) < reach
