@@ -157,8 +157,9 @@ def _bounds(found: dict[str, dict[str, Any]]) -> str:
     )
     return "\n".join(lines) + (
         "\n\nNats per token of held-out documents, after training by that loop; time is that of "
-        "training, as a part of the first's; differences are paired, errors over documents; scored "
-        "alike is by the first loop for all. "
+        "training, as a part of the first's; differences are paired, errors over documents (of "
+        "text and small, as recorded, over rows, some of which share a document); scored alike is "
+        "by the first loop for all. "
         f"{told}."
     )
 

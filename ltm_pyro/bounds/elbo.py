@@ -57,8 +57,9 @@ def prior(task: Task, draws: int = 16) -> Estimate:
 def baseline(task: Task) -> Estimate:
     """-log p(x) of the decoder without latents: exact, no draws.
 
-    The protocol says how large both sides are, and what an iteration of training costs each for a
-    token of the text: trained on the same tokens, they have not had the same arithmetic.
+    The protocol says how large both sides are, and what one iteration of training would cost each
+    for a token of the text with the fast loop that is scored with; how they were trained is not
+    known here (a run's record tells).
     """
     if task.baseline is None:
         raise InputError("no baseline to score: this model was trained without one")
@@ -72,12 +73,12 @@ def baseline(task: Task) -> Estimate:
 
 
 def _both_sides(model: TextModel, baseline: TextModel, task: Task) -> str:
-    """Parameters, and FLOPs of training on a token of the first row, without latents and with."""
+    """Parameters, and FLOPs of an iteration on a token of the first row: baseline, then model."""
     sizes = " beside ".join(f"{one.parameter_count():,}" for one in (baseline, model))
     row = task.rows[:1]
     spent = _flops(baseline, row), _flops(model, row, task.guide, task.fast)
     flops = " beside ".join(f"{one / 1e6:,.3g}" for one in spent)
-    return f"{sizes} parameters, {flops} million FLOPs a token in training"
+    return f"{sizes} parameters, {flops} million FLOPs a token of an iteration with this fast loop"
 
 
 _counted: deque[tuple[Any, Any, float]] = deque(maxlen=4)

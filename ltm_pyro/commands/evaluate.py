@@ -86,7 +86,11 @@ class Evaluate(AskedRun):
         report = self.score(run, rows, self.keep)
         trained = sum(line.get("tokens", 0) for line in run.log() if line["step"] <= run.step)
         if run.baseline is not None:
-            say(f"baseline: trained on the same {trained:,} tokens, in {run.step:,} iterations")
+            seen = f"{trained:,} tokens, in {run.step:,} iterations"
+            if run.config.training.control == "flops":
+                say(f"baseline: trained for as many FLOPs as the model, which saw {seen}")
+            else:
+                say(f"baseline: trained on the same {seen}")
         found, texts = report.to_dict(), [str(report)]
         found["data"] = {
             "source": corpus.name, "split": split, "rows": len(rows),

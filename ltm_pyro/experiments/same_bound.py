@@ -20,10 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 import ltm_pyro as ltm
+from ltm_pyro.bounds.gathering import by_document
+from ltm_pyro.bounds.sampling import ratio_error
+from ltm_pyro.bounds.weights import Array
 from ltm_pyro.config import Config, Fast, Objective, Slow
 from ltm_pyro.data.rows import Rows
 from ltm_pyro.data.synthetic import topic_rows
@@ -142,8 +145,9 @@ def same_bound(
     the iterations of each, and the seconds they took from each seed.
     """
     ways = {n: w for n, w in setup.ways.items() if names is None or n in ("exact", *names)}
-    nats: dict[tuple[str, str], list[Tensor]] = {}
-    kls: dict[tuple[str, str], list[Tensor]] = {}
+    nats: dict[tuple[str, str], list[Array]] = {}
+    kls: dict[tuple[str, str], list[Array]] = {}
+    tokens = by_document(setup.test.lengths, setup.test)
     count = {name: round(iterations * way.longer) for name, way in ways.items()}
     training: dict[str, Any] = {n: {"iterations": c, "seconds": []} for n, c in count.items()}
     for seed in range(seeds):
@@ -159,31 +163,32 @@ def same_bound(
             for loop, how in {"own loop": way.fast, "exact loop": setup.fast}.items():
                 terms = infer(svi.model, setup.test, MeanField, how).elbo(8)
                 for kept, part in ((nats, -terms.elbo), (kls, terms.kl)):
-                    per_token = part.mean(0).cpu() / setup.test.lengths
-                    kept.setdefault((name, loop), []).append(per_token)
+                    of_document = by_document(part.mean(0), setup.test)
+                    kept.setdefault((name, loop), []).append(of_document)
                 if note:
-                    note(f"seed {seed}: {name}, {loop}: {nats[name, loop][-1].mean():.4f}")
+                    last = nats[name, loop][-1].sum() / tokens.sum()
+                    note(f"seed {seed}: {name}, {loop}: {last:.4f}")
     found: dict[str, Any] = {name: {} for name in ways}
     for (name, loop), runs in nats.items():
-        each = torch.stack(runs)
-        behind = each - torch.stack(nats["exact", loop])
+        each = np.stack(runs)
+        behind = each - np.stack(nats["exact", loop])
         found[name][loop] = {
-            "nats_per_token": float(each.mean()),
-            "standard_error": _error(each),
-            "behind": float(behind.mean()),
-            "behind_error": _error(behind),
-            "behind_by_seed": behind.mean(1).tolist(),
-            "kl": float(torch.stack(kls[name, loop]).mean()),
+            "nats_per_token": _per_token(each, tokens),
+            "standard_error": ratio_error(each.mean(0), tokens),
+            "behind": _per_token(behind, tokens),
+            "behind_error": ratio_error(behind.mean(0), tokens),
+            "behind_by_seed": [_per_token(one, tokens) for one in behind],
+            "kl": _per_token(np.stack(kls[name, loop]), tokens),
         }
     return {
-        "iterations": iterations, "documents": len(setup.test), "seeds": seeds, "ways": found,
+        "iterations": iterations, "documents": len(tokens), "seeds": seeds, "ways": found,
         "training": training,
     }  # fmt: skip
 
 
-def _error(values: Tensor) -> float:
-    """Standard error over documents, of (seeds, documents)."""
-    return float(values.mean(0).std() / values.shape[1] ** 0.5)
+def _per_token(nats: Array, tokens: Array) -> float:
+    """Total nats over total tokens, of (documents,) or, a mean over seeds, (seeds, documents)."""
+    return float(nats.sum(-1).mean() / tokens.sum())
 
 
 def line(name: str, loop: str, cell: dict[str, float]) -> str:

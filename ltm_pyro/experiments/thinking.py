@@ -114,7 +114,7 @@ def enclosed(
         if "baseline" in report.figures:
             exact = report["baseline"].nats[here]
             gap = -(found.lower + found.upper)[here] / 2 - exact
-            error, _ = sampling_error(gap, found.tokens[here], stream=False)
+            error, _ = sampling_error(gap, found.tokens[here], report["baseline"].stream)
             control = {"nats_per_token": float(exact.sum()) / tokens, "standard_error": error}
     del summary["per_document"]
     return {"certificate": summary, "bounds_nats_per_token": bounds, "control": control}

@@ -162,7 +162,7 @@ def test_protocols_name_guide_and_loop(config, model, rows):
     sizes = [m.parameter_count() for m in (AutoregressiveModel(config), model)]
     told = report["baseline"].protocol
     assert f"({sizes[0]:,} beside {sizes[1]:,} parameters, " in told
-    assert "million FLOPs a token in training" in told
+    assert "million FLOPs a token of an iteration with this fast loop" in told
 
 
 def test_another_guide_or_decoder_is_counted_anew(config, model, rows):

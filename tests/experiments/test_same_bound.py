@@ -55,6 +55,7 @@ def test_bounds_of_real_text_are_those_of_a_run_with_its_objective(monkeypatch):
     setup = dataclasses.replace(setup, fast=Fast(steps=2), batch=2)
     found = same_bound.same_bound(setup, 4, names=["longer"])
     assert list(found["ways"]) == ["exact", "longer"]
+    assert found["documents"] == len(setup.test.document.unique())
     assert [weight for _, weight in weights[:4]] == pytest.approx([0.1, 0.475, 0.85, 1.0])
     assert [found["training"][way]["seconds"] for way in found["ways"]] == [[2.0], [3.0]]
     # The weight rises over all of its iterations, however many they are.

@@ -11,7 +11,7 @@ from ltm_pyro.bounds import evaluate
 from ltm_pyro.commands.cli import main
 from ltm_pyro.config import Named
 from ltm_pyro.errors import InputError
-from ltm_pyro.experiments.grids import tax, tax_tables
+from ltm_pyro.experiments.grids import paired, tax, tax_tables
 from ltm_pyro.runs.checkpoint import load
 
 from ..processes import together
@@ -274,6 +274,22 @@ def test_few_documents_are_judged_by_students_t():
         nats = (at + errors * error).tolist()
         table = tax_tables.summary([cell("few", i, nats, tokens) for i in range(2)])
         assert table["few"]["elbo"]["verdict"] == told
+
+
+def test_thoughts_of_no_use_seldom_earn_however_errors_are_mixed():
+    """No effect, five seeds, documents and starts of like weight: told in 5 of 100, not in 10."""
+    source, tokens, told = np.random.default_rng(0), [10.0] * 30, 0
+    for _ in range(400):
+        own = source.standard_normal(30)
+        starts = (5 / 30) ** 0.5 * source.standard_normal(5)
+        cells = [cell("none", i, (own + start).tolist(), tokens) for i, start in enumerate(starts)]
+        for one in cells:
+            one["corpus"], one["by_document"]["control"] = "x", [0.0] * 30
+        elbo = tax_tables.summary(cells)["none"]["elbo"]["verdict"] != "neither"
+        both = paired.difference(cells, cells, "elbo", "control")
+        assert elbo == (both.verdict != "neither")
+        told += elbo
+    assert told < 400 * 0.05 + 3 * (400 * 0.05 * 0.95) ** 0.5  # 33; by each error alone about 40
 
 
 def test_where_the_nats_go_is_traced():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ltm_pyro.bounds.figures import finite, interval
-from ltm_pyro.bounds.sampling import sampling_error
+from ltm_pyro.bounds.sampling import combined, sampling_error
 from ltm_pyro.bounds.weights import Array
 
 Cell = Mapping[str, Any]
@@ -44,13 +44,15 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Which is better, where the intervals over documents and over seeds both leave zero out.
+        """Which is better, where intervals over documents, over seeds and by both leave zero out.
 
         Of one seed it is by documents alone, and says so.
         """
-        sides = {_side(*self.interval)}
+        documents, sides = (self.over_documents, self.documents - 1), {_side(*self.interval)}
         if self.over_seeds is not None:
-            sides.add(_side(*interval(self.mean, self.over_seeds, self.seeds - 1)))
+            seeds = (self.over_seeds, self.seeds - 1)
+            for error in (seeds, combined(documents, seeds)):
+                sides.add(_side(*interval(self.mean, *error)))
         told = sides.pop() if len(sides) == 1 else "neither"
         return told + (" (one seed)" if self.over_seeds is None else "")
 
