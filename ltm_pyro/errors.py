@@ -30,7 +30,7 @@ def unknown(kind: str, given: str, known: Iterable[str]) -> InputError:
     names = sorted(known)
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return InputError(f"unknown {kind} {given!r}: {hint}known are {', '.join(names)}")
+    return InputError(f"unknown {kind} {given!r}: {hint}known are {', '.join(names) or 'none'}")
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
@@ -32,7 +33,10 @@ def read(command: Any, name: str, arguments: Sequence[str], default: Any = None)
         raise InputError(f"{one_line(told.getvalue())} (see ltm {name} --help)") from None
     for field in dataclasses.fields(made):
         kind = hints(type(made))[field.name]
-        taken(_option(field.name, kind), getattr(made, field.name), kind)
+        option = _option(field.name, kind)
+        taken(option, getattr(made, field.name), kind)
+        if Path in (kind, *get_args(kind)) and value_of(arguments, option) == "":
+            raise InputError(f"{option} is empty: expected a path")
     return made
 
 
@@ -101,4 +105,6 @@ def one_line(boxed: str) -> str:
     lines = [line for line in lines[1:] if line.strip("-")]
     ends = [i for i, line in enumerate(lines) if line.startswith("For full helptext")]
     told = " ".join(lines[: ends[0]] if ends else lines)
+    told = re.sub(r"invalid literal for int\(\) with base 10: ('.*?')", r"\1 is no whole number", told)
+    told = re.sub(r"could not convert string to float: ('.*?')", r"\1 is no number", told)
     return re.sub(r"^Error parsing [\w-]+: ", "", told)  # of an error of ours

@@ -8,6 +8,7 @@ import tyro
 from tyro.conf import UseAppendAction
 
 from ltm_pyro.config import Data
+from ltm_pyro.errors import InputError
 from ltm_pyro.options import Count, take_fields
 
 
@@ -47,6 +48,12 @@ class Text:
 
     def __post_init__(self) -> None:
         take_fields(self, "--")
+        for name in ("data", "field", "column", "number"):
+            given = getattr(self, name)
+            if not all(one.strip() for one in given):
+                raise InputError(f"--{name} is empty: expected a name, or leave it out")
+            if len(set(given)) < len(given):
+                raise InputError(f"--{name} is given twice with the same name: give each once")
 
     def over(self, data: Data) -> Data:
         """`data` with what was given here."""

@@ -3,13 +3,13 @@
 import dataclasses
 import difflib
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ltm_pyro.data.kept import MADE
-from ltm_pyro.data.sources import folder, hub, memory, python_docs, saved, text
+from ltm_pyro.data.sources import csv, folder, hub, memory, python_docs, saved, text
 from ltm_pyro.data.sources.base import Again, Document, Found, Wanted, formats, read_file
 from ltm_pyro.data.sources.opening import kind_of
 from ltm_pyro.errors import InputError, unknown
@@ -27,6 +27,7 @@ class Source:
         notes: what a reader should know, a line each: fields taken for text, files left out.
         paths: the files and folders, if it is such.
         everything: all documents, blank ones among them.
+        blank: how many of them are, when they were read last.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Source:
     notes: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
     everything: tuple[Iterable[Document], ...] = ()
+    blank: Mapping[object, int] = field(default_factory=dict)
 
 
 def read_documents(
@@ -119,7 +121,8 @@ def find(
     notes += dict.fromkeys(note for one in found.values() for note in one.notes)
     splits = {split: _filled(name, one.documents, limit, wanted) for split, one in found.items()}
     everything = tuple(one.documents for one in found.values())
-    return Source(name, splits, tuple(notes), () if path is None else (path,), everything)
+    paths = () if path is None else (path,)
+    return Source(name, splits, tuple(notes), paths, everything, wanted.blank)
 
 
 def several(
@@ -144,6 +147,7 @@ def several(
         tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         tuple(path for part in parts for path in part.paths) if whole else (),
         tuple(documents for part in parts for documents in part.everything),
+        wanted.blank,
     )
 
 
@@ -184,8 +188,10 @@ def _filled(
 ) -> Iterable[Document]:
     """Those that are not blank, as many as were asked for."""
     documents = list(documents) if isinstance(documents, Iterator) else documents
+    these = object()
 
     def read() -> Iterator[Document]:
+        wanted.blank[these] = 0
         for number, document in enumerate(wanted.whole(documents), start=1):
             try:
                 if not document.text.isascii():
@@ -195,7 +201,9 @@ def _filled(
                 continue
             if document.text.strip():
                 yield document
-            elif wanted.skipped is not None:
+                continue
+            wanted.blank[these] += 1
+            if wanted.skipped is not None:
                 wanted.skipped.add("blank documents")
 
     return Again(lambda: itertools.islice(read(), limit))
@@ -251,6 +259,25 @@ def _named(
     if kind_of(path) in formats() or name.startswith((".", "/", "~")):
         raise _missing(path)
     return hub.read(name.removeprefix("hf:"), wanted, subset, streaming), None
+
+
+def check_used(name: str, wanted: Wanted, subset: str | None, streaming: bool) -> None:
+    """Raises InputError for an option that says how another kind of source is read than a file."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        return
+    kind = kind_of(path)
+    for option, given, suffixes, of in (
+        ("separator", wanted.separator, text.SUFFIXES, "a text file"),
+        ("delimiter", wanted.delimiter, csv.SUFFIXES, "a table (.csv, .tsv)"),
+        ("subset", subset, (), "a data set of the hub"),
+        ("streaming", streaming or None, (), "a data set of the hub"),
+    ):
+        if given is not None and kind not in suffixes:
+            raise InputError(
+                f"{option} is {given!r}, which says how {of} is read, and {path} is none: leave it "
+                "out, or give other data"
+            )
 
 
 def _check_columns(name: str, wanted: Wanted, found: dict[str, Found]) -> None:

@@ -14,7 +14,7 @@ from ltm_pyro.data import cache, kept, prepared
 from ltm_pyro.data.building import SPLITS, lay_out, survey, training_texts
 from ltm_pyro.data.columns import coder, sorted_values
 from ltm_pyro.data.corpus import Corpus
-from ltm_pyro.data.documents import Source, find, nothing_in, several
+from ltm_pyro.data.documents import Source, check_used, find, nothing_in, several
 from ltm_pyro.data.laying import Laying, lay_end_to_end, smallest
 from ltm_pyro.data.sources import python_docs
 from ltm_pyro.data.sources.base import Skipped, Wanted
@@ -117,6 +117,8 @@ class Asked(NamedTuple):
         data = self.data
         wanted = Wanted(data.fields, data.separator, data.kept, data.delimiter, skipped)
         read = several if isinstance(data.source, tuple) else find
+        if isinstance(self.given, str | Path):
+            check_used(str(self.given), wanted, data.subset, data.streaming)
         return read(self.given, wanted, data.subset, data.streaming, data.limit)
 
 
@@ -188,6 +190,9 @@ def _made(
         for name, values in data.columns.items()
     }
     notes = [*found.notes, *told_splits(counts, known.moved, data)]
+    if blank := sum(found.blank.values()):
+        where = f" in {', '.join(data.fields)}" if data.fields else ""
+        notes.append(f"left out: {blank:,} document(s) without text{where}")
     code = coder(columns, data.numbers)
     with contextlib.ExitStack() as stack:
         folder = None if name is None else cache.new_folder()

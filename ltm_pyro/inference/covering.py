@@ -41,6 +41,11 @@ class Covering:
         self.sites = Sites.of(model, rows)
         self.local = self.sites.of_kind("local")
         self.has_thoughts = any(map(is_thoughts, self.local))
+        if getattr(make, "func", make) is NoGuide and self.local:
+            raise InputError(
+                f"NoGuide samples nothing, and {type(model).__name__} samples "
+                f"{_listed(self.local.values())}: choose MeanField, or another guide"
+            )
         device = next(model.parameters()).device
         some = rows[:ROWS].to(device)
         with seeded(0):

@@ -125,6 +125,12 @@ class Recipe:
                 f"--control {made.training.control} asks for a control, and --no-baseline for "
                 "none: leave one of them out"
             )
+        lengths = made.length, made.architecture.length
+        if {"length", "architecture.length"} <= given(arguments) and lengths[0] != lengths[1]:
+            raise InputError(
+                f"--length is {lengths[0]} and --architecture.length {lengths[1]}, which are one: "
+                "give --length alone"
+            )
         options = {f"{kind}_options": found for kind, found in chosen.items()}
         return dataclasses.replace(made, given=given(arguments), **options)
 

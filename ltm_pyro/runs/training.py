@@ -110,6 +110,11 @@ def grown_on(run: Run | None) -> dict[str, Any]:
 def check_folder(out: Path, resume: bool, overwrite: bool) -> None:
     """Raises InputError if a run cannot go into this folder."""
     files.check_is_folder(out)
+    if folder.holds_run(out) and not (out / CONFIG).exists() and not overwrite:
+        raise InputError(
+            f"{out} holds what is left of a run, without its {CONFIG}: put that back, from a copy "
+            "of the run, or begin another with --overwrite, which loses what is there"
+        )
     if resume and not (out / CONFIG).exists():
         raise InputError(f"{out} holds no run to resume: leave --resume out to begin one")
     check_holds_none(out, resume, overwrite)

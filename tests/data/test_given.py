@@ -70,6 +70,26 @@ def test_what_is_no_text_is_named(given, message):
         ltm.load_corpus(given)
 
 
+@pytest.mark.parametrize(
+    ("given", "fields", "note"),
+    [
+        ([*TEXTS, "", " \n"], (), "left out: 2 document(s) without text"),
+        (
+            [{"a": text, "b": "x"} for text in TEXTS] + [{"a": None, "b": "y"}, {"b": "z"}],
+            ("a",), "left out: 2 document(s) without text in a",
+        ),
+    ],
+)  # fmt: skip
+def test_documents_without_text_are_counted(given, fields, note):
+    if fields:
+        given = pd.DataFrame(given)
+    corpus = ltm.load_corpus(given, fields=fields, length=8)
+    assert [one for one in corpus.notes if "without text" in one] == [note]
+    whole = ltm.load_corpus(TEXTS, length=8)
+    assert not any("without text" in one for one in whole.notes)
+    assert corpus.fingerprint == whole.fingerprint
+
+
 def test_names_of_files_are_no_texts(tmp_path):
     paths = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
     for path in paths:

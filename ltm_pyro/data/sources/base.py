@@ -66,6 +66,7 @@ class Wanted:
         delimiter: what stands between the cells of a table; found out if not given.
         skipped: takes note of documents and files that cannot be read, which are then passed over;
             not given, the first of them is an error.
+        blank: how many documents without text were met when each source was read last.
     """
 
     fields: tuple[str, ...] = ()
@@ -73,6 +74,7 @@ class Wanted:
     columns: tuple[str, ...] = ()
     delimiter: str | None = None
     skipped: Skipped | None = None
+    blank: dict[object, int] = field(default_factory=dict)
 
     def broken(self, kind: str, error: InputError) -> None:
         """Pass over what cannot be read, or raise that error."""

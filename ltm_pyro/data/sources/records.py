@@ -58,8 +58,8 @@ def documents_of(
         chosen = fields = ("text",) if "text" in names else tuple(holding)
     if not chosen:
         raise InputError(
-            f"{where} has no field that holds text; its fields: {', '.join(names)}; name one "
-            "with --field (a part of a record as FIELD.PART)"
+            f"{where} has no field that holds text; its fields: {', '.join(names) or 'none'}; name "
+            "one with --field (a part of a record as FIELD.PART)"
         )
     columns = [name for name in wanted.columns if name in names]
 
