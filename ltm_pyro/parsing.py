@@ -105,6 +105,8 @@ def one_line(boxed: str) -> str:
     lines = [line for line in lines[1:] if line.strip("-")]
     ends = [i for i, line in enumerate(lines) if line.startswith("For full helptext")]
     told = " ".join(lines[: ends[0]] if ends else lines)
-    told = re.sub(r"invalid literal for int\(\) with base 10: ('.*?')", r"\1 is no whole number", told)
+    told = re.sub(
+        r"invalid literal for int\(\) with base 10: ('.*?')", r"\1 is no whole number", told
+    )
     told = re.sub(r"could not convert string to float: ('.*?')", r"\1 is no number", told)
     return re.sub(r"^Error parsing [\w-]+: ", "", told)  # of an error of ours

@@ -95,7 +95,10 @@ BAD = [
     (TRAIN + "text.txt --seed 1.5", "'1.5' is no whole number"),
     (TRAIN + "text.txt --slow.lr fast", "'fast' is no number"),
     ("train --out no-config.json --resume", "is left of a run, without its config.json: put tha"),
-    ("train --data text.txt --out no-config.json", "or begin another with --overwrite, which loses"),
+    (
+        "train --data text.txt --out no-config.json",
+        "or begin another with --overwrite, which loses",
+    ),
     (TRAIN + "numbers.jsonl", "numbers.jsonl has no field that holds text; its fields: n; name"),
     (TRAIN + "head.csv", "cannot read head.csv as csv: it holds no record"),
     (TRAIN + "cut.jsonl", "cannot read cut.jsonl as jsonl: line 2: Unterminated string"),
