@@ -23,6 +23,7 @@ leaves behind it, a resumed run writes anew.
 
 import os
 import shlex
+import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,8 @@ TOKENIZER = "tokenizer.json"
 TRAINER, PREVIOUS = "trainer.pt", "trainer.previous.pt"
 MODEL, BEST = "model.safetensors", "best.safetensors"
 MEMORY = (ARRAY, STAGED)
+REPLACED = ".replaced"
+"""A folder for the run that another takes the place of, until that has a checkpoint."""
 BASELINE, SHARED = "baseline.", "guide."
 """What the names of other weights than the model's begin with."""
 FILES = (MANIFEST, CONFIG, TOKENIZER, SEEN, TRAINER, PREVIOUS, LOG, MODEL, BEST, LOCK)
@@ -56,6 +59,27 @@ def clear(path: Path) -> None:
     """Remove the run in a folder: its configuration first, so that what is left is no run."""
     for name in names_in(path):
         (path / name).unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> None:
+    """Keep the run in a folder until another in its place has a checkpoint; see `forget`.
+
+    What is kept already stays, where the run that took its place came to none.
+    """
+    aside = path / REPLACED
+    if (path / CONFIG).exists():  # else this was broken off, and goes on
+        if aside.is_dir() and not (path / TRAINER).exists():
+            clear(path)
+            return
+        forget(path)
+    files.make_folder(aside)
+    for name in names_in(path):
+        os.replace(path / name, aside / name)
+
+
+def forget(path: Path) -> None:
+    """Remove the run that was set aside in a folder, if there is one."""
+    shutil.rmtree(path / REPLACED, ignore_errors=True)
 
 
 def names_in(path: Path) -> list[str]:

@@ -246,6 +246,7 @@ class Trainer:
             memory.take(others if world.first else [])
         if world.first:
             self.manifest.replace(self._contents(), {folder.TRAINER: folder.PREVIOUS})
+            folder.forget(self.out)
         world.wait()
         self.saved = self.svi.done
 
@@ -290,7 +291,9 @@ class Trainer:
     def last_good(self) -> str:
         """Which checkpoint is left, and what goes on from it."""
         if self.saved is None:
-            return "no checkpoint was saved yet"
+            before = self.out / folder.REPLACED
+            kept = f"; the run that it was to replace is in {before}" if before.is_dir() else ""
+            return f"no checkpoint was saved yet{kept}"
         return (
             f"the last good checkpoint, of iteration {self.saved}, is in {self.out}; "
             f"{folder.resume_command(self.out)} goes on from there"

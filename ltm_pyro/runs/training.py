@@ -45,7 +45,8 @@ def train(
         out: the run's folder.
         corpus: the corpus of `config.data`, if it is loaded already.
         resume: go on from the folder's last checkpoint; the run ends as if it had never stopped.
-        overwrite: replace a run that the folder holds.
+        overwrite: replace a run that the folder holds, once the new one has a checkpoint; until
+            then it lies in the folder's `.replaced`.
         progress, note: see `Trainer.run`.
         callbacks: what else is to happen after each iteration; see `ltm_pyro.runs.callbacks`.
         device: where it is computed, e.g. "cuda"; the run that is returned is there too.
@@ -83,7 +84,7 @@ def train(
             if note is not None and trainer.saved is None and world.first:
                 note(f"{out} has no checkpoint yet: it begins anew, with its own configuration")
         elif overwrite and world.first:
-            folder.clear(out)
+            folder.set_aside(out)
         return trainer.run(progress, note)
 
 

@@ -170,10 +170,9 @@ def test_what_a_killed_process_left_is_cleaned(run_config, tmp_path):
 def test_a_run_is_told_from_what_is_left_of_one(run_config, trained):
     run = trained()
     (run.path / "config.json").unlink()  # as a killed --overwrite leaves it
-    with pytest.raises(InputError, match="already holds a run"):
-        train(run_config, run.path)
-    with pytest.raises(InputError, match="holds no run to resume: leave --resume out"):
-        train(run_config, run.path, resume=True)
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"left of a run, without its config\.json: put"):
+            train(run_config, run.path, resume=resume)
     assert train(run_config, run.path, overwrite=True).step == 4
 
 

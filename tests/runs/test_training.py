@@ -10,8 +10,9 @@ import safetensors.torch
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.config import Config, Named, Warm
+from ltm_pyro.config import Config, Fast, Named, Warm
 from ltm_pyro.errors import InputError
+from ltm_pyro.files.lock import LOCK
 from ltm_pyro.runs import callbacks, folder
 from ltm_pyro.runs import looks as held_out
 from ltm_pyro.runs.config_json import from_dict, to_dict
@@ -127,6 +128,36 @@ def test_a_point_guide_is_refused(run_config, tmp_path):
         train(run_config.replace(guide=Named("point")), tmp_path / "run")
 
 
+def test_a_run_is_replaced_once_there_is_another(run_config, tmp_path, monkeypatch):
+    """One that comes to no checkpoint leaves the old run beside it, however often it is tried."""
+    run = train(run_config, tmp_path / "run")
+    files = {one.name: one.read_bytes() for one in run.path.iterdir() if one.name != LOCK}
+    aside = run.path / folder.REPLACED
+    broken = run_config.replace(fast=Fast(steps=2, lr=1e30))
+    for _ in range(2):
+        with pytest.raises(ltm.NotFinite, match="no checkpoint was saved yet; the run"):
+            train(broken, run.path, overwrite=True)
+        assert {one.name: one.read_bytes() for one in aside.iterdir()} == files
+    move, left = os.replace, iter(range(3))
+
+    def stops(*places):
+        if places[1].parent == aside and next(left, None) is None:
+            raise KeyboardInterrupt
+        move(*places)
+
+    for one in list(aside.iterdir()):
+        move(one, run.path / one.name)
+    monkeypatch.setattr("ltm_pyro.runs.folder.os.replace", stops)
+    with pytest.raises(KeyboardInterrupt):
+        train(broken, run.path, overwrite=True)
+    monkeypatch.undo()
+    with pytest.raises(ltm.NotFinite):
+        train(broken, run.path, overwrite=True)
+    assert {one.name: one.read_bytes() for one in aside.iterdir()} == files
+    train(run_config, run.path, overwrite=True)
+    assert not aside.exists()
+
+
 def test_a_folder_with_a_run_is_not_overwritten_unasked(run_config, tmp_path):
     run = train(run_config, tmp_path / "run")
     before = weights(run.model)
@@ -137,6 +168,7 @@ def test_a_folder_with_a_run_is_not_overwritten_unasked(run_config, tmp_path):
     assert equal(before, weights(done.model))
     other = with_training(run_config, seed=5)
     assert not equal(before, weights(train(other, run.path, overwrite=True).model))
+    assert not (run.path / folder.REPLACED).exists()
     with pytest.raises(InputError, match="holds no run to resume"):
         train(run_config, tmp_path / "none", resume=True)
     (tmp_path / "file").write_text("")
