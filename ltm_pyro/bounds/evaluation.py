@@ -227,7 +227,7 @@ def _wanted(bounds: Iterable[str]) -> dict[str, tuple[Estimator, tuple[int, ...]
         if colon and len(inspect.signature(BOUNDS[name]).parameters) < 2:
             raise InputError(f"bound {text!r}: {name} takes no number")
         if colon and (not number.isdecimal() or int(number) < 1):
-            raise InputError(f"bound {text!r}: after the colon stands a number, 1 or more")
+            raise InputError(f"bound {text!r}: after the colon stands a whole number, 1 or more")
         label = name if names.count(name) == 1 else text
         wanted[label] = (BOUNDS[name], (int(number),) if colon else ())
     return wanted

@@ -38,7 +38,7 @@ class Text:
     streaming: bool = False
     """Read a Hugging Face data set as a stream."""
     limit: Count | None = None
-    """Read at most this many documents of each split."""
+    """Read at most this many documents, of each split that the data come with."""
     dedup: bool | None = None
     """Keep near-duplicates in one split (default: of python-docs alone)."""
 

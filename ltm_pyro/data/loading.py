@@ -278,6 +278,8 @@ def told_splits(counts: Mapping[str, int], moved: int, data: Data) -> Iterable[s
 
 
 def _hint(data: Data) -> str:
+    if data.limit is not None:
+        return f", or a larger --limit (limit=), which is {data.limit}"
     names: Sequence[str] = (data.source,) if isinstance(data.source, str) else data.source
     if data.separator is None and any(".txt" in name.lower() for name in names):
         return (

@@ -103,8 +103,8 @@ def test_same_seed_same_figures(model, rows):
     ("bound", "message"),
     [
         ("elbw", "unknown bound 'elbw': did you mean 'elbo'"),
-        ("elbo:x", "after the colon stands a number"),
-        ("elbo:0", "after the colon stands a number"),
+        ("elbo:x", "after the colon stands a whole number"),
+        ("elbo:0", "after the colon stands a whole number"),
         ("baseline:3", "takes no number"),
         ("baseline", "no baseline to score"),
     ],
