@@ -8,6 +8,7 @@ import tyro
 from tyro.conf import UseAppendAction
 
 from ltm_pyro.config import Data
+from ltm_pyro.data.documents import check_used
 from ltm_pyro.errors import InputError
 from ltm_pyro.options import Count, take_fields
 
@@ -54,6 +55,8 @@ class Text:
                 raise InputError(f"--{name} is empty: expected a name, or leave it out")
             if len(set(given)) < len(given):
                 raise InputError(f"--{name} is given twice with the same name: give each once")
+        if len(self.data) == 1:
+            check_used(self.data[0], self.separator, self.delimiter, self.subset, self.streaming)
 
     def over(self, data: Data) -> Data:
         """`data` with what was given here."""

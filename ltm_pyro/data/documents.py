@@ -261,15 +261,20 @@ def _named(
     return hub.read(name.removeprefix("hf:"), wanted, subset, streaming), None
 
 
-def check_used(name: str, wanted: Wanted, subset: str | None, streaming: bool) -> None:
-    """Raises InputError for an option that says how another kind of source is read than a file."""
+def check_used(
+    name: str, separator: str | None, delimiter: str | None, subset: str | None, streaming: bool
+) -> None:
+    """Raises InputError for an option that says how another kind of source is read than a file.
+
+    Asked of what is given now: a run of before may have such options, and is read as it was.
+    """
     path = Path(name).expanduser()
     if not path.is_file():
         return
     kind = kind_of(path)
     for option, given, suffixes, of in (
-        ("separator", wanted.separator, text.SUFFIXES, "a text file"),
-        ("delimiter", wanted.delimiter, csv.SUFFIXES, "a table (.csv, .tsv)"),
+        ("separator", separator, text.SUFFIXES, "a text file"),
+        ("delimiter", delimiter, csv.SUFFIXES, "a table (.csv, .tsv)"),
         ("subset", subset, (), "a data set of the hub"),
         ("streaming", streaming or None, (), "a data set of the hub"),
     ):

@@ -95,6 +95,8 @@ class Asked(NamedTuple):
             named = isinstance(source, str | Path)
             data = Data(str(source) if named else "<data in memory>", **options)
             given = str(source) if named else source
+            if named:
+                check_used(given, data.separator, data.delimiter, data.subset, data.streaming)
         if data.layout not in ("document", "packed"):
             raise unknown("layout", data.layout, ("document", "packed"))
         if length < 1:
@@ -117,8 +119,6 @@ class Asked(NamedTuple):
         data = self.data
         wanted = Wanted(data.fields, data.separator, data.kept, data.delimiter, skipped)
         read = several if isinstance(data.source, tuple) else find
-        if isinstance(self.given, str | Path):
-            check_used(str(self.given), wanted, data.subset, data.streaming)
         return read(self.given, wanted, data.subset, data.streaming, data.limit)
 
 

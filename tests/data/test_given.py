@@ -1,6 +1,7 @@
 """What a program holds already: texts, tables, data sets; and texts where rows are expected."""
 
 import dataclasses
+import json
 
 import datasets
 import numpy as np
@@ -151,3 +152,13 @@ def test_what_are_no_rows_is_named(trained, given, message):
     other = ltm.load_corpus(TEXTS, vocabulary=280).tokenizer
     with pytest.raises(InputError, match="the tokenizer has 280 tokens, the model 300"):
         ltm.evaluate(model, TEXTS[:1], ["elbo:2"], tokenizer=other, progress=False)
+
+
+def test_options_of_other_files_are_refused_where_they_are_given(tmp_path):
+    """A configuration of before may hold one, and its text is read as it was."""
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    with pytest.raises(InputError, match="separator is 'line', which says how a text file is read"):
+        ltm.load_corpus(path, separator="line")
+    kept = ltm.load_corpus(ltm.config.Data(str(path), separator="line"), length=8)
+    assert kept.fingerprint == ltm.load_corpus(path, length=8).fingerprint
