@@ -20,8 +20,8 @@ RESULTS = HERE.parent / "results"
 PANELS = (
     ("WikiText-2, window of 16", "tax-rested.json", ("wikitext-2", "pairs")),
     ("GSM8K, window of 16", "tax-rested.json", ("gsm8k", "pairs-less-decay")),
-    ("WikiText-2, whole row", "tax-whole-rows.json", ("one-slot-4e-3-more-decay",)),
-    ("GSM8K, whole row", "tax-whole-rows.json", ("one-slot-4e-3",)),
+    ("WikiText-2, whole row", "tax-whole-rows.json", ("pairs-4e-3-more-decay",)),
+    ("GSM8K, whole row", "tax-whole-rows.json", ("pairs-4e-3",)),
 )
 LOWEST, HIGHEST = -0.06, 0.06
 """Nats per token; thoughts of no use yet, at the first looks, may lie higher."""
