@@ -54,6 +54,7 @@ class Prepare:
         """Prepare, and tell what came of it."""
         start = time.perf_counter()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        self.text.check_used()
         data = self.text.over(Data(
             layout=self.layout, tokenizer=self.tokenizer, vocabulary=self.vocabulary
         ))  # fmt: skip

@@ -55,6 +55,12 @@ class Text:
                 raise InputError(f"--{name} is empty: expected a name, or leave it out")
             if len(set(given)) < len(given):
                 raise InputError(f"--{name} is given twice with the same name: give each once")
+
+    def check_used(self) -> None:
+        """Raises InputError for an option that does nothing for the one file that is given.
+
+        Not where a run is scored, whose own separator it may have to stand in for.
+        """
         if len(self.data) == 1:
             check_used(self.data[0], self.separator, self.delimiter, self.subset, self.streaming)
 

@@ -140,6 +140,7 @@ class Recipe:
         architecture = dataclasses.replace(
             self.architecture, length=length, window=min(self.architecture.window, length)
         )
+        self.text.check_used()
         data = Data(layout=self.layout, tokenizer=self.tokenizer, vocabulary=self.vocabulary)
         config = Config(
             architecture=architecture,
