@@ -104,9 +104,10 @@ def of_shared(
     told = f"{figure.protocol}; of new documents, averaged over q({', '.join(shared)})"
     weights = [e.log_weights for e in estimates if e.log_weights is not None]
     values = [e.values for e in estimates if e.values is not None]
+    error = math.nan  # of a figure that keeps no draws, until repetitions show it
     if weights:
         error = shared_error(torch.cat(weights, 1))
-    else:
+    elif values:
         error = shared_error_of_means(torch.cat(values, 1))
     freedom = estimates[0].draws - 1
     if repetitions:

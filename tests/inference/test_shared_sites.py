@@ -12,7 +12,9 @@ import pytest
 import torch
 
 import ltm_pyro as ltm
-from ltm_pyro.bounds import sandwich
+from ltm_pyro.bounds import Figure, sandwich
+from ltm_pyro.bounds.estimate import Estimate
+from ltm_pyro.bounds.gathering import of_shared
 from ltm_pyro.bounds.repetition import error_of_all
 from ltm_pyro.config import Fast, Slow, Thoughts
 from ltm_pyro.errors import InputError
@@ -190,6 +192,28 @@ def test_the_error_that_shared_draws_add_is_found_beside_the_documents_own():
             assert math.sqrt(0.04 * rows**2 + rows) > high
 
 
+def test_the_larger_of_what_draws_and_repetitions_show_counts():
+    """Sixteen draws and six repetitions of 50 rows that share 1 nat, or none, as each shows it."""
+    source = torch.Generator().manual_seed(0)
+    values = torch.randn(16, 50, generator=source)
+    alike = values + 4 * torch.randn(16, 1, generator=source)  # 1 nat of a mean of sixteen
+    again = [values.mean(0) + shift for shift in (-1.0, 1.0, -1.0, 1.0, -1.0, 1.0)]
+    still = [values.mean(0)] * 6
+    ones, rows = np.ones(50), torch.arange(50)
+
+    def found(drawn, again, **kept):
+        estimates = [Estimate(one, "bound: drawn", 16, **kept) for one in (drawn.mean(0), *again)]
+        figure = Figure("elbo", "bound: drawn", estimates[0].nats.double().numpy(), ones, ones)
+        return of_shared(figure, estimates[:1], [[one] for one in estimates[1:]], rows, ["mu"])
+
+    assert found(values, again, values=values).shared_error == pytest.approx(50, rel=0.1)
+    assert found(values, again, values=values).shared_freedom == 6
+    assert found(alike, still, values=alike).shared_error == pytest.approx(50, rel=0.6)
+    assert found(alike, still, values=alike).shared_freedom == 15
+    assert found(values, again).shared_error == pytest.approx(50, rel=0.1)  # no draws are kept
+    assert math.isnan(found(values, []).shared_error)
+
+
 def scored(rows, model, guide, seed, repeat):
     return ltm.evaluate(model, rows, ["elbo", "iwae:16"], guide=guide, fast=Fast(steps=0),
                         seed=seed, repeat=repeat, progress=False)  # fmt: skip
@@ -220,6 +244,8 @@ def test_the_error_that_shared_draws_add_is_that_of_a_quadratic_in_them():
     one, other = (scored(some, model, guide, 3, 24)["elbo"] for some in (rows, cut))
     assert one.documents == 5 * other.documents
     assert one.shared_error == pytest.approx(other.shared_error, rel=1e-4)
+    freedoms = {scored(rows, model, guide, seed, 24)["elbo"].shared_freedom for seed in range(9)}
+    assert freedoms == {6, 15}
     held = [
         low < float(nats.sum()) / len(rows) < high
         for seed in range(40)
